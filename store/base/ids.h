@@ -1,0 +1,48 @@
+/* store/base/ids.h: names of things and where they live.
+ * conv_id: XXH3-128 of a conversation's id (or of "u\0" + user for a user's log).
+ * Direct conversations: "d-" + 26 base32 digits of SHA-256 over both users, in order, each with its
+ * length: whoever asks first, the id is the same, and nobody can make another pair's.
+ * Groups: "g-" + the same over opener and cid: opening again with the same cid finds it. */
+#ifndef LOQUAT_BASE_IDS_H
+#define LOQUAT_BASE_IDS_H
+
+#include "store/base/span.h"
+
+enum {
+    CONV_ID_MAX = 64, /* bytes of a conversation's id */
+    CID_MAX = 64,
+    USER_MAX = 64,
+    DEVICE_MAX = 64,
+    PARTITIONS_MAX = 1024,
+    PARTITIONS_DEFAULT = 16,
+};
+
+struct conv_id {
+    uint64_t hi, lo;
+};
+
+struct conv_id conv_id_of(struct span conv);
+struct conv_id user_log_id(struct span user);
+static inline bool conv_id_eq(struct conv_id a, struct conv_id b)
+{
+    return a.hi == b.hi && a.lo == b.lo;
+}
+uint32_t partition_of(struct conv_id id, uint32_t partitions);
+
+enum { MADE_ID_SIZE = 28 };
+void direct_id(struct span user, struct span with, char out[MADE_ID_SIZE + 1]);
+void group_id(struct span user, struct span cid, char out[MADE_ID_SIZE + 1]);
+bool conv_name_valid(struct span conv); /* 1–64 bytes of printable ASCII without space, '/', '"' */
+
+/* mid: 41 bits of ms since 2020-01-01, 10 bits partition, 12 bits counter. */
+#define MID_EPOCH_MS 1577836800000ull
+static inline uint64_t mid_make(uint64_t ms, uint32_t partition, uint32_t counter)
+{
+    return ((ms - MID_EPOCH_MS) << 22) | ((uint64_t)partition << 12) | counter;
+}
+static inline uint64_t mid_ms(uint64_t mid)
+{
+    return (mid >> 22) + MID_EPOCH_MS;
+}
+
+#endif

@@ -1,0 +1,38 @@
+/* store/base/jwt.h: signed tokens (RFC 7519) and keys (RFC 7517); the only includer of cjose.
+ * HS256 with one secret, or RS256, ES256, EdDSA (Ed25519, by OpenSSL) with the public keys of a
+ * JWKS. The header's `alg` must be the key's; `none`, an unknown `crit`, a key of the wrong use:
+ * refused. MACs are compared in constant time.
+ * Thread: a key set is read-only once loaded; any thread may verify with it. */
+#ifndef LOQUAT_BASE_JWT_H
+#define LOQUAT_BASE_JWT_H
+
+#include "store/base/buf.h"
+
+enum { JWT_USER_MAX = 64, JWT_TOKEN_MAX = 8192, JWT_SECRET_MIN = 32, JWT_SKEW_S = 30 };
+
+enum jwt_scope { JWT_SCOPE_ADMIN = 1, JWT_SCOPE_JOBS = 2 };
+
+struct jwt_claims {
+    char user[JWT_USER_MAX + 1];
+    uint64_t exp_ms;
+    uint32_t scope; /* bits of enum jwt_scope */
+};
+
+struct jwt_keys;
+/* From files. On failure NULL, and `why` (size bytes) says what is wrong and what to do. A secret
+ * file holds at least JWT_SECRET_MIN bytes (one trailing newline does not count). */
+struct jwt_keys *jwt_keys_load_secret(const char *path, char *why, size_t size);
+struct jwt_keys *jwt_keys_load_jwks(const char *path, char *why, size_t size);
+void jwt_keys_free(struct jwt_keys *keys);
+
+/* 0, or ERR_UNAUTHORIZED with `why`. `now_ms`: the caller's clock. */
+int jwt_verify(const struct jwt_keys *keys, struct span token, uint64_t now_ms,
+               struct jwt_claims *claims, char *why, size_t size);
+/* HS256 only, for `loquat-log token` and tests. Scope: the claim as text, may be empty. */
+int jwt_sign(const struct jwt_keys *keys, const char *user, const char *scope, uint64_t now_ms,
+             uint64_t ttl_s, struct buf *out);
+
+/* 1–64 bytes of A-Za-z0-9._@- */
+bool user_valid(struct span user);
+
+#endif

@@ -1,0 +1,69 @@
+/* store/base/link.h: framed messages over a libuv stream (TCP or a socketpair), both ways.
+ * Wire:   blocks: magic "lq" u16, version u16, size u32, XXH3-64 of the content u64 (little-endian),
+ *         then `size` bytes: messages, each varint size, type byte, body. One block per loop turn.
+ * Owner:  the caller embeds struct link; message spans die with the callback.
+ * Thread: the loop's.
+ * Limits: a block holds at most LINK_BLOCK_MAX bytes; a message LINK_MESSAGE_MAX. What was sent and
+ *         not yet written is bounded by the caller: ask link_pending before sending more.
+ * Errors: a malformed block ends the link with ERR_CORRUPT; on_close comes once, last. */
+#ifndef LOQUAT_BASE_LINK_H
+#define LOQUAT_BASE_LINK_H
+
+#include <uv.h>
+
+#include "store/base/buf.h"
+
+enum {
+    LINK_VERSION = 1,
+    LINK_MESSAGE_MAX = 4 << 20,
+    LINK_BLOCK_MAX = 16 << 20,
+    LINK_HEAD_SIZE = 16,
+};
+
+enum link_type { /* the message of wire.proto that the body holds */
+    LINK_HELLO = 1,
+    LINK_WRITE,
+    LINK_READ,
+    LINK_SUB,
+    LINK_UNSUB,
+    LINK_CREDIT,
+    LINK_REPLY,
+    LINK_TAIL,
+    LINK_MARK,
+};
+
+struct link;
+struct link_ops {
+    void (*on_message)(struct link *link, int type, struct span body);
+    void (*on_block_end)(struct link *link); /* all messages of one block were given; may be NULL */
+    void (*on_drain)(struct link *link);     /* everything sent is written; may be NULL */
+    void (*on_close)(struct link *link, int err); /* memory may be freed now */
+};
+
+struct link {
+    union {
+        uv_handle_t handle;
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+    } io;
+    const struct link_ops *ops;
+    void *data; /* the caller's */
+    struct buf in, out;
+    size_t pending; /* bytes handed to libuv and not yet written */
+    int err;
+    bool closing, flush_queued;
+    uv_prepare_t prepare; /* flushes `out` once per loop turn, before the loop sleeps */
+    int handles;          /* still open */
+};
+
+/* Adopts a connected descriptor (socketpair or TCP). 0 or ERR_IO. */
+int link_open_fd(struct link *link, uv_loop_t *loop, int fd, const struct link_ops *ops);
+/* Adds a message to this turn's block. Silently dropped once the link is closing. */
+void link_send(struct link *link, int type, struct span body);
+/* The same without a copy: body_size bytes to be filled by the caller at once; NULL when closing. */
+char *link_send_begin(struct link *link, int type, size_t body_size);
+size_t link_pending(const struct link *link); /* unsent + unwritten bytes */
+void link_close(struct link *link, int err);
+
+#endif

@@ -1,0 +1,38 @@
+/* store/base/metrics.h: counters, gauges and histograms, written as Prometheus text.
+ * Metrics are registered once at start (static storage of the caller) and live for the process.
+ * Thread: any may add; relaxed atomics. `metrics_write` may run beside them.
+ * Labels are fixed text, e.g. `op="send"`; several metrics of one name share HELP and TYPE. */
+#ifndef LOQUAT_BASE_METRICS_H
+#define LOQUAT_BASE_METRICS_H
+
+#include <stdatomic.h>
+
+#include "store/base/buf.h"
+
+enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
+enum { METRIC_BUCKETS = 24 }; /* histogram: powers of two of microseconds, 1 µs … 8 s, +Inf */
+
+struct metric {
+    const char *name, *help, *labels; /* labels may be NULL */
+    enum metric_type type;
+    _Atomic int64_t value; /* histogram: sum of microseconds */
+    _Atomic int64_t count;
+    _Atomic int64_t buckets[METRIC_BUCKETS];
+    int64_t (*read)(void *arg); /* gauge or counter taken at the moment of writing; may be NULL */
+    void *arg;
+    struct metric *next;
+};
+
+void metric_register(struct metric *metric);
+static inline void metric_add(struct metric *metric, int64_t v)
+{
+    atomic_fetch_add_explicit(&metric->value, v, memory_order_relaxed);
+}
+static inline void metric_set(struct metric *metric, int64_t v)
+{
+    atomic_store_explicit(&metric->value, v, memory_order_relaxed);
+}
+void metric_observe_us(struct metric *metric, int64_t microseconds);
+void metrics_write(struct buf *out);
+
+#endif

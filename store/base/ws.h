@@ -1,0 +1,60 @@
+/* store/base/ws.h: WebSocket framing (RFC 6455) for both ends; the only includer of wslay.h.
+ * Contexts are pooled: wslay's is 9 KiB, so a connection at rest holds none (struct ws is small).
+ * One is taken when bytes come in and given back when they ended at a frame boundary with no
+ * fragmented message open and nothing owed.
+ * Owner:  the caller embeds struct ws in its connection; the pool belongs to a loop.
+ * Thread: one pool, one thread. Nothing here does I/O: bytes in by ws_feed, bytes out by callback.
+ * Limits: message_max bytes of a whole message (1009), WS_CONTROL_OUT_MAX bytes of owed control
+ *         frames: above it ws_feed takes no more input and says so.
+ * Text is checked for UTF-8 (1007); binary is refused on servers (1003); protocol errors 1002. */
+#ifndef LOQUAT_BASE_WS_H
+#define LOQUAT_BASE_WS_H
+
+#include "store/base/buf.h"
+
+enum { WS_CONTROL_OUT_MAX = 4096, WS_HEAD_MAX = 14, WS_KEY_SIZE = 24, WS_ACCEPT_SIZE = 28 };
+
+struct ws_pool; /* contexts and scratch memory of one loop */
+struct ws_pool *ws_pool_new(size_t message_max, bool server);
+void ws_pool_free(struct ws_pool *pool);
+size_t ws_pool_in_use(const struct ws_pool *pool);
+
+struct ws;
+struct ws_ops {
+    /* A whole text message; the span dies with the return. */
+    void (*on_message)(struct ws *ws, struct span text);
+    void (*on_binary)(struct ws *ws, struct span bytes); /* NULL: close 1003 */
+    /* Bytes that must go out now, in order with the caller's own frames (pongs, close). */
+    void (*on_output)(struct ws *ws, struct span bytes);
+    /* The other side's close frame, or a protocol error of theirs, was answered: flush and close. */
+    void (*on_close)(struct ws *ws, int code);
+    void (*on_pong)(struct ws *ws); /* NULL: ignored */
+};
+
+struct ws { /* 40 bytes or so: embedded in every connection */
+    struct ws_pool *pool;
+    const struct ws_ops *ops;
+    void *context; /* wslay's, while one is held */
+    uint32_t flags;
+};
+
+void ws_init(struct ws *ws, struct ws_pool *pool, const struct ws_ops *ops);
+void ws_close(struct ws *ws); /* gives the context back; safe at any time but from a callback */
+/* 0, or ERR_CLOSED after a close was sent or received: the caller reads no more.
+ * May call every callback. Safe for the caller to mark itself closing inside one. */
+int ws_feed(struct ws *ws, const char *bytes, size_t n);
+void ws_send_close(struct ws *ws, int code, const char *reason); /* once; through on_output */
+bool ws_has_context(const struct ws *ws);
+
+/* A server's text frame around `payload_size` bytes: writes the head, returns its size (2, 4, 10).
+ * The same bytes serve every receiver. */
+size_t ws_frame_head(char head[WS_HEAD_MAX], size_t payload_size);
+/* A client's text frame (masked with a fresh key from clock.h's randomness), appended to `out`. */
+void ws_frame_masked(struct buf *out, struct span text);
+void ws_ping_masked(struct buf *out);
+
+/* Handshake: Sec-WebSocket-Accept for a key; false when the key is malformed. */
+bool ws_accept(struct span key, char accept[WS_ACCEPT_SIZE + 1]);
+void ws_key(char key[WS_KEY_SIZE + 1]);
+
+#endif
