@@ -5,7 +5,7 @@
  * Thread: the loop's.
  * Limits: a block holds at most LINK_BLOCK_MAX bytes; a message LINK_MESSAGE_MAX. What was sent and
  *         not yet written is bounded by the caller: ask link_pending before sending more.
- * Errors: a malformed block ends the link with ERR_CORRUPT; on_close comes once, last. */
+ * Errors: link_open_fd that fails still calls on_close. A malformed block ends the link with ERR_CORRUPT; on_close comes once, last. */
 #ifndef LOQUAT_BASE_LINK_H
 #define LOQUAT_BASE_LINK_H
 
