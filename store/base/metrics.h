@@ -1,7 +1,9 @@
 /* store/base/metrics.h: counters, gauges and histograms, written as Prometheus text.
  * Metrics are registered once at start (static storage of the caller) and live for the process.
  * Thread: any may add; relaxed atomics. `metrics_write` may run beside them.
- * Labels are fixed text, e.g. `op="send"`; several metrics of one name share HELP and TYPE. */
+ * Labels are fixed text, e.g. `op="send"`; several metrics of one name share HELP and TYPE.
+ * Names:  a-z0-9_; counters end in _total, histograms in _seconds, and nothing else does in _total,
+ *         _count, _sum or _bucket. Registering anything else is a mistake of ours (ASSERT). */
 #ifndef LOQUAT_BASE_METRICS_H
 #define LOQUAT_BASE_METRICS_H
 
