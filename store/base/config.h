@@ -9,16 +9,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "store/base/span.h"
+
+enum { CONFIG_FILE_MAX = 1 << 20 }; /* bytes */
 enum config_type { CONFIG_STRING, CONFIG_UINT, CONFIG_FLAG };
 
 struct config_option {
     const char *name; /* "auth-secret-file"; variable LOQUAT_AUTH_SECRET_FILE; YAML the same name */
     char key;         /* short flag or 0 */
     enum config_type type;
-    const char *arg; /* for --help: "FILE"; NULL for flags */
+    const char *arg; /* for --help: "FILE"; NULL for flags, which take [=yes|no] */
     const char *help;
-    void *value; /* char ** (heap copy), uint64_t * or bool *; holds the default before */
-    uint64_t min, max;
+    void *value; /* char ** (ours, never freed), uint64_t * or bool *; holds the default before */
+    uint64_t min, max; /* of the number, or of the string's bytes; max 0: no bound */
 };
 
 /* Fills the values. `options` ends with name == NULL. Every program has --config, --help, --usage,
@@ -27,5 +30,10 @@ struct config_option {
  * `usage`: e.g. "[--embed DIR | --nodes HOST:PORT,…]"; `doc`: what the program is, one paragraph. */
 int config_load(int argc, char **argv, const char *program, const char *usage, const char *doc,
                 const struct config_option *options);
+
+/* A file's text alone, for tests: 0, or ERR_BAD_REQUEST with `why` ("path:line:column: …"), the
+ * values untouched then. */
+int config_read(const char *path, struct span yaml, const struct config_option *options, char *why,
+                size_t size);
 
 #endif

@@ -1,0 +1,45 @@
+#include "store/base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "store/base/err.h"
+
+enum { CHUNK = 4096 };
+
+static int read_all(int fd, size_t max, struct buf *out)
+{
+    size_t total = 0;
+    for (;;) {
+        buf_reserve(out, CHUNK);
+        ssize_t got = read(fd, out->p + out->n, CHUNK);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return got == 0 ? 0 : ERR_IO;
+        out->n += (size_t)got;
+        total += (size_t)got;
+        if (total > max)
+            return ERR_TOO_LARGE;
+    }
+}
+
+int file_read(const char *path, size_t max, struct buf *out, unsigned *mode)
+{
+    size_t before = out->n;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return ERR_IO;
+    struct stat st;
+    int err = fstat(fd, &st) == 0 ? read_all(fd, max, out) : ERR_IO;
+    if (err != 0)
+        out->n = before;
+    else if (mode != NULL)
+        *mode = st.st_mode & 07777;
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return err;
+}
