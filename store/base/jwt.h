@@ -20,7 +20,8 @@ struct jwt_claims {
 
 struct jwt_keys;
 /* From files. On failure NULL, and `why` (size bytes) says what is wrong and what to do. A secret
- * file holds at least JWT_SECRET_MIN bytes (one trailing newline does not count). */
+ * file holds at least JWT_SECRET_MIN bytes (one trailing newline does not count). Keys of a JWKS for
+ * other uses and algorithms are skipped with a line in the log; private ones are refused. */
 struct jwt_keys *jwt_keys_load_secret(const char *path, char *why, size_t size);
 struct jwt_keys *jwt_keys_load_jwks(const char *path, char *why, size_t size);
 void jwt_keys_free(struct jwt_keys *keys);
@@ -28,7 +29,8 @@ void jwt_keys_free(struct jwt_keys *keys);
 /* 0, or ERR_UNAUTHORIZED with `why`. `now_ms`: the caller's clock. */
 int jwt_verify(const struct jwt_keys *keys, struct span token, uint64_t now_ms,
                struct jwt_claims *claims, char *why, size_t size);
-/* HS256 only, for `loquat-log token` and tests. Scope: the claim as text, may be empty. */
+/* HS256 only, for `loquat-log token` and tests; appended. Scope: the claim as text, may be empty.
+ * ERR_BAD_REQUEST: no secret, a user that is none, a lifetime that ends never or at once. */
 int jwt_sign(const struct jwt_keys *keys, const char *user, const char *scope, uint64_t now_ms,
              uint64_t ttl_s, struct buf *out);
 
