@@ -1,0 +1,438 @@
+#include "store/apply.h"
+
+#include <stdlib.h>
+
+#include "store/base/check.h"
+#include "store/base/err.h"
+#include "store/base/record.h"
+#include "store/state.h"
+
+/* The apl row: version u8, then numbers LE. One row per partition, in the same batch as what it
+ * counts as applied. */
+enum { APL_VERSION = 1, APL_SIZE = 1 + 8 * 5 };
+
+static void put_apl(struct apply *apply, struct kv_batch *batch)
+{
+    char value[APL_SIZE] = {APL_VERSION};
+    put_le64(value + 1, apply->index);
+    put_le64(value + 9, apply->term);
+    put_le64(value + 17, apply->mid_ms);
+    put_le64(value + 25, apply->mid_counter);
+    put_le64(value + 33, apply->seal_index);
+    struct key key = key_partition(apply->partition);
+    kv_put(batch, KV_APL, key_span(&key), span_of(value, sizeof value));
+}
+
+static int check_apl(const struct buf *value)
+{
+    return value->n == APL_SIZE && value->p[0] == APL_VERSION ? 0 : ERR_CORRUPT;
+}
+
+int apply_flushed_index(struct kv *kv, uint32_t partition, uint64_t *index, uint64_t *term)
+{
+    struct key key = key_partition(partition);
+    struct buf value = {0};
+    int err = kv_get_flushed(kv, KV_APL, key_span(&key), &value);
+    *index = *term = 0;
+    if (err == 0)
+        err = check_apl(&value);
+    if (err == 0) {
+        *index = get_le64(value.p + 1);
+        *term = get_le64(value.p + 9);
+    }
+    buf_close(&value);
+    return err == ERR_NOT_FOUND ? 0 : err;
+}
+
+void *applied_grow(void *array, size_t *cap, size_t size)
+{
+    *cap = *cap == 0 ? 64 : *cap * 2;
+    return xrealloc(array, *cap * size);
+}
+
+void applied_init(struct applied *applied)
+{
+    *applied = (struct applied){0};
+    arena_init(&applied->arena);
+}
+
+void applied_close(struct applied *applied)
+{
+    arena_close(&applied->arena);
+    free(applied->results);
+    free(applied->records);
+    free(applied->marks);
+    free(applied->outs);
+}
+
+/* ---- start: what the log's tail still has to tell ---- */
+
+/* A record written since the last seal: its cid, and that its author has read up to it. */
+static int recall_record(struct apply *apply, struct conv *conv, uint64_t seq)
+{
+    struct arena *arena = &apply->arena;
+    Loquat__Record *record = NULL;
+    int err = state_record(apply, conv, seq, arena, &record);
+    if (err == ERR_NOT_FOUND)
+        return 0; /* trimmed since */
+    if (err != 0)
+        return err;
+    struct span from = span_str(record->from);
+    if (record->cid[0] != 0) {
+        uint64_t known = 0;
+        for (uint32_t salt = 0; salt < DEDUP_SALTS; salt++) {
+            uint64_t hash = dedup_hash(from, span_str(record->cid), salt);
+            err = dedup_find(&apply->dedup, conv->id, hash, true, &known);
+            if (err == 0 && known != seq)
+                continue; /* another cid with the same hash came first */
+            if (err == ERR_NOT_FOUND)
+                dedup_add(&apply->dedup, conv->id, hash, seq);
+            else if (err != 0)
+                return err;
+            break;
+        }
+    }
+    struct member *member = NULL;
+    err = kind_is_message(record->kind) ? state_member(apply, conv, from, &member) : ERR_NOT_FOUND;
+    if (err == 0 && member->row->read < seq) {
+        member->row->read = seq;
+        member->row->read_n = record_n(record, seq);
+        state_member_touch(apply, member);
+    }
+    return err == ERR_NOT_FOUND ? 0 : err;
+}
+
+static int recall_row(struct apply *apply, struct span row)
+{
+    while (row.n > 0) {
+        uint64_t first = 0, count = 0;
+        if (row.n < 16)
+            return ERR_CORRUPT;
+        struct conv_id id = {get_be64(row.p), get_be64(row.p + 8)};
+        size_t a = get_varint(row.p + 16, row.n - 16, &first);
+        size_t b = a > 0 ? get_varint(row.p + 16 + a, row.n - 16 - a, &count) : 0;
+        if (b == 0)
+            return ERR_CORRUPT;
+        row = span_of(row.p + 16 + a + b, row.n - 16 - a - b);
+        struct conv *conv = NULL;
+        int err = state_conv_by_id(apply, id, &conv);
+        for (uint64_t i = 0; err == 0 && i < count; i++) {
+            err = recall_record(apply, conv, first + i);
+            arena_reset(&apply->arena);
+        }
+        if (err != 0 && err != ERR_NOT_FOUND)
+            return err;
+    }
+    return 0;
+}
+
+static int recall(struct apply *apply)
+{
+    struct key from = key_number(apply->partition, apply->seal_index + 1);
+    struct key until = key_number(apply->partition, UINT64_MAX);
+    struct kv_iter iter;
+    kv_iter_open(&iter, apply->kv, NULL, KV_FEED, key_span(&from), key_span(&until));
+    int err = 0;
+    for (kv_iter_first(&iter); kv_iter_valid(&iter) && err == 0; kv_iter_next(&iter))
+        err = recall_row(apply, kv_iter_value(&iter));
+    if (err == 0)
+        err = kv_iter_error(&iter);
+    kv_iter_close(&iter);
+    return err;
+}
+
+int apply_open(struct kv *kv, uint32_t partition, uint32_t partitions, struct apply **out)
+{
+    struct apply *apply = xcalloc(1, sizeof *apply);
+    apply->kv = kv;
+    apply->partition = partition;
+    apply->partitions = partitions;
+    map_init(&apply->convs);
+    map_init(&apply->members);
+    map_init(&apply->overlay);
+    arena_init(&apply->overlay_arena);
+    arena_init(&apply->arena);
+    dedup_init(&apply->dedup, kv, partition);
+    struct key key = key_partition(partition);
+    int err = kv_get(kv, KV_APL, key_span(&key), &apply->value);
+    if (err == 0 && (err = check_apl(&apply->value)) == 0) {
+        const char *p = apply->value.p;
+        apply->index = get_le64(p + 1);
+        apply->term = get_le64(p + 9);
+        apply->mid_ms = get_le64(p + 17);
+        apply->mid_counter = (uint32_t)get_le64(p + 25);
+        apply->seal_index = get_le64(p + 33);
+        err = recall(apply);
+    }
+    if (err != 0 && err != ERR_NOT_FOUND) {
+        apply_close(apply);
+        return err;
+    }
+    *out = apply;
+    return 0;
+}
+
+void apply_close(struct apply *apply)
+{
+    if (apply == NULL)
+        return;
+    state_caches_trim(apply, true);
+    map_close(&apply->convs);
+    map_close(&apply->members);
+    map_close(&apply->overlay);
+    arena_close(&apply->overlay_arena);
+    arena_close(&apply->arena);
+    dedup_close(&apply->dedup);
+    buf_close(&apply->feed);
+    buf_close(&apply->scratch);
+    buf_close(&apply->value);
+    free(apply);
+}
+
+uint64_t apply_index(const struct apply *apply)
+{
+    return apply->index;
+}
+
+uint64_t apply_term(const struct apply *apply)
+{
+    return apply->term;
+}
+
+int apply_outs(struct apply *apply, struct applied *applied)
+{
+    struct key from = key_number(apply->partition, 0);
+    struct key until = key_number(apply->partition, UINT64_MAX);
+    struct kv_iter iter;
+    kv_iter_open(&iter, apply->kv, NULL, KV_OUT, key_span(&from), key_span(&until));
+    int err = 0;
+    for (kv_iter_first(&iter); kv_iter_valid(&iter) && err == 0; kv_iter_next(&iter)) {
+        struct span key = kv_iter_key(&iter), value = kv_iter_value(&iter);
+        if (value.n < 2) {
+            err = ERR_CORRUPT;
+            break;
+        }
+        char *bytes = arena_copy(&applied->arena, value.p + 2, value.n - 2);
+        *APPLIED_PUSH(applied, out) = (struct apply_out){
+            .number = get_be64(key.p + key.n - 8),
+            .partition = get_be16(value.p),
+            .command = span_of(bytes, value.n - 2),
+        };
+    }
+    if (err == 0)
+        err = kv_iter_error(&iter);
+    kv_iter_close(&iter);
+    return err;
+}
+
+/* ---- entries ---- */
+
+int apply_find(struct apply *apply, const Loquat__Command *command, struct conv **conv,
+               struct member **member)
+{
+    *conv = NULL;
+    *member = NULL;
+    int err = state_conv(apply, span_str(command->conv), conv);
+    if (err == ERR_NOT_FOUND || err == ERR_CONFLICT) {
+        *conv = NULL;
+        return state_refuse(apply, ERR_NOT_FOUND, "no such conversation");
+    }
+    if (err != 0)
+        return err;
+    err = state_member(apply, *conv, span_str(command->user), member);
+    if (err == 0 && !state_member_active(*member))
+        *member = NULL;
+    if (err != 0 && err != ERR_NOT_FOUND)
+        return err;
+    if (*member == NULL && !command->admin) {
+        *conv = NULL;
+        return state_refuse(apply, ERR_NOT_FOUND, "no such conversation");
+    }
+    return 0;
+}
+
+/* True when `record` is what this user wrote under this cid. */
+static bool is_answer(const Loquat__Record *record, const Loquat__Command *command)
+{
+    return strcmp(record->from, command->user) == 0 && strcmp(record->cid, command->cid) == 0;
+}
+
+static void answer_again(struct apply *apply, const Loquat__Record *record, uint64_t seq)
+{
+    struct apply_result *result = apply->result;
+    result->dup = true;
+    result->seq = seq;
+    result->ts = record->ts;
+    result->n = record_n(record, seq);
+    result->mid = record_mid(record, apply->partition);
+}
+
+int apply_first_answer(struct apply *apply, struct conv *conv, const Loquat__Command *command,
+                       bool (*same)(const Loquat__Record *, const Loquat__Command *), bool *found)
+{
+    *found = false;
+    apply->salt = 0;
+    if (command->cid[0] == 0)
+        return 0;
+    struct span user = span_str(command->user), cid = span_str(command->cid);
+    for (uint32_t salt = 0; salt < DEDUP_SALTS; salt++) {
+        uint64_t seq = 0;
+        apply->salt = salt;
+        int err = dedup_find(&apply->dedup, conv->id, dedup_hash(user, cid, salt),
+                             conv->dedup_sealed, &seq);
+        if (err == ERR_NOT_FOUND)
+            return 0;
+        Loquat__Record *record = NULL;
+        if (err == 0)
+            err = state_record(apply, conv, seq, &apply->arena, &record);
+        if (err == ERR_NOT_FOUND) { /* the record was removed by retention; the answer stands */
+            *found = true;
+            apply->result->dup = true;
+            apply->result->seq = seq;
+            return 0;
+        }
+        if (err != 0)
+            return err;
+        if (!is_answer(record, command))
+            continue;
+        *found = true;
+        if (!record->erased && !same(record, command))
+            return state_refuse(apply, ERR_CONFLICT, "this cid was used for something else");
+        answer_again(apply, record, seq);
+        return 0;
+    }
+    *found = true;
+    return state_refuse(apply, ERR_CONFLICT, "choose another cid");
+}
+
+static int dispatch(struct apply *apply, const Loquat__Command *command)
+{
+    switch (command->op) {
+    case LOQUAT__OP__OP_OPEN:
+        return apply_op_open(apply, command);
+    case LOQUAT__OP__OP_SEND:
+        return apply_op_send(apply, command);
+    case LOQUAT__OP__OP_EDIT:
+        return apply_op_edit(apply, command);
+    case LOQUAT__OP__OP_DELETE:
+        return apply_op_delete(apply, command);
+    case LOQUAT__OP__OP_MEMBER:
+        return apply_op_member(apply, command);
+    case LOQUAT__OP__OP_LEAVE:
+        return apply_op_leave(apply, command);
+    case LOQUAT__OP__OP_MARK:
+        return apply_op_mark(apply, command);
+    case LOQUAT__OP__OP_RETAIN:
+        return apply_op_retain(apply, command);
+    case LOQUAT__OP__OP_USER_EFFECT:
+        return apply_op_user_effect(apply, command);
+    case LOQUAT__OP__OP_OUT_DONE:
+        return apply_op_out_done(apply, command);
+    default:
+        return state_refuse(apply, ERR_BAD_REQUEST, "unknown command");
+    }
+}
+
+static bool command_valid(const Loquat__Command *command)
+{
+    return strlen(command->user) <= USER_MAX && strlen(command->who) <= USER_MAX &&
+           strlen(command->with) <= USER_MAX && strlen(command->cid) <= CID_MAX &&
+           strlen(command->conv) <= CONV_ID_MAX;
+}
+
+static int apply_command(struct apply *apply, struct span bytes)
+{
+    *APPLIED_PUSH(apply->out, result) = (struct apply_result){0};
+    apply->result = &apply->out->results[apply->out->result_count - 1];
+    Loquat__Command *command =
+        loquat__command__unpack(&apply->arena.allocator, bytes.n, (const uint8_t *)bytes.p);
+    int err = 0;
+    if (command == NULL || !command_valid(command))
+        state_refuse(apply, ERR_BAD_REQUEST, "malformed command");
+    else
+        err = dispatch(apply, command);
+    arena_reset(&apply->arena);
+    return err;
+}
+
+/* Everything that is kept per message in memory goes to disk together, so that a restart has to
+ * look only at the records since. */
+static void seal(struct apply *apply)
+{
+    dedup_seal(&apply->dedup, apply->batch);
+    for (struct map_slot *s = map_each(&apply->convs, NULL); s; s = map_each(&apply->convs, s))
+        ((struct conv *)s->val.p)->dedup_sealed = true;
+    if (apply->dirty_members > 0)
+        for (struct map_slot *s = map_each(&apply->members, NULL); s;
+             s = map_each(&apply->members, s))
+            if (((struct member *)s->val.p)->dirty)
+                state_member_save(apply, s->val.p);
+    apply->seal_index = apply->index;
+    apply->out->must_write = true;
+}
+
+static void feed_close(struct apply *apply)
+{
+    if (apply->feed_count == 0)
+        return;
+    char *p = buf_grow(&apply->feed, 16);
+    put_be64(p, apply->feed_id.hi);
+    put_be64(p + 8, apply->feed_id.lo);
+    buf_add_varint(&apply->feed, apply->feed_first);
+    buf_add_varint(&apply->feed, apply->feed_count);
+    struct key key = key_number(apply->partition, apply->entry_index);
+    kv_put(apply->batch, KV_FEED, key_span(&key), buf_span(&apply->feed));
+    apply->feed.n = 0;
+    apply->feed_count = 0;
+}
+
+int apply_entry(struct apply *apply, uint64_t index, uint64_t term, struct span entry,
+                struct kv_batch *batch, struct applied *applied)
+{
+    ASSERT(index == apply->index + 1);
+    ASSERT(!applied->must_write);
+    struct entry_reader reader;
+    int err = entry_open(&reader, entry);
+    if (err != 0)
+        return err;
+    apply->batch = batch;
+    apply->out = applied;
+    apply->now_ms = reader.time_ms;
+    apply->entry_index = index;
+    apply->out_counter = 0;
+    struct span command;
+    while ((err = entry_next(&reader, &command)) > 0) {
+        err = apply_command(apply, command);
+        if (err != 0)
+            return err;
+    }
+    if (err < 0)
+        return err;
+    feed_close(apply);
+    apply->index = index;
+    apply->term = term;
+    if (dedup_full(&apply->dedup) || apply->caches_full)
+        seal(apply);
+    put_apl(apply, batch);
+    return 0;
+}
+
+void apply_nothing(struct apply *apply, uint64_t index, uint64_t term, struct kv_batch *batch)
+{
+    ASSERT(index > apply->index);
+    apply->index = index;
+    apply->term = term;
+    put_apl(apply, batch);
+}
+
+void apply_written(struct apply *apply)
+{
+    if (apply->overlay.count > 0) {
+        map_clear(&apply->overlay);
+        arena_reset(&apply->overlay_arena);
+    }
+    if (apply->seal_index == apply->index && apply->dedup.count > 0)
+        dedup_forget(&apply->dedup);
+    if (apply->caches_full)
+        state_caches_trim(apply, false);
+}

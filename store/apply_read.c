@@ -1,0 +1,280 @@
+/* store/apply_read.c: questions about the state, answered by the thread that owns it. */
+#include <stdio.h>
+
+#include "store/base/check.h"
+#include "store/base/err.h"
+#include "store/base/record.h"
+#include "store/state.h"
+
+enum { LAST_SCAN_MAX = 64, READ_PAGE_MAX = 1000 };
+
+static char *copy_text(struct arena *arena, const char *text)
+{
+    return arena_copy(arena, text, strlen(text));
+}
+
+/* Messages after `seq` that were deleted for all: they no longer count as unread. */
+static int count_erased(struct apply *apply, const struct conv *conv, uint64_t seq,
+                        uint64_t *count)
+{
+    struct key from = key_seq(apply->partition, conv->id, seq + 1);
+    struct key until = key_seq(apply->partition, conv->id, UINT64_MAX);
+    struct kv_iter iter;
+    *count = 0;
+    kv_iter_open(&iter, apply->kv, NULL, KV_FOLD, key_span(&from), key_span(&until));
+    int err = 0;
+    for (kv_iter_first(&iter); kv_iter_valid(&iter) && err == 0; kv_iter_next(&iter)) {
+        struct span value = kv_iter_value(&iter);
+        Loquat__Fold *fold = loquat__fold__unpack(&apply->arena.allocator, value.n,
+                                                  (const uint8_t *)value.p);
+        if (fold == NULL)
+            err = ERR_CORRUPT;
+        else if (fold->erased)
+            (*count)++;
+        arena_reset(&apply->arena);
+    }
+    if (err == 0)
+        err = kv_iter_error(&iter);
+    kv_iter_close(&iter);
+    return err;
+}
+
+/* The newest message that can still be shown, looked for in the last records only. */
+static int find_last(struct apply *apply, const struct conv *conv, uint64_t from, uint64_t now_ms,
+                     struct arena *arena, Loquat__Item **last)
+{
+    *last = NULL;
+    for (uint64_t i = 0; i < LAST_SCAN_MAX && conv->head >= from + i && conv->head > i; i++) {
+        uint64_t seq = conv->head - i;
+        struct key key = key_seq(apply->partition, conv->id, seq);
+        int err = kv_get(apply->kv, KV_LOG, key_span(&key), &apply->value);
+        if (err == ERR_NOT_FOUND)
+            continue;
+        Loquat__Record *record = NULL;
+        if (err == 0)
+            err = record_decode(buf_span(&apply->value), &arena->allocator, &record);
+        if (err != 0)
+            return err;
+        if (!kind_is_message(record->kind) || record->erased ||
+            (record->expires != 0 && record->expires <= now_ms))
+            continue;
+        Loquat__Item *item = arena_alloc(arena, sizeof *item);
+        loquat__item__init(item);
+        item->seq = seq;
+        item->record.len = apply->value.n;
+        item->record.data = arena_copy(arena, apply->value.p, apply->value.n);
+        Loquat__Fold *fold = NULL;
+        err = state_fold(apply, conv, seq, arena, &fold);
+        if (err != 0)
+            return err;
+        item->edited = fold->edited;
+        item->body = fold->body;
+        item->replies = fold->replies;
+        *last = item;
+        return 0;
+    }
+    return 0;
+}
+
+static int fill_info(struct apply *apply, struct conv *conv, const struct member *member,
+                     uint64_t now_ms, struct arena *arena, Loquat__ConvInfo *info)
+{
+    const Loquat__ConvHeader *header = conv->header;
+    info->kind = header->kind;
+    info->name = copy_text(arena, header->name);
+    info->topic = copy_text(arena, header->topic);
+    info->members = header->members;
+    info->head = conv->head;
+    info->floor = header->floor > 0 ? header->floor : 1;
+    info->n = conv->n;
+    info->ttl_s = header->ttl_s;
+    info->history_joined = header->history_joined;
+    info->since = 1;
+    int err = 0;
+    if (member != NULL) {
+        const Loquat__Member *row = member->row;
+        info->role = row->role;
+        info->read = row->read;
+        info->delivered = row->delivered;
+        if (header->history_joined)
+            info->since = row->joined_seq;
+        if (header->kind == LOQUAT__CONV_KIND__CONV_DIRECT)
+            info->with = copy_text(
+                arena, strcmp(header->user_a, row->user) == 0 ? header->user_b : header->user_a);
+        uint64_t read_n = row->read_n > header->expired ? row->read_n : header->expired;
+        uint64_t after = row->read + 1 > info->floor ? row->read : info->floor - 1;
+        uint64_t erased = 0;
+        if (conv->n > read_n)
+            err = count_erased(apply, conv, after, &erased);
+        info->unread = conv->n > read_n + erased ? conv->n - read_n - erased : 0;
+    }
+    if (err == 0)
+        err = find_last(apply, conv, info->since > info->floor ? info->since : info->floor,
+                        now_ms, arena, &info->last);
+    return err;
+}
+
+static int read_conv(struct apply *apply, const Loquat__Read *read, const char *name,
+                     uint64_t now_ms, struct arena *arena, Loquat__ConvInfo *info)
+{
+    struct conv *conv = NULL;
+    struct member *member = NULL;
+    info->conv = copy_text(arena, name);
+    int err = state_conv(apply, span_str(name), &conv);
+    if (err == 0) {
+        err = state_member(apply, conv, span_str(read->user), &member);
+        if (err == 0 && !state_member_active(member))
+            member = NULL;
+        if (err == ERR_NOT_FOUND || err == 0)
+            err = member == NULL && !read->all ? ERR_NOT_FOUND : 0;
+    }
+    if (err == ERR_CONFLICT)
+        err = ERR_NOT_FOUND;
+    if (err == 0)
+        err = fill_info(apply, conv, member, now_ms, arena, info);
+    info->err = err;
+    return err == ERR_NOT_FOUND ? 0 : err;
+}
+
+static int read_convs(struct apply *apply, const Loquat__Read *read, uint64_t now_ms,
+                      struct arena *arena, Loquat__Reply *reply)
+{
+    reply->convs = arena_alloc(arena, (read->n_convs + 1) * sizeof *reply->convs);
+    for (size_t i = 0; i < read->n_convs; i++) {
+        Loquat__ConvInfo *info = arena_alloc(arena, sizeof *info);
+        loquat__conv_info__init(info);
+        int err = read_conv(apply, read, read->convs[i], now_ms, arena, info);
+        if (err != 0)
+            return err;
+        reply->convs[reply->n_convs++] = info;
+    }
+    return 0;
+}
+
+/* Members whose marks are newer in memory than on disk are answered from memory. */
+static int read_members(struct apply *apply, const Loquat__Read *read, struct arena *arena,
+                        Loquat__Reply *reply)
+{
+    struct conv *conv = NULL;
+    struct member *self = NULL;
+    int err = state_conv(apply, span_str(read->conv), &conv);
+    if (err == 0 && !read->all) {
+        err = state_member(apply, conv, span_str(read->user), &self);
+        if (err == 0 && !state_member_active(self))
+            err = ERR_NOT_FOUND;
+    }
+    if (err != 0)
+        return err == ERR_CONFLICT ? ERR_NOT_FOUND : err;
+    size_t max = read->max > 0 && read->max < READ_PAGE_MAX ? read->max : READ_PAGE_MAX;
+    reply->members = arena_alloc(arena, max * sizeof *reply->members);
+    struct key from = key_member(apply->partition, conv->id, span_str(read->after));
+    struct key until = key_member(apply->partition, conv->id, (struct span){0});
+    until.p[until.n - 1]++;
+    struct kv_iter iter;
+    kv_iter_open(&iter, apply->kv, NULL, KV_CONV, key_span(&from), key_span(&until));
+    for (kv_iter_first(&iter); kv_iter_valid(&iter) && err == 0; kv_iter_next(&iter)) {
+        struct span key = kv_iter_key(&iter);
+        struct span user = span_of(key.p + KEY_CONV_SIZE + 1, key.n - KEY_CONV_SIZE - 1);
+        if (read->after[0] != 0 && span_is(user, read->after))
+            continue;
+        struct member *member = NULL;
+        err = state_member(apply, conv, user, &member);
+        if (err != 0 || !state_member_active(member))
+            continue;
+        if (reply->n_members == max) {
+            reply->after = copy_text(arena, reply->members[max - 1]->user);
+            break;
+        }
+        Loquat__Member *row = arena_alloc(arena, sizeof *row);
+        *row = *member->row;
+        row->user = copy_text(arena, row->user);
+        reply->members[reply->n_members++] = row;
+    }
+    if (err == 0)
+        err = kv_iter_error(&iter);
+    kv_iter_close(&iter);
+    return err;
+}
+
+/* The ids of a user's conversations, in key order; `after` is the last one of the page before. */
+static int read_user(struct apply *apply, const Loquat__Read *read, struct arena *arena,
+                     Loquat__Reply *reply)
+{
+    struct conv *log = NULL;
+    int err = state_user_log(apply, span_str(read->user), &log);
+    if (err != 0)
+        return err;
+    size_t max = read->max > 0 && read->max < READ_PAGE_MAX ? read->max : READ_PAGE_MAX;
+    reply->ids = arena_alloc(arena, max * sizeof *reply->ids);
+    reply->head = log->head;
+    struct conv_id first = {0};
+    if (read->after[0] != 0)
+        first = conv_id_of(span_str(read->after));
+    struct key from = key_user_conv(apply->partition, log->id, first);
+    struct key until = key_user_log(apply->partition, log->id, 0);
+    struct kv_iter iter;
+    kv_iter_open(&iter, apply->kv, NULL, KV_USER, key_span(&from), key_span(&until));
+    for (kv_iter_first(&iter); kv_iter_valid(&iter) && err == 0; kv_iter_next(&iter)) {
+        struct span value = kv_iter_value(&iter);
+        Loquat__UserConv *row = loquat__user_conv__unpack(&arena->allocator, value.n,
+                                                          (const uint8_t *)value.p);
+        if (row == NULL) {
+            err = ERR_CORRUPT;
+        } else if (row->gone || (read->after[0] != 0 && strcmp(row->conv, read->after) == 0)) {
+            continue;
+        } else if (reply->n_ids == max) {
+            reply->after = reply->ids[max - 1];
+            break;
+        } else {
+            reply->ids[reply->n_ids++] = row->conv;
+        }
+    }
+    if (err == 0)
+        err = kv_iter_error(&iter);
+    kv_iter_close(&iter);
+    return err;
+}
+
+static int read_stat(struct apply *apply, struct arena *arena, Loquat__Reply *reply)
+{
+    char text[256];
+    int n = snprintf(text, sizeof text,
+                     "{\"partition\":%u,\"applied\":%llu,\"term\":%llu,\"convs_cached\":%zu,"
+                     "\"members_cached\":%zu,\"dedup_recent\":%zu}",
+                     apply->partition, (unsigned long long)apply->index,
+                     (unsigned long long)apply->term, apply->convs.count, apply->members.count,
+                     apply->dedup.count);
+    ASSERT(n > 0 && (size_t)n < sizeof text);
+    reply->stat.len = (size_t)n;
+    reply->stat.data = arena_copy(arena, text, (size_t)n);
+    return 0;
+}
+
+int apply_read(struct apply *apply, const Loquat__Read *read, uint64_t now_ms, struct arena *arena,
+               Loquat__Reply *reply)
+{
+    ASSERT(apply->overlay.count == 0);
+    int err;
+    if (strlen(read->user) > USER_MAX || strlen(read->after) > USER_MAX ||
+        strlen(read->conv) > CONV_ID_MAX)
+        return ERR_BAD_REQUEST;
+    switch (read->op) {
+    case LOQUAT__READ_OP__READ_CONVS:
+        err = read_convs(apply, read, now_ms, arena, reply);
+        break;
+    case LOQUAT__READ_OP__READ_MEMBERS:
+        err = read_members(apply, read, arena, reply);
+        break;
+    case LOQUAT__READ_OP__READ_USER:
+        err = read_user(apply, read, arena, reply);
+        break;
+    case LOQUAT__READ_OP__READ_STAT:
+        err = read_stat(apply, arena, reply);
+        break;
+    default:
+        err = ERR_BAD_REQUEST;
+    }
+    if (apply->caches_full)
+        state_caches_trim(apply, false);
+    return err;
+}

@@ -1,0 +1,102 @@
+/* store/key.h: every key layout, in one place. Numbers are big-endian: keys sort as they should.
+ * All keys begin with the partition, so that one partition is one range of each column family. */
+#ifndef LOQUAT_STORE_KEY_H
+#define LOQUAT_STORE_KEY_H
+
+#include "store/base/buf.h"
+#include "store/base/ids.h"
+
+enum {
+    KEY_MAX = 2 + 16 + 1 + USER_MAX,
+    KEY_CONV_SIZE = 18,
+    KEY_SEQ_SIZE = 26,
+};
+
+struct key {
+    char p[KEY_MAX];
+    size_t n;
+};
+
+static inline struct span key_span(const struct key *key)
+{
+    return (struct span){key->p, key->n};
+}
+
+/* [p] : apl; first key of a partition anywhere */
+static inline struct key key_partition(uint32_t partition)
+{
+    struct key key = {.n = 2};
+    put_be16(key.p, (uint16_t)partition);
+    return key;
+}
+
+/* [p][conv 16] : first key of a conversation */
+static inline struct key key_conv(uint32_t partition, struct conv_id id)
+{
+    struct key key = {.n = KEY_CONV_SIZE};
+    put_be16(key.p, (uint16_t)partition);
+    put_be64(key.p + 2, id.hi);
+    put_be64(key.p + 10, id.lo);
+    return key;
+}
+
+/* [p][conv][seq 8] : log, fold; with cid hash for seq: dedup */
+static inline struct key key_seq(uint32_t partition, struct conv_id id, uint64_t seq)
+{
+    struct key key = key_conv(partition, id);
+    put_be64(key.p + key.n, seq);
+    key.n += 8;
+    return key;
+}
+
+enum { KEY_TAG_HEADER = 0, KEY_TAG_MEMBER = 1, KEY_TAG_LIST = 1, KEY_TAG_USERLOG = 2 };
+
+/* [p][conv][0] : conv, the header */
+static inline struct key key_header(uint32_t partition, struct conv_id id)
+{
+    struct key key = key_conv(partition, id);
+    key.p[key.n++] = KEY_TAG_HEADER;
+    return key;
+}
+
+/* [p][conv][1][user] : conv, a member; empty user: the first */
+static inline struct key key_member(uint32_t partition, struct conv_id id, struct span user)
+{
+    struct key key = key_conv(partition, id);
+    key.p[key.n++] = KEY_TAG_MEMBER;
+    memcpy(key.p + key.n, user.p, user.n);
+    key.n += user.n;
+    return key;
+}
+
+/* [p][user 16][1][conv 16] : user, a row of the list; zero conv: the first */
+static inline struct key key_user_conv(uint32_t partition, struct conv_id user, struct conv_id id)
+{
+    struct key key = key_conv(partition, user);
+    key.p[key.n++] = KEY_TAG_LIST;
+    put_be64(key.p + key.n, id.hi);
+    put_be64(key.p + key.n + 8, id.lo);
+    key.n += 16;
+    return key;
+}
+
+/* [p][user 16][2][seq 8] : user, a record of the user's own log */
+static inline struct key key_user_log(uint32_t partition, struct conv_id user, uint64_t seq)
+{
+    struct key key = key_conv(partition, user);
+    key.p[key.n++] = KEY_TAG_USERLOG;
+    put_be64(key.p + key.n, seq);
+    key.n += 8;
+    return key;
+}
+
+/* [p][number 8] : feed (raft index), out */
+static inline struct key key_number(uint32_t partition, uint64_t number)
+{
+    struct key key = key_partition(partition);
+    put_be64(key.p + key.n, number);
+    key.n += 8;
+    return key;
+}
+
+#endif

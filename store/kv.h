@@ -1,0 +1,97 @@
+/* store/kv.h: the two databases of a node; the only includer of rocksdb/c.h is store/kv.c.
+ *   raft DB: one column family, every write through the WAL and synced.
+ *   data DB: the families below, WAL off, flushed together (atomic_flush): after a crash it stands
+ *            at some write that really happened, whole, and the raft log is replayed from there.
+ * Owner:  values are copied into the caller's buf; iterators lend until moved.
+ * Thread: any thread reads; one thread writes to each database.
+ * Errors: ERR_NOT_FOUND, ERR_CORRUPT, ERR_NO_SPACE, ERR_IO. kv_error tells the last message of the
+ *         calling thread. */
+#ifndef LOQUAT_STORE_KV_H
+#define LOQUAT_STORE_KV_H
+
+#include "store/base/buf.h"
+
+enum kv_cf {
+    KV_LOG, /* the raft DB has only this one: its own keys */
+    KV_CONV,
+    KV_FOLD,
+    KV_DEDUP,
+    KV_USER,
+    KV_FEED,
+    KV_OUT,
+    KV_APL,
+    KV_CF_COUNT
+};
+enum kv_kind { KV_RAFT, KV_DATA };
+
+struct kv;
+struct kv_options {
+    bool create;    /* else the database must exist */
+    bool read_only; /* for inspection: nothing is written */
+    uint64_t memtable_bytes; /* 0: the default */
+    /* Called in compaction threads for rows of KV_LOG; NULL: nothing is filtered.
+     * KV_KEEP, KV_DROP, or KV_REPLACE with the new value in `value`. */
+    int (*filter)(void *arg, struct span key, struct span old, struct buf *value);
+    void *filter_arg;
+};
+enum { KV_KEEP, KV_DROP, KV_REPLACE };
+
+int kv_open(const char *dir, enum kv_kind kind, const struct kv_options *options, struct kv **kv);
+void kv_close(struct kv *kv); /* data DB: flushes first */
+const char *kv_error(void);
+const char *kv_cf_name(enum kv_cf cf);
+
+struct kv_batch {
+    void *rocks;
+    struct kv *kv;
+};
+void kv_batch_init(struct kv_batch *batch, struct kv *kv);
+void kv_batch_close(struct kv_batch *batch);
+void kv_batch_clear(struct kv_batch *batch);
+size_t kv_batch_bytes(const struct kv_batch *batch);
+void kv_put(struct kv_batch *batch, enum kv_cf cf, struct span key, struct span value);
+void kv_put2(struct kv_batch *batch, enum kv_cf cf, struct span key, struct span head,
+             struct span rest); /* one value in two pieces */
+void kv_delete(struct kv_batch *batch, enum kv_cf cf, struct span key);
+void kv_delete_range(struct kv_batch *batch, enum kv_cf cf, struct span from, struct span until);
+int kv_write(struct kv_batch *batch); /* raft DB: returns when it is on disk. Batch is cleared */
+
+int kv_get(struct kv *kv, enum kv_cf cf, struct span key, struct buf *value);
+/* Only what has reached the data DB's files, and would survive a crash now. */
+int kv_get_flushed(struct kv *kv, enum kv_cf cf, struct span key, struct buf *value);
+
+/* One moment of the whole database. */
+struct kv_view {
+    struct kv *kv;
+    const void *snapshot;
+};
+void kv_view_open(struct kv_view *view, struct kv *kv);
+void kv_view_close(struct kv_view *view);
+int kv_view_get(const struct kv_view *view, enum kv_cf cf, struct span key, struct buf *value);
+
+/* Rows of [from, until) in key order. Bounds are copied. */
+struct kv_iter {
+    void *rocks, *options;
+    struct buf lower, upper;
+};
+void kv_iter_open(struct kv_iter *iter, struct kv *kv, const struct kv_view *view, enum kv_cf cf,
+                  struct span from, struct span until);
+void kv_iter_close(struct kv_iter *iter);
+void kv_iter_first(struct kv_iter *iter);
+void kv_iter_last(struct kv_iter *iter);
+void kv_iter_seek(struct kv_iter *iter, struct span key);          /* at or after */
+void kv_iter_seek_back(struct kv_iter *iter, struct span key);     /* at or before */
+void kv_iter_next(struct kv_iter *iter);
+void kv_iter_prev(struct kv_iter *iter);
+bool kv_iter_valid(const struct kv_iter *iter);
+struct span kv_iter_key(const struct kv_iter *iter);
+struct span kv_iter_value(const struct kv_iter *iter);
+int kv_iter_error(const struct kv_iter *iter); /* after it became invalid: 0 at the end */
+
+int kv_flush(struct kv *kv, const char *scratch); /* data DB: everything, at one point; scratch: a
+                                                     path beside it that does not exist */
+void kv_compact(struct kv *kv, enum kv_cf cf, struct span from, struct span until);
+uint64_t kv_property(struct kv *kv, enum kv_cf cf, const char *name); /* rocksdb property; 0 */
+uint64_t kv_size(struct kv *kv, enum kv_cf cf, struct span from, struct span until);
+
+#endif

@@ -1,0 +1,129 @@
+/* store/state.h: the inside of the state machine, shared by apply*.c only: caches of conversations
+ * and members, the rows of the batch being built, and appending to a log. */
+#ifndef LOQUAT_STORE_STATE_H
+#define LOQUAT_STORE_STATE_H
+
+#include "store/apply.h"
+#include "store/command.h"
+#include "store/base/map.h"
+#include "store/dedup.h"
+#include "store/key.h"
+
+enum {
+    CONV_CACHE_MAX = 32768,    /* per partition; emptied between batches when reached */
+    MEMBER_CACHE_MAX = 131072,
+    OUT_BITS = 16, /* number of an effect: raft index, then a counter of so many bits; an entry's
+                      bytes bound how many it can owe */
+    OUTS_PER_ENTRY_MAX = 1 << OUT_BITS,
+};
+
+/* A log: a conversation or a user's own. `head` and `n` are those of its last record. */
+struct conv {
+    struct conv_id id;
+    Loquat__ConvHeader *header; /* own heap copy; of a user log only id and kind mean anything */
+    uint64_t head, n;
+    bool dedup_sealed; /* older cids may stand in KV_DEDUP */
+    bool header_dirty;
+};
+
+struct member {
+    struct conv_id conv;
+    Loquat__Member *row; /* own heap copy */
+    bool dirty;          /* differs from the row on disk: written at the next seal */
+};
+
+struct apply {
+    struct kv *kv;
+    uint32_t partition, partitions;
+    uint64_t index, term;
+    uint64_t mid_ms, seal_index;
+    uint32_t mid_counter;
+    struct map convs, members, overlay;
+    struct arena overlay_arena;
+    struct dedup dedup;
+    size_t dirty_members;
+    bool caches_full;
+
+    /* of the entry in work */
+    struct kv_batch *batch;
+    struct applied *out;
+    uint64_t now_ms, entry_index;
+    uint32_t out_counter, salt;
+    struct buf feed, scratch, value;
+    struct conv_id feed_id;
+    bool feed_user;
+    uint64_t feed_first, feed_count;
+    struct arena arena; /* of the command in work */
+    struct apply_result *result;
+};
+
+/* Rows through the batch: what was put in it is seen by state_get. */
+int state_get(struct apply *apply, enum kv_cf cf, struct span key, struct buf *value);
+void state_put(struct apply *apply, enum kv_cf cf, struct span key, struct span value);
+void state_delete(struct apply *apply, enum kv_cf cf, struct span key);
+
+/* 0 and *conv, ERR_NOT_FOUND, ERR_CONFLICT (another id with the same hash), or a kv error. */
+int state_conv(struct apply *apply, struct span name, struct conv **conv);
+int state_user_log(struct apply *apply, struct span user, struct conv **conv); /* made when new */
+int state_conv_by_id(struct apply *apply, struct conv_id id, struct conv **conv);
+struct conv *state_conv_new(struct apply *apply, struct span name, uint32_t kind);
+void state_conv_save(struct apply *apply, struct conv *conv); /* puts the header row */
+
+/* ERR_NOT_FOUND when there never was one; a member who left has ROLE_NONE. */
+int state_member(struct apply *apply, struct conv *conv, struct span user, struct member **member);
+struct member *state_member_new(struct apply *apply, struct conv *conv, struct span user);
+void state_member_save(struct apply *apply, struct member *member);
+void state_member_touch(struct apply *apply, struct member *member); /* saved at the next seal */
+
+/* Appends: gives sequence, ordinal and mid; fills the result when `result` is set. `record` holds
+ * ts (0: the entry's), kind, from, body, cid, …; its gap and mid_off are set here. */
+uint64_t state_append(struct apply *apply, struct conv *conv, Loquat__Record *record,
+                      struct apply_result *result);
+/* Unpacked into `arena`. ERR_NOT_FOUND when the row is gone. */
+int state_record(struct apply *apply, const struct conv *conv, uint64_t seq, struct arena *arena,
+                 Loquat__Record **record);
+void state_record_rewrite(struct apply *apply, const struct conv *conv, uint64_t seq,
+                          const Loquat__Record *record);
+int state_fold(struct apply *apply, const struct conv *conv, uint64_t seq, struct arena *arena,
+               Loquat__Fold **fold); /* an empty one when there is none */
+void state_fold_save(struct apply *apply, const struct conv *conv, uint64_t seq,
+                     const Loquat__Fold *fold);
+
+void state_out(struct apply *apply, uint32_t partition, const Loquat__Command *command);
+/* Between batches: forgets all but members that are newer than their row; `all`: these too. */
+void state_caches_trim(struct apply *apply, bool all);
+int state_refuse(struct apply *apply, int err, const char *msg); /* sets the result; returns 0 */
+bool state_member_active(const struct member *member);
+
+/* Grows an array of `struct applied`. */
+#define APPLIED_PUSH(applied, field)                                                               \
+    ((applied)->field##_count == (applied)->field##_cap                                            \
+         ? (void)((applied)->field##s = applied_grow((applied)->field##s, &(applied)->field##_cap, \
+                                                     sizeof *(applied)->field##s))                 \
+         : (void)0,                                                                                \
+     &(applied)->field##s[(applied)->field##_count++])
+void *applied_grow(void *array, size_t *cap, size_t size);
+
+/* One function per command; each returns 0 (the result says what came of it) or a kv error. */
+int apply_op_open(struct apply *apply, const Loquat__Command *command);
+int apply_op_member(struct apply *apply, const Loquat__Command *command);
+int apply_op_leave(struct apply *apply, const Loquat__Command *command);
+int apply_op_retain(struct apply *apply, const Loquat__Command *command);
+int apply_op_user_effect(struct apply *apply, const Loquat__Command *command);
+int apply_op_out_done(struct apply *apply, const Loquat__Command *command);
+int apply_op_send(struct apply *apply, const Loquat__Command *command);
+int apply_op_edit(struct apply *apply, const Loquat__Command *command);
+int apply_op_delete(struct apply *apply, const Loquat__Command *command);
+int apply_op_mark(struct apply *apply, const Loquat__Command *command);
+
+/* For a command of a member: finds both. ERR_NOT_FOUND is set as the result when the user may not
+ * know the conversation (then *conv is NULL and 0 is returned). An admin needs no membership:
+ * *member may be NULL then. */
+int apply_find(struct apply *apply, const Loquat__Command *command, struct conv **conv,
+               struct member **member);
+/* The first answer to (user, cid), when there was one: sets the result and *found. `same` compares
+ * the stored record with the command. */
+int apply_first_answer(struct apply *apply, struct conv *conv, const Loquat__Command *command,
+                       bool (*same)(const Loquat__Record *, const Loquat__Command *), bool *found);
+
+#endif

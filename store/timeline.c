@@ -1,0 +1,328 @@
+#include "store/timeline.h"
+
+#include "store/base/check.h"
+#include "store/base/err.h"
+#include "store/base/record.h"
+#include "store/key.h"
+
+enum { VISIT_MAX = 20000 }; /* rows looked at for one page: long runs of holes end it too */
+
+struct reader {
+    struct kv *kv;
+    uint32_t partition;
+    const Loquat__Read *read;
+    uint64_t now_ms;
+    struct arena *arena;
+    Loquat__Reply *reply;
+    struct conv_id id;
+    uint64_t head, floor, since;
+    struct kv_view view;
+    struct kv_iter fold;
+    bool fold_open, fold_placed;
+    size_t items_cap, visited, records;
+    size_t bytes, bytes_max, records_max;
+    struct buf value;
+};
+
+/* ---- the page ---- */
+
+static Loquat__Item *push(struct reader *r)
+{
+    if (r->reply->n_items == r->items_cap) {
+        size_t cap = r->items_cap == 0 ? 64 : r->items_cap * 2;
+        Loquat__Item **grown = arena_alloc(r->arena, cap * sizeof(void *));
+        if (r->reply->n_items > 0)
+            memcpy(grown, r->reply->items, r->reply->n_items * sizeof(void *));
+        r->reply->items = grown;
+        r->items_cap = cap;
+    }
+    Loquat__Item *item = arena_alloc(r->arena, sizeof *item);
+    loquat__item__init(item);
+    r->reply->items[r->reply->n_items++] = item;
+    return item;
+}
+
+/* Adjacent holes of one kind are one hole. */
+static void push_hole(struct reader *r, uint64_t first, uint64_t last, uint32_t why)
+{
+    if (first > last)
+        return;
+    if (r->reply->n_items > 0) {
+        Loquat__Item *before = r->reply->items[r->reply->n_items - 1];
+        if (before->hole == why && before->last + 1 == first) {
+            before->last = last;
+            return;
+        }
+        if (before->hole == why && last + 1 == before->seq) {
+            before->seq = first;
+            return;
+        }
+    }
+    Loquat__Item *item = push(r);
+    item->seq = first;
+    item->last = last;
+    item->hole = why;
+    r->bytes += 40;
+}
+
+static bool full(const struct reader *r)
+{
+    return r->records >= r->records_max || r->bytes >= r->bytes_max || r->visited >= VISIT_MAX;
+}
+
+/* ---- folds, beside the log and in its order ---- */
+
+static int find_fold(struct reader *r, uint64_t seq, Loquat__Item *item)
+{
+    struct key key = key_seq(r->partition, r->id, seq);
+    if (!r->fold_open) {
+        struct key from = key_seq(r->partition, r->id, 0);
+        struct key until = key_seq(r->partition, r->id, UINT64_MAX);
+        kv_iter_open(&r->fold, r->kv, &r->view, KV_FOLD, key_span(&from), key_span(&until));
+        r->fold_open = true;
+    }
+    if (!r->fold_placed) {
+        if (r->read->desc)
+            kv_iter_seek_back(&r->fold, key_span(&key));
+        else
+            kv_iter_seek(&r->fold, key_span(&key));
+        r->fold_placed = true;
+    }
+    while (kv_iter_valid(&r->fold)) {
+        uint64_t at = get_be64(kv_iter_key(&r->fold).p + KEY_CONV_SIZE);
+        if (at == seq)
+            break;
+        if (r->read->desc ? at < seq : at > seq)
+            return 0;
+        if (r->read->desc)
+            kv_iter_prev(&r->fold);
+        else
+            kv_iter_next(&r->fold);
+    }
+    if (!kv_iter_valid(&r->fold))
+        return kv_iter_error(&r->fold);
+    struct span value = kv_iter_value(&r->fold);
+    Loquat__Fold *fold =
+        loquat__fold__unpack(&r->arena->allocator, value.n, (const uint8_t *)value.p);
+    if (fold == NULL)
+        return ERR_CORRUPT;
+    item->edited = fold->edited;
+    item->body = fold->body;
+    item->replies = fold->replies;
+    return 0;
+}
+
+/* ---- one row ---- */
+
+static uint32_t hole_of(const Loquat__Record *record, uint64_t now_ms)
+{
+    if (record->expires != 0 && record->expires <= now_ms)
+        return LOQUAT__HOLE__HOLE_EXPIRED;
+    if (record->erased)
+        return LOQUAT__HOLE__HOLE_ERASED;
+    if (record->kind == LOQUAT__KIND__KIND_NONE)
+        return LOQUAT__HOLE__HOLE_COMPACTED;
+    return LOQUAT__HOLE__HOLE_NONE;
+}
+
+static int take_row(struct reader *r, uint64_t seq, struct span value)
+{
+    Loquat__Record *record = NULL;
+    int err = record_decode(value, &r->arena->allocator, &record);
+    if (err != 0)
+        return err;
+    r->visited++;
+    uint32_t hole = hole_of(record, r->now_ms);
+    bool message = kind_is_message(record->kind);
+    if (hole != LOQUAT__HOLE__HOLE_NONE) {
+        if (message || !r->read->folded)
+            push_hole(r, seq, seq, hole);
+        return 0;
+    }
+    if (r->read->folded && !message)
+        return 0;
+    Loquat__Item *item = push(r);
+    item->seq = seq;
+    item->record.len = value.n;
+    item->record.data = arena_copy(r->arena, value.p, value.n);
+    r->records++;
+    r->bytes += value.n + 64;
+    return r->read->folded ? find_fold(r, seq, item) : 0;
+}
+
+/* ---- both directions ---- */
+
+static void low_holes(struct reader *r, uint64_t first, uint64_t last)
+{
+    uint64_t trimmed = last < r->floor ? last : r->floor - 1;
+    uint64_t hidden_from = first > r->floor ? first : r->floor;
+    uint64_t hidden = last < r->since ? last : r->since - 1;
+    if (r->read->desc) {
+        push_hole(r, hidden_from, hidden, LOQUAT__HOLE__HOLE_HIDDEN);
+        push_hole(r, first, trimmed, LOQUAT__HOLE__HOLE_TRIMMED);
+    } else {
+        push_hole(r, first, trimmed, LOQUAT__HOLE__HOLE_TRIMMED);
+        push_hole(r, hidden_from, hidden, LOQUAT__HOLE__HOLE_HIDDEN);
+    }
+}
+
+/* Up from `at` to `until` (exclusive). reply->next: where to go on, 0 at the end. */
+static int read_up(struct reader *r, struct kv_iter *iter, uint64_t at, uint64_t until)
+{
+    uint64_t low = r->since > r->floor ? r->since : r->floor;
+    if (at < low && at < until) {
+        uint64_t last = low < until ? low - 1 : until - 1;
+        low_holes(r, at, last);
+        at = last + 1;
+    }
+    struct key key = key_seq(r->partition, r->id, at);
+    int err = 0;
+    for (kv_iter_seek(iter, key_span(&key)); err == 0 && at < until; kv_iter_next(iter)) {
+        uint64_t seq = until;
+        if (kv_iter_valid(iter))
+            seq = get_be64(kv_iter_key(iter).p + KEY_CONV_SIZE);
+        else
+            err = kv_iter_error(iter);
+        if (err != 0)
+            break;
+        if (seq > at) {
+            uint64_t gap_end = seq < until ? seq : until;
+            push_hole(r, at, gap_end - 1, LOQUAT__HOLE__HOLE_COMPACTED);
+            at = gap_end;
+        }
+        if (seq >= until || full(r))
+            break;
+        err = take_row(r, seq, kv_iter_value(iter));
+        at = seq + 1;
+    }
+    r->reply->next = at < until ? at : 0;
+    return err;
+}
+
+/* Down from `at` to `until` (exclusive). */
+static int read_down(struct reader *r, struct kv_iter *iter, uint64_t at, uint64_t until)
+{
+    uint64_t low = r->since > r->floor ? r->since : r->floor;
+    uint64_t stop = until + 1 > low ? until : low - 1; /* rows of (stop, at] are looked at */
+    struct key key = key_seq(r->partition, r->id, at);
+    int err = 0;
+    for (kv_iter_seek_back(iter, key_span(&key)); err == 0 && at > stop; kv_iter_prev(iter)) {
+        uint64_t seq = stop;
+        if (kv_iter_valid(iter))
+            seq = get_be64(kv_iter_key(iter).p + KEY_CONV_SIZE);
+        else
+            err = kv_iter_error(iter);
+        if (err != 0)
+            break;
+        if (seq < at) {
+            uint64_t gap_end = seq > stop ? seq : stop;
+            push_hole(r, gap_end + 1, at, LOQUAT__HOLE__HOLE_COMPACTED);
+            at = gap_end;
+        }
+        if (seq <= stop || full(r))
+            break;
+        err = take_row(r, seq, kv_iter_value(iter));
+        at = seq - 1;
+    }
+    if (err == 0 && at == stop && stop > until) {
+        low_holes(r, until + 1, stop);
+        at = until;
+    }
+    r->reply->next = at > until ? at : 0;
+    return err;
+}
+
+/* ---- who may read what ---- */
+
+static int find_conv(struct reader *r)
+{
+    struct key key = key_header(r->partition, r->id);
+    int err = kv_view_get(&r->view, KV_CONV, key_span(&key), &r->value);
+    if (err != 0)
+        return err;
+    Loquat__ConvHeader *header = loquat__conv_header__unpack(
+        &r->arena->allocator, r->value.n, (const uint8_t *)r->value.p);
+    if (header == NULL)
+        return ERR_CORRUPT;
+    if (strcmp(header->id, r->read->conv) != 0)
+        return ERR_NOT_FOUND;
+    r->floor = header->floor > 0 ? header->floor : 1;
+    r->since = 1;
+    r->head = header->head;
+    if (r->read->all)
+        return 0;
+    key = key_member(r->partition, r->id, span_str(r->read->user));
+    err = kv_view_get(&r->view, KV_CONV, key_span(&key), &r->value);
+    if (err != 0)
+        return err;
+    Loquat__Member *member = loquat__member__unpack(&r->arena->allocator, r->value.n,
+                                                    (const uint8_t *)r->value.p);
+    if (member == NULL)
+        return ERR_CORRUPT;
+    if (member->role == LOQUAT__ROLE__ROLE_NONE)
+        return ERR_NOT_FOUND;
+    if (header->history_joined)
+        r->since = member->joined_seq;
+    return 0;
+}
+
+static int read_page(struct reader *r)
+{
+    int err = find_conv(r);
+    if (err != 0)
+        return err;
+    struct key from = key_seq(r->partition, r->id, 0);
+    struct key until = key_seq(r->partition, r->id, UINT64_MAX);
+    struct kv_iter iter;
+    kv_iter_open(&iter, r->kv, &r->view, KV_LOG, key_span(&from), key_span(&until));
+    kv_iter_last(&iter);
+    if (kv_iter_valid(&iter)) {
+        uint64_t last = get_be64(kv_iter_key(&iter).p + KEY_CONV_SIZE);
+        r->head = last > r->head ? last : r->head;
+    } else {
+        err = kv_iter_error(&iter);
+    }
+    r->reply->head = r->head;
+    r->reply->floor = r->floor;
+    const Loquat__Read *read = r->read;
+    if (err == 0 && read->desc) {
+        uint64_t at = read->from == 0 || read->from > r->head ? r->head : read->from;
+        err = at > read->to ? read_down(r, &iter, at, read->to) : 0;
+    } else if (err == 0) {
+        uint64_t end = read->to == 0 || read->to > r->head ? r->head + 1 : read->to;
+        uint64_t at = read->from == 0 ? 1 : read->from;
+        err = at < end ? read_up(r, &iter, at, end) : 0;
+    }
+    kv_iter_close(&iter);
+    return err;
+}
+
+int timeline_read(struct kv *kv, uint32_t partition, const Loquat__Read *read, uint64_t now_ms,
+                  struct arena *arena, Loquat__Reply *reply)
+{
+    if (strlen(read->conv) > CONV_ID_MAX || strlen(read->user) > USER_MAX)
+        return ERR_BAD_REQUEST;
+    struct reader r = {
+        .kv = kv,
+        .partition = partition,
+        .read = read,
+        .now_ms = now_ms,
+        .arena = arena,
+        .reply = reply,
+        .id = conv_id_of(span_str(read->conv)),
+        .records_max = read->max > 0 && read->max < TIMELINE_RECORDS_MAX ? read->max
+                                                                         : TIMELINE_RECORDS_MAX,
+        .bytes_max = read->bytes_max > 0 && read->bytes_max < TIMELINE_BYTES_MAX
+                         ? read->bytes_max
+                         : TIMELINE_BYTES_MAX,
+    };
+    kv_view_open(&r.view, kv);
+    int err = read_page(&r);
+    if (r.fold_open)
+        kv_iter_close(&r.fold);
+    kv_view_close(&r.view);
+    buf_close(&r.value);
+    if (err != 0)
+        reply->n_items = 0;
+    return err;
+}

@@ -1,0 +1,23 @@
+/* store/timeline.h: read one conversation by sequence, as the log is or as people see it.
+ * Shape:  asc: [from, until) upwards; desc: from `from` (0: the head) down to `until` (exclusive).
+ *         Every sequence of the page is there once, as a record or inside a hole (view log); the
+ *         folded view has messages only, with deleted ones as holes.
+ * Owner:  the page lives in the caller's arena.
+ * Thread: any; one immutable view, never blocks writers.
+ * Limits: TIMELINE_RECORDS_MAX and TIMELINE_BYTES_MAX per page. */
+/* Errors: ERR_NOT_FOUND  no such conversation for this user.
+ *         ERR_CORRUPT    a record's checksum failed; nothing is returned. */
+#ifndef LOQUAT_STORE_TIMELINE_H
+#define LOQUAT_STORE_TIMELINE_H
+
+#include "store/base/arena.h"
+#include "store/kv.h"
+#include "wire.pb-c.h"
+
+enum { TIMELINE_RECORDS_MAX = 1000, TIMELINE_BYTES_MAX = 1 << 20 };
+
+/* `read` is a READ_RANGE; the answer (items, next, head, floor) is put into `reply`. */
+int timeline_read(struct kv *kv, uint32_t partition, const Loquat__Read *read, uint64_t now_ms,
+                  struct arena *arena, Loquat__Reply *reply);
+
+#endif
