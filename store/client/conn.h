@@ -1,0 +1,47 @@
+/* store/client/conn.h: one TCP connection of a client: looks the name up, tries its addresses in
+ * turn, reads, and writes what has gathered since the last write.
+ * Owner:  the caller embeds struct conn and may reuse or free it from on_close on.
+ * Thread: the loop's.
+ * Errors: on_close comes exactly once after conn_open, last, never from inside a call. */
+#ifndef LOQUAT_CLIENT_CONN_H
+#define LOQUAT_CLIENT_CONN_H
+
+#include <uv.h>
+
+#include "store/base/buf.h"
+#include "store/client/url.h"
+
+enum { CONN_READ_SIZE = 64 << 10 };
+
+struct conn;
+struct conn_ops {
+    void (*on_open)(struct conn *conn);
+    void (*on_bytes)(struct conn *conn, const char *bytes, size_t n);
+    void (*on_drain)(struct conn *conn); /* all is written; may be NULL */
+    void (*on_close)(struct conn *conn, const char *why);
+};
+
+struct conn {
+    uv_loop_t *loop;
+    const struct conn_ops *ops;
+    void *data;
+    uv_getaddrinfo_t lookup;
+    struct addrinfo *found, *next;
+    uv_tcp_t tcp;
+    uv_connect_t connect;
+    uv_write_t write;
+    struct buf out, writing;
+    char why[128];
+    bool open, writes, closing, looks_up;
+    char in[CONN_READ_SIZE];
+};
+
+void conn_open(struct conn *conn, uv_loop_t *loop, const struct url *url,
+               const struct conn_ops *ops);
+/* Append to conn->out, then flush. */
+void conn_flush(struct conn *conn);
+size_t conn_pending(const struct conn *conn); /* bytes not yet written */
+/* Idempotent; the first `why` is kept. */
+void conn_close(struct conn *conn, const char *why);
+
+#endif

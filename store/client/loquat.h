@@ -1,0 +1,202 @@
+/* loquat.h: talk to a loquat server from C or C++ (docs/PROTOCOL.md says what the operations mean).
+ *
+ * A session is one WebSocket connection that comes back by itself: after a break it waits a random
+ * time, authenticates again, resends what was not answered (with the same `cid`, so that nothing is
+ * written twice) and goes on with every conversation after the last record that it gave out.
+ *
+ *   struct loquat *chat = loquat_new(&(struct loquat_options){.url = url, .token = token}, NULL, 0);
+ *   struct loquat_answer answer;
+ *   if (loquat_wait_send(chat, &(struct loquat_message){.c = c, .text = "hello"}, &answer) != 0)
+ *       fprintf(stderr, "%s: %s\n", answer.code, answer.message);
+ *   loquat_free(chat);
+ *
+ * Two ways to use it. With callbacks, on a libuv loop of the caller's (options.loop) or on the
+ * session's own (loquat_run). Or blocking: every `loquat_wait_…` runs the loop until it is answered.
+ *
+ * Memory: what a callback or a struct loquat_answer hands out belongs to the session: that of a
+ *         callback until it returns, that of a wait until the next call on the session.
+ * Thread: a session is used from one thread, its loop's.
+ * Limits: `window` requests in flight; more are refused with LOQUAT_BUSY until on_room.
+ * URLs:   http://HOST[:PORT] or ws://HOST[:PORT]. TLS (https://, wss://) is not spoken yet: put a
+ *         proxy that speaks it in front, on the client's side.
+ * Calls that begin with loquat_wait_ or named loquat_run, loquat_free must not be made from inside a
+ * callback. A request that was accepted (0) calls back exactly once, later, never from inside. */
+#ifndef LOQUAT_H
+#define LOQUAT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct uv_loop_s;
+struct loquat;
+
+enum loquat_err {
+    LOQUAT_OK = 0,
+    LOQUAT_BAD_REQUEST = -1,
+    LOQUAT_UNAUTHORIZED = -2,
+    LOQUAT_FORBIDDEN = -3,
+    LOQUAT_NOT_FOUND = -4,
+    LOQUAT_CONFLICT = -5,
+    LOQUAT_TOO_LARGE = -6,
+    LOQUAT_RATE_LIMITED = -7,
+    LOQUAT_TRIMMED = -8,
+    LOQUAT_UNAVAILABLE = -9,
+    LOQUAT_INTERNAL = -10,
+    LOQUAT_BUSY = -25,   /* the window is full: on_room says when it is not */
+    LOQUAT_CLOSED = -26, /* the session ended, or could not begin */
+};
+
+/* The name of an error as the server writes it ("not_found"). */
+const char *loquat_err_name(int err);
+
+struct loquat_text { /* n bytes, not ended by NUL; p NULL: absent */
+    const char *p;
+    size_t n;
+};
+
+/* What became of a request. */
+struct loquat_answer {
+    int err;             /* enum loquat_err */
+    const char *code;    /* "" or as the server says: "conflict" */
+    const char *message; /* for people */
+    bool retry;          /* the same request may work later */
+    uint32_t after_ms;   /* … not before */
+    struct loquat_text json; /* the `ok` object, as sent */
+    /* of a write */
+    uint64_t s, ts, n;
+    bool dup; /* it was written before */
+};
+
+/* A record or a hole of a conversation. */
+struct loquat_record {
+    struct loquat_text c;
+    uint64_t s, last; /* a hole: the first and last sequence; otherwise the same twice */
+    bool hole;
+    struct loquat_text why; /* of a hole */
+    uint64_t ts, n;
+    struct loquat_text from, kind;
+    struct loquat_text body; /* a JSON object, as written */
+    struct loquat_text json; /* all of it, as sent */
+};
+
+typedef void (*loquat_answer_fn)(struct loquat *, const struct loquat_answer *, void *arg);
+
+struct loquat_events { /* any may be NULL */
+    /* Authenticated, and live if asked for: at first and after every break. */
+    void (*on_ready)(struct loquat *, const char *user);
+    /* Live: records and holes of every conversation of the user, each sequence once and in order. */
+    void (*on_record)(struct loquat *, const struct loquat_record *);
+    /* Every other event of the server, as sent: typing, presence, mark, joined, … */
+    void (*on_event)(struct loquat *, struct loquat_text name, struct loquat_text json);
+    /* The connection broke; the next attempt comes after retry_ms. */
+    void (*on_down)(struct loquat *, int err, const char *why, uint32_t retry_ms);
+    /* The window has room again after LOQUAT_BUSY. */
+    void (*on_room)(struct loquat *);
+    /* The token expired: a fresh one, or NULL to give up. */
+    const char *(*on_token)(struct loquat *);
+    /* It is over: loquat_stop was called, or the server does not want this client back. */
+    void (*on_end)(struct loquat *, int err, const char *why);
+};
+
+struct loquat_options {
+    const char *url;    /* default http://127.0.0.1:8080 */
+    const char *token;  /* JWT */
+    const char *device; /* default "c" */
+    struct uv_loop_s *loop; /* NULL: the session makes its own */
+    uint32_t window;        /* default 256, at most 65,536 */
+    bool live;              /* on_record from the cursors on */
+    bool no_retry;          /* a break ends the session */
+    struct loquat_events events;
+    void *data; /* the caller's: loquat_data */
+};
+
+/* NULL when the options are wrong: `why` (may be NULL) says how. Strings are copied. Nothing is
+ * connected before loquat_start or a wait. */
+struct loquat *loquat_new(const struct loquat_options *options, char *why, size_t why_size);
+void *loquat_data(const struct loquat *chat);
+void loquat_start(struct loquat *chat);
+/* Ends the session: unanswered requests are answered LOQUAT_CLOSED, then on_end is called. */
+void loquat_stop(struct loquat *chat);
+/* Stops if need be and frees. On a loop of the caller's it may be called after on_end only. */
+void loquat_free(struct loquat *chat);
+/* Runs the session's own loop until it ends; returns what on_end was told. */
+int loquat_run(struct loquat *chat);
+
+/* ---- requests ---- */
+
+struct loquat_message {
+    const char *c;
+    const char *text; /* kind text with this text; or: */
+    const char *kind; /* default "text" */
+    const char *body; /* a JSON object */
+    const char *cid;  /* default: one is made */
+    uint64_t reply, thread, ttl_s; /* 0: none */
+};
+struct loquat_range {
+    const char *c;
+    uint64_t from, to; /* 0: the default */
+    uint32_t max;
+    bool folded, desc;
+};
+
+/* Any operation. `fields`: the members of the request without braces and without an id, such as
+ * "op":"members","c":"g-…". A write without a `cid` may be written twice when the connection breaks. */
+int loquat_request(struct loquat *chat, const char *fields, size_t size, loquat_answer_fn fn,
+                   void *arg);
+/* Without an answer (typing): lost when there is no connection at the moment. */
+int loquat_post(struct loquat *chat, const char *fields, size_t size);
+int loquat_send(struct loquat *chat, const struct loquat_message *message, loquat_answer_fn fn,
+                void *arg);
+int loquat_open_direct(struct loquat *chat, const char *with, loquat_answer_fn fn, void *arg);
+int loquat_open_group(struct loquat *chat, const char *name, const char *const *members,
+                      size_t count, const char *cid, loquat_answer_fn fn, void *arg);
+int loquat_mark_read(struct loquat *chat, const char *c, uint64_t s, loquat_answer_fn fn,
+                     void *arg);
+int loquat_range(struct loquat *chat, const struct loquat_range *range, loquat_answer_fn fn,
+                 void *arg);
+/* Live: the last sequence of `c` that this client holds. Before loquat_start. */
+void loquat_set_cursor(struct loquat *chat, const char *c, uint64_t s);
+uint64_t loquat_cursor(const struct loquat *chat, const char *c);
+size_t loquat_in_flight(const struct loquat *chat);
+
+/* Blocking: 0 or the error, which answer->code and ->message explain. */
+int loquat_wait_request(struct loquat *chat, const char *fields, size_t size,
+                        struct loquat_answer *answer);
+int loquat_wait_send(struct loquat *chat, const struct loquat_message *message,
+                     struct loquat_answer *answer);
+int loquat_wait_open_direct(struct loquat *chat, const char *with, struct loquat_answer *answer);
+int loquat_wait_open_group(struct loquat *chat, const char *name, const char *const *members,
+                           size_t count, const char *cid, struct loquat_answer *answer);
+int loquat_wait_range(struct loquat *chat, const struct loquat_range *range,
+                      struct loquat_answer *answer);
+
+/* ---- HTTP ---- */
+
+/* Return false to stop. */
+typedef bool (*loquat_line_fn)(struct loquat_text line, void *arg);
+typedef bool (*loquat_record_fn)(const struct loquat_record *record, void *arg);
+
+/* Blocking, one connection each; of the options url, token and loop count. `why` explains an error.
+ * loquat_get: GET `target` ("/v1/conversations/…", percent-encoded); with `accept` NULL the answer as
+ * one text, otherwise (application/x-ndjson) line by line. */
+int loquat_get(const struct loquat_options *options, const char *target, const char *accept,
+               loquat_line_fn fn, void *arg, char *why, size_t why_size);
+/* Every record and hole of a range, however long, by NDJSON. */
+int loquat_read(const struct loquat_options *options, const struct loquat_range *range,
+                loquat_record_fn fn, void *arg, char *why, size_t why_size);
+/* Follows one conversation by Server-Sent Events, from sequence `from` on (0: what comes), without
+ * an end; comes back after breaks unless no_retry, each sequence once. */
+int loquat_tail(const struct loquat_options *options, const char *c, uint64_t from,
+                loquat_record_fn fn, void *arg, char *why, size_t why_size);
+/* A conversation's id as part of a target. Returns the length, as snprintf. */
+size_t loquat_path_escape(const char *text, char *out, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
