@@ -1,0 +1,184 @@
+#include "store/base/metrics.h"
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+
+static struct buf out;
+
+static void teardown(void)
+{
+    buf_close(&out);
+}
+
+TestSuite(metrics, .fini = teardown);
+
+static const char *text(void)
+{
+    out.n = 0;
+    metrics_write(&out);
+    buf_add_byte(&out, '\0');
+    return out.p;
+}
+
+static int times(const char *part)
+{
+    int n = 0;
+    for (const char *at = text(); (at = strstr(at, part)) != NULL; at++)
+        n++;
+    return n;
+}
+
+/* Before anything is registered there is nothing to say. */
+Test(metrics, none_is_empty)
+{
+    cr_assert(eq(str, (char *)text(), (char *)""));
+}
+
+/* Counter and gauge are a line each, after their HELP and TYPE. */
+Test(metrics, counter_and_gauge)
+{
+    static struct metric sends = {
+        .name = "loquat_sends_total", .help = "Messages sent", .type = METRIC_COUNTER};
+    static struct metric open = {
+        .name = "loquat_connections", .help = "Open connections", .type = METRIC_GAUGE};
+    metric_register(&sends);
+    metric_register(&open);
+    metric_add(&sends, 2);
+    metric_add(&sends, 1);
+    metric_set(&open, -4);
+    cr_assert(eq(str, (char *)text(),
+                 (char *)"# HELP loquat_connections Open connections\n"
+                         "# TYPE loquat_connections gauge\n"
+                         "loquat_connections -4\n"
+                         "# HELP loquat_sends_total Messages sent\n"
+                         "# TYPE loquat_sends_total counter\n"
+                         "loquat_sends_total 3\n"));
+}
+
+/* Metrics of one name stand together under one HELP and TYPE, whatever came between them. */
+Test(metrics, one_name_has_one_head)
+{
+    static struct metric send = {
+        .name = "ops_total", .help = "Ops", .labels = "op=\"send\"", .type = METRIC_COUNTER};
+    static struct metric other = {.name = "other", .help = "Other", .type = METRIC_GAUGE};
+    static struct metric edit = {.name = "ops_total",
+                                 .help = "Ops",
+                                 .labels = "op=\"edit\",by=\"author\"",
+                                 .type = METRIC_COUNTER};
+    metric_register(&send);
+    metric_register(&other);
+    metric_register(&edit);
+    cr_assert(eq(int, times("# HELP ops_total "), 1));
+    cr_assert(eq(int, times("# TYPE ops_total "), 1));
+    cr_assert(ne(ptr, strstr(text(), "ops_total{op=\"send\"} 0\nops_total{op=\"edit\",by="), NULL));
+}
+
+/* Buckets are cumulative, bounds inclusive and in seconds; +Inf is the count. */
+Test(metrics, histogram_is_cumulative)
+{
+    static struct metric took = {
+        .name = "took_seconds", .help = "Time", .labels = "op=\"send\"", .type = METRIC_HISTOGRAM};
+    metric_register(&took);
+    static const int64_t US[] = {-5, 0, 1, 2, 3, 4, 8388608, 8388609, 60000000};
+    for (size_t i = 0; i < sizeof US / sizeof *US; i++)
+        metric_observe_us(&took, US[i]);
+    cr_assert(eq(int, times("took_seconds_bucket{op=\"send\",le=\"0.000001\"} 3\n"), 1));
+    cr_assert(eq(int, times("took_seconds_bucket{op=\"send\",le=\"0.000002\"} 4\n"), 1));
+    cr_assert(eq(int, times("took_seconds_bucket{op=\"send\",le=\"0.000004\"} 6\n"), 1));
+    cr_assert(eq(int, times("took_seconds_bucket{op=\"send\",le=\"4.194304\"} 6\n"), 1));
+    cr_assert(eq(int, times("took_seconds_bucket{op=\"send\",le=\"8.388608\"} 7\n"), 1));
+    cr_assert(eq(int, times("took_seconds_bucket{op=\"send\",le=\"+Inf\"} 9\n"), 1));
+    cr_assert(eq(int, times("took_seconds_sum{op=\"send\"} 76.777227\n"), 1));
+    cr_assert(eq(int, times("took_seconds_count{op=\"send\"} 9\n"), 1));
+    cr_assert(eq(int, times("_bucket{"), METRIC_BUCKETS + 1));
+}
+
+static int64_t read_number(void *arg)
+{
+    return *(int64_t *)arg;
+}
+
+/* A metric with a reader is asked when it is written, not before. */
+Test(metrics, reader_is_asked_at_writing)
+{
+    static int64_t number = 1;
+    static struct metric queue = {.name = "queue_bytes",
+                                  .help = "Bytes queued",
+                                  .type = METRIC_GAUGE,
+                                  .read = read_number,
+                                  .arg = &number};
+    metric_register(&queue);
+    number = 42;
+    cr_assert(eq(int, times("queue_bytes 42\n"), 1));
+}
+
+static struct metric shared = {
+    .name = "shared_total", .help = "From threads", .type = METRIC_COUNTER};
+static struct metric shared_time = {
+    .name = "shared_seconds", .help = "From threads", .type = METRIC_HISTOGRAM};
+
+static void *add(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 20000; i++) {
+        metric_add(&shared, 1);
+        metric_observe_us(&shared_time, i % 100);
+    }
+    return NULL;
+}
+
+/* Nothing that threads add is lost, and a text written meanwhile is in order. */
+Test(metrics, threads_lose_nothing)
+{
+    pthread_t threads[4];
+    metric_register(&shared);
+    metric_register(&shared_time);
+    for (int i = 0; i < 4; i++)
+        pthread_create(&threads[i], NULL, add, NULL);
+    for (int round = 0; round < 50; round++) {
+        long last = 0, inf = strtol(strstr(text(), "le=\"+Inf\"} ") + 11, NULL, 10);
+        for (const char *at = out.p; (at = strstr(at, "_bucket{le=\"")) != NULL; at++) {
+            long n = strtol(strstr(at, "} ") + 2, NULL, 10);
+            cr_assert(le(long, last, n));
+            last = n;
+        }
+        cr_assert(eq(long, last, inf));
+    }
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    cr_assert(eq(int, times("shared_total 80000\n"), 1));
+    cr_assert(eq(int, times("shared_seconds_count 80000\n"), 1));
+}
+
+static void register_one(const char *name, const char *labels, enum metric_type type)
+{
+    struct metric *metric = calloc(1, sizeof *metric);
+    *metric = (struct metric){.name = name, .help = "H", .labels = labels, .type = type};
+    metric_register(metric);
+}
+
+/* Names that Prometheus or its linter refuse are found when the program starts. */
+Test(metrics, bad_name_stops_the_program, .signal = SIGABRT)
+{
+    register_one("loquat-sends_total", NULL, METRIC_COUNTER);
+}
+Test(metrics, counter_without_total_stops_the_program, .signal = SIGABRT)
+{
+    register_one("loquat_sends", NULL, METRIC_COUNTER);
+}
+Test(metrics, gauge_called_count_stops_the_program, .signal = SIGABRT)
+{
+    register_one("loquat_sends_count", NULL, METRIC_GAUGE);
+}
+Test(metrics, broken_label_stops_the_program, .signal = SIGABRT)
+{
+    register_one("loquat_sends", "op=send", METRIC_GAUGE);
+}
+Test(metrics, same_metric_twice_stops_the_program, .signal = SIGABRT)
+{
+    register_one("loquat_sends", "op=\"a\"", METRIC_GAUGE);
+    register_one("loquat_sends", "op=\"a\"", METRIC_GAUGE);
+}
