@@ -454,29 +454,32 @@ static void assign_all(struct config *config)
     }
 }
 
-static _Noreturn void show(const struct config *config, struct schema *schema)
+/* Prints the settings in force. The status to end with. */
+static int show(const struct config *config, struct schema *schema)
 {
     char **values = xcalloc(config->count, sizeof *values);
+    char(*numbers)[24] = xcalloc(config->count, sizeof *numbers);
     for (size_t i = 0; i < config->count; i++) {
         const struct config_option *option = &config->options[i];
-        char number[24];
-        snprintf(number, sizeof number, "%" PRIu64,
-                 option->type == CONFIG_UINT ? *(uint64_t *)option->value : 0);
+        values[i] = numbers[i];
         if (option->type == CONFIG_STRING)
-            values[i] = *(char **)option->value;
+            values[i] = *(char **)option->value; /* NULL is left out */
         else if (option->type == CONFIG_UINT)
-            values[i] = xstrdup(number);
+            snprintf(numbers[i], sizeof numbers[i], "%" PRIu64, *(uint64_t *)option->value);
         else
-            values[i] = xstrdup(*(bool *)option->value ? "yes" : "no");
+            snprintf(numbers[i], sizeof numbers[i], "%s", *(bool *)option->value ? "yes" : "no");
     }
     char *text = NULL;
     size_t n = 0;
     cyaml_err_t err = cyaml_save_data(&text, &n, &schema->cyaml, &schema->top, values, 0);
-    if (err != CYAML_OK || fwrite(text, 1, n, stdout) != n || fflush(stdout) != 0) {
-        fprintf(stderr, "cannot print the settings: %s\n", cyaml_strerror(err));
-        exit(1);
-    }
-    exit(0);
+    bool fine = err == CYAML_OK && fwrite(text, 1, n, stdout) == n && fflush(stdout) == 0;
+    if (!fine)
+        fprintf(stderr, "cannot print the settings: %s\n",
+                err == CYAML_OK ? strerror(errno) : cyaml_strerror(err));
+    free(text);
+    free(numbers);
+    free(values);
+    return fine ? 0 : 1;
 }
 
 static void config_init(struct config *config, const struct config_option *options)
@@ -514,7 +517,7 @@ int config_load(int argc, char **argv, const char *program, const char *usage, c
     }
     assign_all(&config);
     if (config.show)
-        show(&config, &schema);
+        exit(show(&config, &schema));
     config_close(&config, &schema, values);
     return config.first_arg;
 }
