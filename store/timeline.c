@@ -326,3 +326,49 @@ int timeline_read(struct kv *kv, uint32_t partition, const Loquat__Read *read, u
         reply->n_items = 0;
     return err;
 }
+
+int timeline_read_user(struct kv *kv, uint32_t partition, const Loquat__Read *read,
+                       struct arena *arena, Loquat__Reply *reply)
+{
+    if (strlen(read->conv) > USER_MAX)
+        return ERR_BAD_REQUEST;
+    struct reader r = {.read = read,
+                       .arena = arena,
+                       .reply = reply,
+                       .records_max = TIMELINE_RECORDS_MAX,
+                       .bytes_max = read->bytes_max};
+    struct conv_id user = user_log_id(span_str(read->conv));
+    struct key first = key_user_log(partition, user, 0);
+    struct key until = key_user_log(partition, user, UINT64_MAX);
+    struct key from = key_user_log(partition, user, read->from);
+    struct kv_iter iter;
+    kv_iter_open(&iter, kv, NULL, KV_USER, key_span(&first), key_span(&until));
+    kv_iter_last(&iter);
+    if (kv_iter_valid(&iter)) {
+        struct span key = kv_iter_key(&iter);
+        reply->head = get_be64(key.p + key.n - 8);
+    }
+    reply->floor = 1;
+    int err = 0;
+    for (kv_iter_seek(&iter, key_span(&from)); err == 0 && kv_iter_valid(&iter);
+         kv_iter_next(&iter)) {
+        struct span key = kv_iter_key(&iter), value = kv_iter_value(&iter);
+        uint64_t seq = get_be64(key.p + key.n - 8);
+        if (full(&r)) {
+            reply->next = seq;
+            break;
+        }
+        err = record_check(value);
+        Loquat__Item *item = push(&r);
+        item->seq = seq;
+        item->record.len = value.n;
+        item->record.data = arena_copy(arena, value.p, value.n);
+        r.records++;
+        r.visited++;
+        r.bytes += value.n + 64;
+    }
+    if (err == 0)
+        err = kv_iter_error(&iter);
+    kv_iter_close(&iter);
+    return err;
+}

@@ -20,4 +20,8 @@ enum { TIMELINE_RECORDS_MAX = 1000, TIMELINE_BYTES_MAX = 1 << 20 };
 int timeline_read(struct kv *kv, uint32_t partition, const Loquat__Read *read, uint64_t now_ms,
                   struct arena *arena, Loquat__Reply *reply);
 
+/* The same for the own log of the user named in read->conv: [from, head] upwards, no membership. */
+int timeline_read_user(struct kv *kv, uint32_t partition, const Loquat__Read *read,
+                       struct arena *arena, Loquat__Reply *reply);
+
 #endif

@@ -1,0 +1,230 @@
+#include "replication/datadir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "store/base/clock.h"
+#include "store/base/err.h"
+#include "store/base/ids.h"
+
+#define FORMAT_TEXT "loquat data directory\nformat %u\npartitions %u\nid %32s\n"
+
+static int join(char out[DATADIR_PATH_MAX], const char *dir, const char *name)
+{
+    int n = snprintf(out, DATADIR_PATH_MAX, "%s/%s", dir, name);
+    return n > 0 && n < DATADIR_PATH_MAX ? 0 : ERR_TOO_LARGE;
+}
+
+static int lock(struct datadir *dir, const char *path, char *why, size_t size)
+{
+    char file[DATADIR_PATH_MAX];
+    if (join(file, path, "LOCK") != 0)
+        return ERR_TOO_LARGE;
+    dir->lock_fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (dir->lock_fd < 0) {
+        snprintf(why, size, "%s: %s", file, strerror(errno));
+        return ERR_IO;
+    }
+    if (flock(dir->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+        snprintf(why, size, "%s is in use by another process; stop that one first", path);
+        return ERR_LOCKED;
+    }
+    return 0;
+}
+
+static bool directory_empty(const char *path)
+{
+    DIR *stream = opendir(path);
+    if (stream == NULL)
+        return false;
+    bool empty = true;
+    struct dirent *entry;
+    while ((entry = readdir(stream)) != NULL)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            strcmp(entry->d_name, "LOCK") != 0 && strcmp(entry->d_name, "lost+found") != 0 &&
+            strcmp(entry->d_name, "secret") != 0)
+            empty = false;
+    closedir(stream);
+    return empty;
+}
+
+/* 0, ERR_NOT_FOUND, or what is wrong with it. */
+static int read_format(struct datadir *dir, const char *path, char *why, size_t size)
+{
+    char file[DATADIR_PATH_MAX], text[256] = {0};
+    if (join(file, path, "FORMAT") != 0)
+        return ERR_TOO_LARGE;
+    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        if (errno == ENOENT)
+            return ERR_NOT_FOUND;
+        snprintf(why, size, "%s: %s", file, strerror(errno));
+        return ERR_IO;
+    }
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    unsigned format = 0, partitions = 0;
+    if (n <= 0 || sscanf(text, "loquat data directory\nformat %u\n", &format) != 1) {
+        snprintf(why, size, "%s is damaged: it does not begin as it should; restore it from a backup",
+                 file);
+        return ERR_CORRUPT;
+    }
+    if (format != DATADIR_FORMAT) {
+        snprintf(why, size,
+                 "%s has format %u, this program knows %d; run the version that wrote it, or newer",
+                 path, format, DATADIR_FORMAT);
+        return ERR_VERSION;
+    }
+    if (sscanf(text, FORMAT_TEXT, &format, &partitions, dir->id) != 3 || partitions == 0 ||
+        partitions > PARTITIONS_MAX || strlen(dir->id) != 32) {
+        snprintf(why, size, "%s is damaged; restore it from a backup", file);
+        return ERR_CORRUPT;
+    }
+    dir->partitions = partitions;
+    return 0;
+}
+
+static bool is_directory(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static int check_existing(struct datadir *dir, const char *path, uint32_t partitions, char *why,
+                          size_t size)
+{
+    if (partitions != 0 && partitions != dir->partitions) {
+        snprintf(why, size,
+                 "%s was made with %u partitions and can't be opened with %u: the number is fixed "
+                 "when a directory is made",
+                 path, dir->partitions, partitions);
+        return ERR_BAD_REQUEST;
+    }
+    if (!is_directory(dir->raft) || !is_directory(dir->data)) {
+        snprintf(why, size, "%s is damaged: %s is missing; restore it from a backup", path,
+                 is_directory(dir->raft) ? dir->data : dir->raft);
+        return ERR_CORRUPT;
+    }
+    return 0;
+}
+
+int datadir_open(struct datadir *dir, const char *path, uint32_t partitions, int create, char *why,
+                 size_t size)
+{
+    *dir = (struct datadir){.lock_fd = -1};
+    int err = join(dir->raft, path, "raft");
+    if (err == 0)
+        err = join(dir->data, path, "data");
+    if (err == 0)
+        err = join(dir->scratch, path, "flush.tmp");
+    if (err != 0) {
+        snprintf(why, size, "the path is too long");
+        return err;
+    }
+    if (create && mkdir(path, 0700) != 0 && errno != EEXIST) {
+        snprintf(why, size, "%s: %s", path, strerror(errno));
+        return ERR_IO;
+    }
+    if (!is_directory(path)) {
+        snprintf(why, size, "%s is not a directory", path);
+        return ERR_NOT_FOUND;
+    }
+    err = lock(dir, path, why, size);
+    if (err == 0)
+        err = read_format(dir, path, why, size);
+    if (err == 0) {
+        err = check_existing(dir, path, partitions, why, size);
+    } else if (err == ERR_NOT_FOUND) {
+        /* A first start that was cut short leaves databases but no FORMAT; nothing in them was ever
+         * acknowledged. Anything else in the way is not ours. */
+        err = 0;
+        char half[DATADIR_PATH_MAX];
+        bool begun = join(half, path, "BEGUN") == 0 && access(half, F_OK) == 0;
+        if (!create || (!begun && !directory_empty(path))) {
+            snprintf(why, size, "%s holds no loquat data (no FORMAT file)%s", path,
+                     create ? " and is not empty; choose another directory" : "");
+            err = ERR_NOT_FOUND;
+        }
+        dir->fresh = 1;
+        dir->partitions = partitions != 0 ? partitions : PARTITIONS_DEFAULT;
+        static const char digits[] = "0123456789abcdef";
+        unsigned char random[16];
+        random_bytes(random, sizeof random);
+        for (size_t i = 0; i < 16; i++) {
+            dir->id[2 * i] = digits[random[i] >> 4];
+            dir->id[2 * i + 1] = digits[random[i] & 15];
+        }
+        if (err == 0) {
+            int fd = open(half, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+            if (fd >= 0)
+                close(fd);
+        }
+    }
+    if (err != 0)
+        datadir_close(dir);
+    return err;
+}
+
+static int sync_file(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return ERR_IO;
+    size_t n = strlen(text);
+    bool ok = write(fd, text, n) == (ssize_t)n && fsync(fd) == 0;
+    return close(fd) == 0 && ok ? 0 : ERR_IO;
+}
+
+static int sync_directory(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return ERR_IO;
+    int rv = fsync(fd);
+    close(fd);
+    return rv == 0 ? 0 : ERR_IO;
+}
+
+int datadir_commit(struct datadir *dir, const char *path, char *why, size_t size)
+{
+    char file[DATADIR_PATH_MAX], temporary[DATADIR_PATH_MAX], half[DATADIR_PATH_MAX], text[256];
+    int err = join(file, path, "FORMAT");
+    if (err == 0)
+        err = join(temporary, path, "FORMAT.tmp");
+    if (err == 0)
+        err = join(half, path, "BEGUN");
+    snprintf(text, sizeof text, FORMAT_TEXT, DATADIR_FORMAT, dir->partitions, dir->id);
+    if (err == 0)
+        err = sync_file(temporary, text);
+    if (err == 0 && rename(temporary, file) != 0)
+        err = ERR_IO;
+    if (err == 0)
+        err = sync_directory(path);
+    if (err != 0)
+        snprintf(why, size, "%s: %s", path, strerror(errno));
+    else
+        unlink(half);
+    return err;
+}
+
+void datadir_close(struct datadir *dir)
+{
+    if (dir->lock_fd >= 0)
+        close(dir->lock_fd); /* gives the lock up */
+    dir->lock_fd = -1;
+}
+
+uint64_t datadir_free_bytes(const char *path)
+{
+    struct statvfs fs;
+    if (statvfs(path, &fs) != 0)
+        return UINT64_MAX;
+    return (uint64_t)fs.f_bavail * fs.f_frsize;
+}

@@ -1,0 +1,33 @@
+/* replication/datadir.h: the directory of a node.
+ *   FORMAT   text: format version, partitions, node id; written once, synced, checked at each start
+ *   LOCK     held by the process that uses the directory
+ *   raft/    raft DB      data/    data DB
+ * Errors: a message in `why` says what is wrong and what to do; nothing in the directory has been
+ *         touched then. */
+#ifndef LOQUAT_REPLICATION_DATADIR_H
+#define LOQUAT_REPLICATION_DATADIR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { DATADIR_FORMAT = 1, DATADIR_PATH_MAX = 4096 };
+
+struct datadir {
+    int lock_fd;
+    uint32_t partitions;
+    char id[33]; /* random, made with the directory */
+    char raft[DATADIR_PATH_MAX], data[DATADIR_PATH_MAX], scratch[DATADIR_PATH_MAX];
+    int fresh; /* just made: databases are to be created */
+};
+
+/* Makes the directory when there is none (or it is empty) and `create` is set. `partitions`: how
+ * many a new one gets, 0 for the default; an existing one must have as many unless it is 0. */
+int datadir_open(struct datadir *dir, const char *path, uint32_t partitions, int create, char *why,
+                 size_t size);
+/* A new directory counts from here on: called when both databases are made and bootstrapped. */
+int datadir_commit(struct datadir *dir, const char *path, char *why, size_t size);
+void datadir_close(struct datadir *dir);
+/* Bytes that an unprivileged writer can still use on the file system of `path`; UINT64_MAX: unknown. */
+uint64_t datadir_free_bytes(const char *path);
+
+#endif

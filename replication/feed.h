@@ -1,0 +1,51 @@
+/* replication/feed.h: tails of logs to the gateways that follow them.
+ * A subscription is a cursor. While its gateway has credit, records are sent as they are applied;
+ * one that has none, or begins behind the head, is served by reads from its cursor. Nothing is
+ * queued for anybody: what could not be sent is read again.
+ * Thread: the loop's; reads run on the thread pool.
+ * Limits: FEED_SUBS_MAX per peer (the oldest gateway bound), FEED_READS_MAX reads at once per peer,
+ *         pages of FEED_PAGE_BYTES. */
+#ifndef LOQUAT_REPLICATION_FEED_H
+#define LOQUAT_REPLICATION_FEED_H
+
+#include <uv.h>
+
+#include "store/apply.h"
+#include "store/base/link.h"
+#include "store/base/list.h"
+#include "store/base/map.h"
+
+enum { FEED_SUBS_MAX = 2000000, FEED_READS_MAX = 16, FEED_PAGE_BYTES = 256 << 10 };
+
+struct feed {
+    uv_loop_t *loop;
+    struct kv *kv;
+    uint32_t partitions;
+    struct map topics; /* log id → struct topic */
+    struct buf scratch;
+    size_t reads; /* under way */
+};
+
+/* The feed's side of a gateway link. `ref`/`unref` keep the owner while a read is under way. */
+struct feed_peer {
+    struct link *link; /* NULL once closed */
+    int64_t credit;
+    struct map subs;     /* log id → struct sub */
+    struct list waiting; /* subs that want a read and have credit */
+    struct list blocked; /* subs that wait for credit */
+    size_t reads;
+    void (*ref)(struct feed_peer *peer);
+    void (*unref)(struct feed_peer *peer);
+};
+
+void feed_init(struct feed *feed, uv_loop_t *loop, struct kv *kv, uint32_t partitions);
+void feed_close(struct feed *feed);
+void feed_peer_init(struct feed_peer *peer, struct link *link);
+void feed_peer_close(struct feed *feed, struct feed_peer *peer);
+
+void feed_sub(struct feed *feed, struct feed_peer *peer, const Loquat__Sub *sub);
+void feed_unsub(struct feed *feed, struct feed_peer *peer, const Loquat__Unsub *unsub);
+void feed_credit(struct feed *feed, struct feed_peer *peer, uint64_t bytes);
+void feed_publish(struct feed *feed, const struct applied *applied);
+
+#endif

@@ -1,0 +1,413 @@
+#include "replication/node.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "replication/datadir.h"
+#include "replication/rpc.h"
+#include "store/base/check.h"
+#include "store/base/clock.h"
+#include "store/base/err.h"
+#include "store/base/log.h"
+#include "store/base/metrics.h"
+
+enum { TICK_MS = 20, DISK_CHECK_TICKS = 10, TRIM_TICKS = 50, CONNECTS_MAX = 64 };
+
+enum node_phase { NODE_STARTING, NODE_SERVING, NODE_DRAINING, NODE_CLOSING };
+
+struct node {
+    struct datadir dir;
+    char path[DATADIR_PATH_MAX];
+    uint64_t disk_reserve;
+    struct kv *raft, *data;
+    uv_loop_t loop;
+    uv_prepare_t prepare;
+    uv_timer_t timer;
+    uv_async_t async;
+    struct wal *wal;
+    struct applier *applier;
+    struct shard *shards;
+    struct shard_env shard_env;
+    struct feed feed;
+    struct rpc_env rpc;
+    struct list owed; /* effects that could not be handed over yet */
+    bool disk_full, writers_stopped;
+    uint64_t ticks;
+    enum node_phase phase; /* loop thread; `ready` tells others */
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t cond;
+    bool ready, stop_asked; /* under mutex */
+    int connects[CONNECTS_MAX];
+    size_t connect_count;
+};
+
+static struct metric disk_full_metric = {
+    .name = "loquat_disk_full",
+    .help = "1 while writes are refused because the disk has less free than the reserve",
+    .type = METRIC_GAUGE};
+
+static uint64_t now_ms(void)
+{
+    return clock_mono_us() / 1000;
+}
+
+/* ---- effects between partitions ---- */
+
+static void hand_over(struct node *node, struct owed *owed)
+{
+    struct waiter waiter = {.kind = WAITER_OUT, .owner = owed};
+    int err = ERR_NOT_LEADER;
+    if (node->phase != NODE_STARTING && owed->partition < node->dir.partitions)
+        err = shard_write(&node->shards[owed->partition], buf_span(&owed->command), waiter);
+    if (err != 0)
+        list_push(&node->owed, &owed->link);
+}
+
+static void retry_owed(struct node *node)
+{
+    struct list again;
+    list_init(&again);
+    struct list_link *link;
+    while ((link = list_pop(&node->owed)) != NULL)
+        list_push(&again, link);
+    while ((link = list_pop(&again)) != NULL)
+        hand_over(node, container_of(link, struct owed, link));
+}
+
+static void on_owed(void *arg, struct owed *owed)
+{
+    hand_over(arg, owed);
+}
+
+static void on_answer(void *arg, const struct waiter *waiter, const struct apply_result *result)
+{
+    struct node *node = arg;
+    switch (waiter->kind) {
+    case WAITER_NONE:
+        break;
+    case WAITER_PEER:
+        rpc_answer(&node->rpc, waiter, result);
+        break;
+    case WAITER_OUT: {
+        struct owed *owed = waiter->owner;
+        if (result->err == ERR_NOT_LEADER)
+            list_push(&node->owed, &owed->link);
+        else
+            shard_owed_done(owed->source, owed);
+        break;
+    }
+    }
+}
+
+static void on_applied(void *arg, struct shard *shard, const struct applied *applied)
+{
+    (void)shard;
+    struct node *node = arg;
+    feed_publish(&node->feed, applied);
+}
+
+static void on_shard_state(void *arg, struct shard *shard)
+{
+    (void)shard;
+    struct node *node = arg;
+    if (node->phase != NODE_STARTING)
+        return;
+    for (uint32_t i = 0; i < node->dir.partitions; i++)
+        if (!node->shards[i].serving)
+            return;
+    node->phase = NODE_SERVING;
+    pthread_mutex_lock(&node->mutex);
+    node->ready = true;
+    pthread_cond_signal(&node->cond);
+    pthread_mutex_unlock(&node->mutex);
+}
+
+/* ---- the loop ---- */
+
+static bool idle(const struct node *node)
+{
+    for (uint32_t i = 0; i < node->dir.partitions; i++)
+        if (!shard_idle(&node->shards[i]))
+            return false;
+    return wal_idle(node->wal) && applier_idle(node->applier) && node->feed.reads == 0 &&
+           node->rpc.reads == 0 && node->rpc.peer_count == 0;
+}
+
+static void on_writer_closed(uv_handle_t *handle)
+{
+    struct node *node = handle->data;
+    if (!node->writers_stopped) { /* the first of two */
+        node->writers_stopped = true;
+        return;
+    }
+    uv_close((uv_handle_t *)&node->prepare, NULL);
+    uv_close((uv_handle_t *)&node->timer, NULL);
+    uv_close((uv_handle_t *)&node->async, NULL);
+}
+
+static void turn(struct node *node)
+{
+    uint64_t now = now_ms();
+    if (node->phase == NODE_CLOSING)
+        return;
+    for (uint32_t i = 0; i < node->dir.partitions; i++)
+        shard_turn(&node->shards[i], now);
+    applier_kick(node->applier);
+    wal_kick(node->wal);
+    if (node->phase == NODE_DRAINING && idle(node)) {
+        node->phase = NODE_CLOSING;
+        wal_stop(node->wal, on_writer_closed, node);
+        applier_stop(node->applier, on_writer_closed, node);
+    }
+}
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+    turn(prepare->data);
+}
+
+static void check_disk(struct node *node)
+{
+    bool full = datadir_free_bytes(node->path) < node->disk_reserve;
+    if (full && !node->disk_full)
+        log_error("the disk is full: writes are refused until there is room, reading goes on",
+                  {"dir", log_str(node->path)}, {"reserve", log_int((int64_t)node->disk_reserve)});
+    if (!full && node->disk_full)
+        log_info("there is room on the disk again: writes are taken", {"dir", log_str(node->path)});
+    node->disk_full = full;
+    metric_set(&disk_full_metric, full);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct node *node = timer->data;
+    if (node->phase == NODE_CLOSING)
+        return;
+    uint64_t now = now_ms();
+    for (uint32_t i = 0; i < node->dir.partitions; i++)
+        shard_tick(&node->shards[i], now);
+    if (!list_empty(&node->owed))
+        retry_owed(node);
+    node->ticks++;
+    if (node->ticks % DISK_CHECK_TICKS == 0)
+        check_disk(node);
+    if (node->ticks % TRIM_TICKS == 0)
+        for (uint32_t i = 0; i < node->dir.partitions; i++)
+            shard_trim(&node->shards[i], node->data, now);
+}
+
+static void on_async(uv_async_t *async)
+{
+    struct node *node = async->data;
+    int connects[CONNECTS_MAX];
+    pthread_mutex_lock(&node->mutex);
+    size_t count = node->connect_count;
+    memcpy(connects, node->connects, sizeof connects);
+    node->connect_count = 0;
+    bool stop = node->stop_asked;
+    pthread_mutex_unlock(&node->mutex);
+    for (size_t i = 0; i < count; i++)
+        if (rpc_adopt(&node->rpc, connects[i]) != 0)
+            log_error("a gateway's link could not be opened");
+    if (stop && node->phase != NODE_CLOSING) {
+        node->phase = NODE_DRAINING;
+        rpc_close_all(&node->rpc);
+    }
+}
+
+static void *run(void *arg)
+{
+    struct node *node = arg;
+    uv_run(&node->loop, UV_RUN_DEFAULT);
+    return NULL;
+}
+
+/* ---- start ---- */
+
+static int open_databases(struct node *node, const struct node_config *config, char *why,
+                          size_t size)
+{
+    struct kv_options options = {.create = node->dir.fresh,
+                                 .memtable_bytes = config->memtable_bytes};
+    const char *path = node->dir.raft;
+    int err = kv_open(path, KV_RAFT, &options, &node->raft);
+    if (err == 0) {
+        path = node->dir.data;
+        err = kv_open(path, KV_DATA, &options, &node->data);
+    }
+    if (err != 0)
+        snprintf(why, size, "%s can't be opened: %s%s", path, kv_error(),
+                 err == ERR_CORRUPT ? "; restore the directory from a backup" : "");
+    return err;
+}
+
+static int bootstrap(struct node *node, char *why, size_t size)
+{
+    struct kv_batch batch;
+    struct rcore_server self = {1, "1", true};
+    kv_batch_init(&batch, node->raft);
+    for (uint32_t p = 0; p < node->dir.partitions; p++)
+        rlog_bootstrap(&batch, p, &self, 1);
+    int err = kv_write(&batch);
+    kv_batch_close(&batch);
+    if (err != 0)
+        snprintf(why, size, "%s: %s", node->dir.raft, kv_error());
+    return err != 0 ? err : datadir_commit(&node->dir, node->path, why, size);
+}
+
+static void init_loop(struct node *node)
+{
+    int rv = uv_loop_init(&node->loop);
+    ASSERT(rv == 0);
+    uv_prepare_init(&node->loop, &node->prepare);
+    uv_timer_init(&node->loop, &node->timer);
+    uv_async_init(&node->loop, &node->async, on_async);
+    node->prepare.data = node->timer.data = node->async.data = node;
+    node->wal = wal_new(&node->loop, node->raft);
+    node->applier = applier_new(&node->loop, node->data);
+    feed_init(&node->feed, &node->loop, node->data, node->dir.partitions);
+    list_init(&node->owed);
+    node->shard_env = (struct shard_env){
+        .wal = node->wal,
+        .applier = node->applier,
+        .on_answer = on_answer,
+        .on_applied = on_applied,
+        .on_owed = on_owed,
+        .on_state = on_shard_state,
+        .arg = node,
+    };
+    node->rpc = (struct rpc_env){
+        .loop = &node->loop,
+        .partitions = node->dir.partitions,
+        .data = node->data,
+        .applier = node->applier,
+        .feed = &node->feed,
+        .name = node->dir.id,
+        .disk_full = &node->disk_full,
+    };
+    list_init(&node->rpc.peers);
+}
+
+static int start_shards(struct node *node, char *why, size_t size)
+{
+    node->shards = xcalloc(node->dir.partitions, sizeof *node->shards);
+    node->rpc.shards = node->shards;
+    for (uint32_t p = 0; p < node->dir.partitions; p++) {
+        int err = shard_start(&node->shards[p], p, node->dir.partitions, node->raft, node->data,
+                              &node->shard_env);
+        if (err != 0) {
+            snprintf(why, size, "partition %u of %s is damaged (%s: %s); restore the directory "
+                     "from a backup", p, node->path, err_name(err), kv_error());
+            return err;
+        }
+    }
+    return 0;
+}
+
+static void free_databases(struct node *node)
+{
+    kv_close(node->data);
+    kv_close(node->raft);
+    datadir_close(&node->dir);
+    pthread_mutex_destroy(&node->mutex);
+    pthread_cond_destroy(&node->cond);
+    free(node);
+}
+
+int node_start(const struct node_config *config, struct node **out, char *why, size_t size)
+{
+    static bool registered;
+    if (!registered) {
+        registered = true;
+        metric_register(&disk_full_metric);
+    }
+    if (!rcore_version_ok()) {
+        snprintf(why, size, "libraft 0.22.x is needed; another version is installed");
+        return ERR_VERSION;
+    }
+    struct node *node = xcalloc(1, sizeof *node);
+    pthread_mutex_init(&node->mutex, NULL);
+    pthread_cond_init(&node->cond, NULL);
+    snprintf(node->path, sizeof node->path, "%s", config->dir);
+    node->disk_reserve =
+        config->disk_reserve != 0 ? config->disk_reserve : NODE_DISK_RESERVE_DEFAULT;
+    uint64_t start = now_ms();
+    int err = datadir_open(&node->dir, config->dir, config->partitions, true, why, size);
+    if (err == 0)
+        err = open_databases(node, config, why, size);
+    if (err == 0 && node->dir.fresh)
+        err = bootstrap(node, why, size);
+    if (err != 0) {
+        free_databases(node);
+        return err;
+    }
+    init_loop(node);
+    err = start_shards(node, why, size);
+    if (err != 0) {
+        /* Threads hold the databases; the process is about to end with `why`. */
+        return err;
+    }
+    check_disk(node);
+    uv_prepare_start(&node->prepare, on_prepare);
+    uv_timer_start(&node->timer, on_tick, TICK_MS, TICK_MS);
+    int rv = pthread_create(&node->thread, NULL, run, node);
+    ASSERT(rv == 0);
+    pthread_mutex_lock(&node->mutex);
+    while (!node->ready)
+        pthread_cond_wait(&node->cond, &node->mutex);
+    pthread_mutex_unlock(&node->mutex);
+    log_info("the store is ready", {"dir", log_str(node->path)}, {"node", log_str(node->dir.id)},
+             {"partitions", log_int(node->dir.partitions)},
+             {"ms", log_int((int64_t)(now_ms() - start))});
+    *out = node;
+    return 0;
+}
+
+int node_connect(struct node *node)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0)
+        return -1;
+    int buffer = 1 << 20;
+    for (int i = 0; i < 2; i++) {
+        setsockopt(pair[i], SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
+        setsockopt(pair[i], SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
+    }
+    pthread_mutex_lock(&node->mutex);
+    bool room = node->connect_count < CONNECTS_MAX;
+    if (room)
+        node->connects[node->connect_count++] = pair[1];
+    pthread_mutex_unlock(&node->mutex);
+    if (!room) {
+        close(pair[0]);
+        close(pair[1]);
+        return -1;
+    }
+    uv_async_send(&node->async);
+    return pair[0];
+}
+
+void node_stop(struct node *node)
+{
+    pthread_mutex_lock(&node->mutex);
+    node->stop_asked = true;
+    pthread_mutex_unlock(&node->mutex);
+    uv_async_send(&node->async);
+    pthread_join(node->thread, NULL);
+    wal_free(node->wal);
+    applier_free(node->applier);
+    feed_close(&node->feed);
+    for (uint32_t p = 0; p < node->dir.partitions; p++)
+        shard_close(&node->shards[p]);
+    free(node->shards);
+    int rv = uv_loop_close(&node->loop);
+    ASSERT(rv == 0);
+    free_databases(node);
+}

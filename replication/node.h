@@ -1,0 +1,28 @@
+/* replication/node.h: one store node on threads of its own, as a library: the whole of it inside a
+ * gateway's process (`--embed`), spoken to through the same frames as over a network.
+ * Thread: node_start, node_connect and node_stop from any one thread; everything else is inside. */
+#ifndef LOQUAT_REPLICATION_NODE_H
+#define LOQUAT_REPLICATION_NODE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define NODE_DISK_RESERVE_DEFAULT (256ull << 20)
+
+struct node_config {
+    const char *dir;
+    uint32_t partitions;      /* 0: those of the directory, or the default for a new one */
+    uint64_t disk_reserve;    /* writes are refused when less is free; 0: NODE_DISK_RESERVE_DEFAULT */
+    uint64_t memtable_bytes;  /* 0: the default; tests make it small */
+};
+
+struct node;
+/* Opens or makes the directory, replays what a crash left to be replayed, and returns when every
+ * partition can serve. On failure `why` says what is wrong and what to do. */
+int node_start(const struct node_config *config, struct node **node, char *why, size_t size);
+int node_connect(struct node *node); /* a descriptor for a gateway's link; -1: too many */
+/* Answers what was accepted, flushes, closes. Links are ended. */
+void node_stop(struct node *node);
+
+#endif

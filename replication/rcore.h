@@ -1,0 +1,88 @@
+/* replication/rcore.h: consensus of one partition; the only includer of raft.h is rcore.c.
+ * A thin shell around the pure core of libraft 0.22: no I/O, no clock, no randomness of its own.
+ * Events go in with the caller's time; what must be done comes out through `ops`, in the order in
+ * which it must be made durable: hard state, then entries.
+ * Two faults of 0.22.1 are guarded here (docs/decisions/0002-raft-guards.md): AppendEntries that
+ * begin below the own snapshot, and CHANGE entries that are not first in a batch.
+ * Thread: one. Not reentrant: ops must not call back into the core; they note what is to be done.
+ * Errors: RCORE_REFUSED from submit (not leader, or too much in flight); anything else that the core
+ *         says is our mistake and ends the process. */
+#ifndef LOQUAT_REPLICATION_RCORE_H
+#define LOQUAT_REPLICATION_RCORE_H
+
+#include "store/base/span.h"
+
+enum rcore_state { RCORE_UNAVAILABLE, RCORE_FOLLOWER, RCORE_CANDIDATE, RCORE_LEADER };
+enum rcore_type { RCORE_COMMAND = 1, RCORE_BARRIER = 2, RCORE_CHANGE = 3 };
+enum { RCORE_ELECTION_MS = 500, RCORE_HEARTBEAT_MS = 100, RCORE_INFLIGHT_ENTRIES_MAX = 1024 };
+
+struct rcore_entry {
+    uint64_t term;
+    uint16_t type;
+    struct span bytes;
+};
+
+struct rcore_server {
+    uint64_t id;
+    const char *address;
+    bool voter;
+};
+
+/* What is known at start. Entries follow the snapshot: the first has index snapshot_index + 1. */
+struct rcore_start {
+    uint64_t id;
+    const char *address;
+    uint32_t seed;
+    uint64_t term, voted_for;
+    uint64_t snapshot_index, snapshot_term, conf_index;
+    struct span conf; /* encoded; empty without a snapshot */
+    uint64_t first_index;
+    const struct rcore_entry *entries;
+    size_t entry_count;
+    uint64_t now_ms;
+};
+
+/* AppendEntries as received; the guards are shown on it (tests/replication). */
+struct rcore_append {
+    uint8_t version;
+    uint64_t from, term, prev_index, prev_term, commit;
+    const struct rcore_entry *entries;
+    size_t entry_count;
+};
+
+struct rcore_ops {
+    void (*on_hard_state)(void *arg, uint64_t term, uint64_t voted_for);
+    /* Replace everything from `index` on. Bytes are lent. */
+    void (*on_entries)(void *arg, uint64_t index, const struct rcore_entry *entries, size_t count);
+    void (*on_state)(void *arg, enum rcore_state state);
+    void (*on_commit)(void *arg, uint64_t commit_index);
+};
+
+struct rcore;
+int rcore_version_ok(void); /* the library that was linked is 0.22.x */
+struct rcore *rcore_new(const struct rcore_start *start, const struct rcore_ops *ops, void *arg);
+void rcore_free(struct rcore *core);
+
+enum { RCORE_REFUSED = -1 };
+int rcore_submit(struct rcore *core, struct span bytes, uint64_t now_ms); /* bytes are copied */
+void rcore_persisted(struct rcore *core, uint64_t index, uint64_t now_ms);
+void rcore_timeout(struct rcore *core, uint64_t now_ms); /* call when now_ms ≥ rcore_next_ms */
+uint64_t rcore_next_ms(const struct rcore *core);
+void rcore_configured(struct rcore *core, uint64_t index, struct span conf, uint64_t now_ms);
+/* The state machine's files hold everything up to index: the log may begin later. */
+void rcore_snapshot(struct rcore *core, uint64_t index, uint64_t term, uint64_t conf_index,
+                    struct span conf, uint32_t trailing, uint64_t now_ms);
+void rcore_receive_append(struct rcore *core, const struct rcore_append *append, uint64_t now_ms);
+
+enum rcore_state rcore_state(const struct rcore *core);
+uint64_t rcore_term(const struct rcore *core);
+uint64_t rcore_commit_index(const struct rcore *core);
+uint64_t rcore_last_index(const struct rcore *core);
+uint64_t rcore_last_stored(const struct rcore *core);
+uint64_t rcore_uncommitted_conf_index(const struct rcore *core);
+
+/* Encoded configuration for a first start, appended to `out` (see rlog_bootstrap). */
+struct buf;
+void rcore_encode_conf(const struct rcore_server *servers, size_t count, struct buf *out);
+
+#endif

@@ -1,0 +1,52 @@
+/* replication/rlog.h: the raft log of one partition: in the raft DB, and in memory as far as it is
+ * needed (payloads go when they are applied, terms when they are trimmed).
+ * Keys:   [p u16 BE][0] term, vote; [p][1] snapshot metadata; [p][2][index u64 BE] entry.
+ * Values: version u8, then numbers LE; an entry is term u64, type u16, XXH3-64 u64, payload.
+ * Thread: the loop's. Writes go into the batch that the caller gives; they count when it is synced.
+ * Errors: rlog_load: ERR_CORRUPT (a gap, a checksum, an unknown version) or a kv error. */
+#ifndef LOQUAT_REPLICATION_RLOG_H
+#define LOQUAT_REPLICATION_RLOG_H
+
+#include "replication/rcore.h"
+#include "store/base/buf.h"
+#include "store/kv.h"
+
+struct rlog_entry {
+    uint64_t term;
+    uint16_t type;
+    char *bytes; /* NULL once applied */
+    size_t size;
+};
+
+struct rlog {
+    uint32_t partition;
+    uint64_t term, voted_for;
+    uint64_t snapshot_index, snapshot_term;
+    uint64_t conf_index; /* of `conf`, the newest committed configuration */
+    struct buf conf;
+    struct rlog_entry *entries; /* ring: index `first` stands at entries[at] */
+    uint64_t first;
+    size_t at, count, cap;
+};
+
+/* A new partition: one configuration entry at index 1, term 1. Into the batch, nothing else. */
+void rlog_bootstrap(struct kv_batch *batch, uint32_t partition, const struct rcore_server *servers,
+                    size_t count);
+int rlog_load(struct rlog *log, struct kv *kv, uint32_t partition);
+void rlog_close(struct rlog *log);
+
+uint64_t rlog_last(const struct rlog *log);                /* first - 1 when empty */
+const struct rlog_entry *rlog_get(const struct rlog *log, uint64_t index); /* NULL: not here */
+uint64_t rlog_term_at(const struct rlog *log, uint64_t index); /* 0: not known */
+
+void rlog_put_hard(struct rlog *log, struct kv_batch *batch, uint64_t term, uint64_t voted_for);
+/* Replaces everything from `index` on. */
+void rlog_put_entries(struct rlog *log, struct kv_batch *batch, uint64_t index,
+                      const struct rcore_entry *entries, size_t count);
+void rlog_set_conf(struct rlog *log, uint64_t index, struct span conf); /* it was committed */
+/* The state machine holds everything up to index: entries up to `upto` go, here and on disk. */
+void rlog_trim(struct rlog *log, struct kv_batch *batch, uint64_t index, uint64_t term,
+               uint64_t upto);
+void rlog_drop_payload(struct rlog *log, uint64_t index);
+
+#endif

@@ -1,0 +1,331 @@
+#include "replication/rpc.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "store/base/check.h"
+#include "store/base/clock.h"
+#include "store/base/err.h"
+#include "store/base/log.h"
+#include "store/kv.h"
+#include "store/timeline.h"
+
+struct peer {
+    struct link link;
+    struct feed_peer feed;
+    struct rpc_env *env;
+    struct list_link in_env;
+    size_t refs, reads;
+    bool closed, greeted;
+    struct arena arena;
+};
+
+static void unref(struct peer *peer)
+{
+    ASSERT(peer->refs > 0);
+    if (--peer->refs == 0)
+        free(peer);
+}
+
+static void feed_ref(struct feed_peer *feed)
+{
+    container_of(feed, struct peer, feed)->refs++;
+}
+
+static void feed_unref(struct feed_peer *feed)
+{
+    unref(container_of(feed, struct peer, feed));
+}
+
+/* ---- answers ---- */
+
+static void send_reply(struct peer *peer, Loquat__Reply *reply)
+{
+    if (peer->closed)
+        return;
+    char *room = link_send_begin(&peer->link, LINK_REPLY, loquat__reply__get_packed_size(reply));
+    if (room != NULL)
+        loquat__reply__pack(reply, (uint8_t *)room);
+}
+
+static void send_error(struct peer *peer, uint64_t id, int err, const char *msg)
+{
+    Loquat__Reply reply = LOQUAT__REPLY__INIT;
+    reply.id = id;
+    reply.err = err;
+    reply.msg = (char *)(uintptr_t)msg;
+    send_reply(peer, &reply);
+}
+
+void rpc_answer(struct rpc_env *env, const struct waiter *waiter,
+                const struct apply_result *result)
+{
+    (void)env;
+    struct peer *peer = waiter->owner;
+    Loquat__Reply reply = LOQUAT__REPLY__INIT;
+    reply.id = waiter->id;
+    reply.err = result->err;
+    if (result->msg != NULL)
+        reply.msg = (char *)(uintptr_t)result->msg;
+    reply.seq = result->seq;
+    reply.mid = result->mid;
+    reply.ts = result->ts;
+    reply.n = result->n;
+    reply.dup = result->dup;
+    send_reply(peer, &reply);
+    unref(peer);
+}
+
+/* ---- writes ---- */
+
+static void on_write(struct peer *peer, struct span body)
+{
+    struct rpc_env *env = peer->env;
+    Loquat__Write *write =
+        loquat__write__unpack(&peer->arena.allocator, body.n, (const uint8_t *)body.p);
+    if (write == NULL || write->partition >= env->partitions) {
+        link_close(&peer->link, ERR_CORRUPT);
+        return;
+    }
+    if (*env->disk_full) {
+        send_error(peer, write->id, ERR_NO_SPACE, "the disk is full; reading goes on");
+        return;
+    }
+    struct waiter waiter = {.kind = WAITER_PEER, .owner = peer, .id = write->id};
+    struct span command = span_of(write->command.data, write->command.len);
+    int err = shard_write(&env->shards[write->partition], command, waiter);
+    if (err == 0)
+        peer->refs++;
+    else
+        send_error(peer, write->id, err,
+                   err == ERR_BUSY ? "too much is waiting to be written" : "not served here now");
+}
+
+/* ---- reads ---- */
+
+static void on_read_applied(struct job *job)
+{
+    struct peer *peer = job->owner;
+    peer->reads--;
+    if (!peer->closed)
+        link_send(&peer->link, LINK_REPLY, buf_span(&job->reply));
+    unref(peer);
+    buf_close(&job->read);
+    buf_close(&job->reply);
+    free(job);
+}
+
+static void read_state(struct peer *peer, const Loquat__Read *read, struct span body)
+{
+    struct job *job = xcalloc(1, sizeof *job);
+    job->kind = JOB_READ;
+    job->apply = peer->env->shards[read->partition].apply;
+    buf_add_span(&job->read, body);
+    job->now_ms = clock_wall_ms();
+    job->done = on_read_applied;
+    job->owner = peer;
+    applier_push(peer->env->applier, job);
+}
+
+struct range_read {
+    uv_work_t work;
+    struct peer *peer;
+    struct buf body, reply;
+    uint64_t now_ms;
+};
+
+static void on_range_work(uv_work_t *work)
+{
+    struct range_read *job = container_of(work, struct range_read, work);
+    struct arena arena;
+    arena_init(&arena);
+    Loquat__Reply reply = LOQUAT__REPLY__INIT;
+    Loquat__Read *read =
+        loquat__read__unpack(&arena.allocator, job->body.n, (const uint8_t *)job->body.p);
+    ASSERT(read != NULL); /* the loop has unpacked it before */
+    int err = timeline_read(job->peer->env->data, read->partition, read, job->now_ms, &arena,
+                            &reply);
+    if (err == ERR_CORRUPT)
+        log_error("a record is damaged and is not served", {"conv", log_str(read->conv)},
+                  {"do", log_str("loquat-compact verify")});
+    if (err != 0) {
+        loquat__reply__init(&reply);
+        reply.msg = (char *)(uintptr_t)(err == ERR_NOT_FOUND ? "no such conversation"
+                                        : err == ERR_CORRUPT ? "a record is damaged on disk"
+                                                             : "");
+    }
+    reply_pack(&reply, read->id, err, &job->reply);
+    arena_close(&arena);
+}
+
+static void on_range_done(uv_work_t *work, int status)
+{
+    (void)status;
+    struct range_read *job = container_of(work, struct range_read, work);
+    struct peer *peer = job->peer;
+    peer->env->reads--;
+    peer->reads--;
+    if (!peer->closed)
+        link_send(&peer->link, LINK_REPLY, buf_span(&job->reply));
+    unref(peer);
+    buf_close(&job->body);
+    buf_close(&job->reply);
+    free(job);
+}
+
+static void read_range(struct peer *peer, struct span body)
+{
+    struct range_read *job = xcalloc(1, sizeof *job);
+    job->peer = peer;
+    buf_add_span(&job->body, body);
+    job->now_ms = clock_wall_ms();
+    peer->env->reads++;
+    int rv = uv_queue_work(peer->env->loop, &job->work, on_range_work, on_range_done);
+    ASSERT(rv == 0);
+}
+
+static void on_read(struct peer *peer, struct span body)
+{
+    Loquat__Read *read =
+        loquat__read__unpack(&peer->arena.allocator, body.n, (const uint8_t *)body.p);
+    if (read == NULL || read->partition >= peer->env->partitions) {
+        link_close(&peer->link, ERR_CORRUPT);
+        return;
+    }
+    if (peer->reads >= PEER_READS_MAX) {
+        send_error(peer, read->id, ERR_BUSY, "too many reads at once");
+        return;
+    }
+    if (!peer->env->shards[read->partition].serving) {
+        send_error(peer, read->id, ERR_NOT_LEADER, "not served here now");
+        return;
+    }
+    peer->reads++;
+    peer->refs++;
+    if (read->op == LOQUAT__READ_OP__READ_RANGE)
+        read_range(peer, body);
+    else
+        read_state(peer, read, body);
+}
+
+/* ---- the link ---- */
+
+static void on_hello(struct peer *peer, struct span body)
+{
+    Loquat__Hello *hello =
+        loquat__hello__unpack(&peer->arena.allocator, body.n, (const uint8_t *)body.p);
+    if (hello == NULL || hello->version < WIRE_VERSION) {
+        link_close(&peer->link, ERR_VERSION);
+        return;
+    }
+    peer->greeted = true;
+}
+
+static void on_sub(struct peer *peer, struct span body)
+{
+    Loquat__Sub *sub = loquat__sub__unpack(&peer->arena.allocator, body.n, (const uint8_t *)body.p);
+    if (sub == NULL)
+        link_close(&peer->link, ERR_CORRUPT);
+    else
+        feed_sub(peer->env->feed, &peer->feed, sub);
+}
+
+static void on_unsub(struct peer *peer, struct span body)
+{
+    Loquat__Unsub *unsub =
+        loquat__unsub__unpack(&peer->arena.allocator, body.n, (const uint8_t *)body.p);
+    if (unsub == NULL)
+        link_close(&peer->link, ERR_CORRUPT);
+    else
+        feed_unsub(peer->env->feed, &peer->feed, unsub);
+}
+
+static void on_credit(struct peer *peer, struct span body)
+{
+    Loquat__Credit *credit =
+        loquat__credit__unpack(&peer->arena.allocator, body.n, (const uint8_t *)body.p);
+    if (credit == NULL)
+        link_close(&peer->link, ERR_CORRUPT);
+    else
+        feed_credit(peer->env->feed, &peer->feed, credit->bytes);
+}
+
+static void on_message(struct link *link, int type, struct span body)
+{
+    struct peer *peer = container_of(link, struct peer, link);
+    if (!peer->greeted && type != LINK_HELLO) {
+        link_close(link, ERR_VERSION);
+        return;
+    }
+    switch (type) {
+    case LINK_HELLO:
+        on_hello(peer, body);
+        break;
+    case LINK_WRITE:
+        on_write(peer, body);
+        break;
+    case LINK_READ:
+        on_read(peer, body);
+        break;
+    case LINK_SUB:
+        on_sub(peer, body);
+        break;
+    case LINK_UNSUB:
+        on_unsub(peer, body);
+        break;
+    case LINK_CREDIT:
+        on_credit(peer, body);
+        break;
+    default:
+        link_close(link, ERR_CORRUPT);
+    }
+    arena_reset(&peer->arena);
+}
+
+static void on_close(struct link *link, int err)
+{
+    struct peer *peer = container_of(link, struct peer, link);
+    if (err != ERR_CLOSED)
+        log_warn("a gateway's link ended", {"err", log_str(err_name(err))});
+    peer->closed = true;
+    feed_peer_close(peer->env->feed, &peer->feed);
+    list_remove(&peer->in_env);
+    peer->env->peer_count--;
+    arena_close(&peer->arena);
+    unref(peer);
+}
+
+static const struct link_ops ops = {.on_message = on_message, .on_close = on_close};
+
+int rpc_adopt(struct rpc_env *env, int fd)
+{
+    struct peer *peer = xcalloc(1, sizeof *peer);
+    peer->env = env;
+    peer->refs = 1;
+    arena_init(&peer->arena);
+    feed_peer_init(&peer->feed, &peer->link);
+    peer->feed.ref = feed_ref;
+    peer->feed.unref = feed_unref;
+    list_push(&env->peers, &peer->in_env);
+    env->peer_count++;
+    int err = link_open_fd(&peer->link, env->loop, fd, &ops);
+    if (err != 0)
+        return err; /* on_close frees the peer */
+    Loquat__Hello hello = LOQUAT__HELLO__INIT;
+    hello.version = WIRE_VERSION;
+    hello.node = (char *)(uintptr_t)env->name;
+    hello.partitions = env->partitions;
+    char bytes[128];
+    size_t size = loquat__hello__get_packed_size(&hello);
+    ASSERT(size <= sizeof bytes);
+    loquat__hello__pack(&hello, (uint8_t *)bytes);
+    link_send(&peer->link, LINK_HELLO, span_of(bytes, size));
+    return 0;
+}
+
+void rpc_close_all(struct rpc_env *env)
+{
+    for (struct list_link *link = list_first(&env->peers); link != NULL;
+         link = list_next(&env->peers, link))
+        link_close(&container_of(link, struct peer, in_env)->link, ERR_CLOSED);
+}

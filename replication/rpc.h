@@ -1,0 +1,31 @@
+/* replication/rpc.h: what gateways ask of a node, over link.h frames.
+ * Thread: the loop's.
+ * Limits: PEERS_MAX links; PEER_READS_MAX reads at once per link (above: `unavailable`, retry). */
+#ifndef LOQUAT_REPLICATION_RPC_H
+#define LOQUAT_REPLICATION_RPC_H
+
+#include "replication/feed.h"
+#include "replication/shard.h"
+#include "store/base/link.h"
+
+enum { PEERS_MAX = 1024, PEER_READS_MAX = 1024, WIRE_VERSION = 1 };
+
+struct rpc_env { /* what the links need of their node */
+    uv_loop_t *loop;
+    struct shard *shards;
+    uint32_t partitions;
+    struct kv *data;
+    struct applier *applier;
+    struct feed *feed;
+    const char *name;
+    const bool *disk_full;
+    struct list peers;
+    size_t peer_count, reads; /* reads: under way on the thread pool */
+};
+
+int rpc_adopt(struct rpc_env *env, int fd);
+void rpc_answer(struct rpc_env *env, const struct waiter *waiter,
+                const struct apply_result *result); /* WAITER_PEER */
+void rpc_close_all(struct rpc_env *env);
+
+#endif

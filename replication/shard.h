@@ -1,0 +1,90 @@
+/* replication/shard.h: one partition on this node: consensus, its log, and the requests that wait
+ * for it. Commands of a loop turn are collected into one entry; a few entries are in flight while
+ * the next one fills.
+ * Thread: the loop's.
+ * Limits: SHARD_INFLIGHT_MAX entries between submit and applied; SHARD_WAITING_MAX bytes collected
+ *         and not submitted (above it: ERR_BUSY). */
+#ifndef LOQUAT_REPLICATION_SHARD_H
+#define LOQUAT_REPLICATION_SHARD_H
+
+#include "replication/applier.h"
+#include "replication/rlog.h"
+#include "replication/wal.h"
+#include "store/base/list.h"
+
+enum {
+    SHARD_INFLIGHT_MAX = 2,
+    SHARD_WAITING_MAX = 4 << 20,
+    SHARD_TRAILING = 64, /* entries kept below the flushed index, for followers a little behind */
+};
+
+/* Who gets the answer to a command. */
+enum waiter_kind { WAITER_NONE, WAITER_PEER, WAITER_OUT };
+struct waiter {
+    enum waiter_kind kind;
+    void *owner; /* struct peer, struct owed */
+    uint64_t id;
+};
+
+/* An effect that another partition must get, kept until it was applied there. */
+struct deferred;
+struct owed {
+    struct list_link link; /* node's retry list */
+    struct shard *source;
+    uint64_t number;
+    uint32_t partition;
+    struct buf command;
+    struct deferred *deferred; /* an answer that waits for it; NULL after a restart */
+};
+
+struct shard_env { /* what a shard needs of its node */
+    struct wal *wal;
+    struct applier *applier;
+    void (*on_answer)(void *arg, const struct waiter *waiter, const struct apply_result *result);
+    void (*on_applied)(void *arg, struct shard *shard, const struct applied *applied);
+    void (*on_owed)(void *arg, struct owed *owed); /* takes it over */
+    void (*on_state)(void *arg, struct shard *shard);
+    void *arg;
+};
+
+struct proposal {
+    struct list_link link;
+    struct buf entry;
+    struct waiter *waiters;
+    size_t waiter_count, waiter_cap, bytes;
+    uint64_t index;
+};
+
+struct shard {
+    uint32_t partition;
+    const struct shard_env *env;
+    struct rcore *core;
+    struct rlog log;
+    struct apply *apply;
+    bool serving;
+    uint64_t applied_at_start;
+    uint64_t term_start;    /* last index when this node began to lead */
+    uint64_t committed;     /* as told by consensus */
+    uint64_t pushed;        /* handed to the applier */
+    uint64_t applied;       /* and come back */
+    struct list ready;      /* closed proposals, oldest first */
+    struct proposal *open;  /* collects this turn's commands */
+    struct list inflight;   /* submitted, in index order */
+    size_t inflight_count, waiting_bytes, unfinished;
+    uint64_t *done; /* numbers of effects delivered, to be dropped */
+    size_t done_count, done_cap;
+};
+
+int shard_start(struct shard *shard, uint32_t partition, uint32_t partitions, struct kv *raft,
+                struct kv *data, const struct shard_env *env);
+void shard_close(struct shard *shard);
+
+/* 0: the answer comes through env->on_answer, once, later. ERR_NOT_LEADER, ERR_BUSY: it won't. */
+int shard_write(struct shard *shard, struct span command, struct waiter waiter);
+void shard_turn(struct shard *shard, uint64_t now_ms); /* once per loop turn */
+void shard_tick(struct shard *shard, uint64_t now_ms); /* timers */
+void shard_trim(struct shard *shard, struct kv *data, uint64_t now_ms);
+void shard_owed_done(struct shard *shard, struct owed *owed); /* it was applied where it belongs */
+bool shard_idle(const struct shard *shard); /* nothing waits, nothing is owed */
+
+#endif
