@@ -17,7 +17,7 @@ SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-fr
 CFLAGS = -std=c17 $(OPT) $(WARN) $(DEFS) $(INC) $(SANFLAGS) -MMD -MP $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CXXFLAGS = -std=c++17 $(OPT) $(WARNXX) $(DEFS) $(INC) $(SANFLAGS) -MMD -MP -fno-exceptions
 LDLIBS = -lrocksdb -lraft -lwslay -lsimdjson $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lyaml -lstdc++ -lpthread -lm
-LDFLAGS = $(SANFLAGS)
+LDFLAGS = $(SANFLAGS) -Wl,-z,now
 
 # ---- what is built -----------------------------------------------------------------------------
 PROGRAMS := loquat-gateway loquat-log loquat-compact

@@ -328,10 +328,6 @@ int node_start(const struct node_config *config, struct node **out, char *why, s
         registered = true;
         metric_register(&disk_full_metric);
     }
-    if (!rcore_version_ok()) {
-        snprintf(why, size, "libraft 0.22.x is needed; another version is installed");
-        return ERR_VERSION;
-    }
     struct node *node = xcalloc(1, sizeof *node);
     pthread_mutex_init(&node->mutex, NULL);
     pthread_cond_init(&node->cond, NULL);

@@ -20,11 +20,6 @@ struct rcore {
     uint64_t snapshot_index, snapshot_term;
 };
 
-int rcore_version_ok(void)
-{
-    return raft_version_number() / 100 == 22;
-}
-
 static void set_conf(struct raft_configuration *out, struct span bytes)
 {
     struct raft_buffer buffer = {(void *)(uintptr_t)bytes.p, bytes.n};

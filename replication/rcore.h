@@ -4,6 +4,8 @@
  * which it must be made durable: hard state, then entries.
  * Two faults of 0.22.1 are guarded here (docs/decisions/0002-raft-guards.md): AppendEntries that
  * begin below the own snapshot, and CHANGE entries that are not first in a batch.
+ * The version is checked when this is compiled; programs are linked with -z now, so that an older
+ * library, which lacks raft_step, ends them at start.
  * Thread: one. Not reentrant: ops must not call back into the core; they note what is to be done.
  * Errors: RCORE_REFUSED from submit (not leader, or too much in flight); anything else that the core
  *         says is our mistake and ends the process. */
@@ -59,7 +61,6 @@ struct rcore_ops {
 };
 
 struct rcore;
-int rcore_version_ok(void); /* the library that was linked is 0.22.x */
 struct rcore *rcore_new(const struct rcore_start *start, const struct rcore_ops *ops, void *arg);
 void rcore_free(struct rcore *core);
 

@@ -53,6 +53,7 @@ void kv_put(struct kv_batch *batch, enum kv_cf cf, struct span key, struct span 
 void kv_put2(struct kv_batch *batch, enum kv_cf cf, struct span key, struct span head,
              struct span rest); /* one value in two pieces */
 void kv_delete(struct kv_batch *batch, enum kv_cf cf, struct span key);
+/* Raft DB only: in the data DB, whose families take insert hints, it would corrupt the memtable. */
 void kv_delete_range(struct kv_batch *batch, enum kv_cf cf, struct span from, struct span until);
 int kv_write(struct kv_batch *batch); /* raft DB: returns when it is on disk. Batch is cleared */
 
