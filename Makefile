@@ -34,7 +34,9 @@ GATEWAY_OBJ := $(call obj,$(call src,gateway))
 LIBS := $(BUILD)/libgateway.a $(BUILD)/libreplication.a $(BUILD)/libcompaction.a $(BUILD)/libstore.a \
 	$(BUILD)/libclient.a $(BUILD)/libbase.a
 
-.PHONY: all setup run test check asan tsan fuzz sim bench bench-peers install deb clean help web
+.PHONY: all setup setup-test run test tests-build unit check asan tsan tsan-build fuzz fuzz-build sim \
+	bench bench-build bench-peers install deb clean help web
+.DELETE_ON_ERROR:
 all: $(addprefix $(BUILD)/,$(PROGRAMS)) ## build the programs
 
 $(BUILD)/loquat-gateway: $(BUILD)/obj/gateway/main.c.o $(LIBS)
@@ -83,14 +85,85 @@ TEST_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.c.o $(TEST_LIB_OBJ) $(LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) -lcriterion
-unit: $(TEST_BIN) ## build and run the unit tests only
-	BUILD=$(BUILD) tests/lib/run-unit $(TEST_BIN)
+FAULT_SRC := $(wildcard tests/faults/*.c)
+FAULT_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(FAULT_SRC))
+tests-build: all $(TEST_BIN) $(FAULT_BIN)
+unit: tests-build ## run the unit tests only
+	BUILD=$(BUILD) tests/run unit
+test: setup-test web ## install what is missing, build, run every test
+	+$(MAKE) --no-print-directory tests-build
+	@BUILD=$(BUILD) tests/run
+asan: setup-test ## every test under AddressSanitizer, UBSan and LeakSanitizer
+	+$(MAKE) --no-print-directory BUILD=build/asan SAN=address,undefined OPT="-O1 -g" tests-build
+	@BUILD=build/asan tests/run
+tsan: setup-test ## the threaded parts under ThreadSanitizer
+	+$(MAKE) --no-print-directory BUILD=build/tsan SAN=thread OPT="-O1 -g" tsan-build
+	@for t in $(patsubst tests/%.c,build/tsan/tests/%,$(wildcard tests/*/*_tsan.c)); do \
+		TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" $$t || exit 1; done
+tsan-build: $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*/*_tsan.c))
+check: setup-test ## format, clang-tidy, cppcheck, layers
+	+@$(MAKE) --no-print-directory tests-build
+	@BUILD=$(BUILD) tests/check
+
+# ---- installing, running -------------------------------------------------------------------------
+setup: ## install the packages that building needs
+	@.ci/setup
+setup-test:
+	@.ci/setup test
+web: ## build the SDK and the page (needs node and npm)
+	@if command -v npm >/dev/null; then \
+		$(MAKE) --no-print-directory gateway/web/dist/index.html; \
+	else echo "web: no npm here: the servers work without the page"; fi
+gateway/web/node_modules/.package-lock.json: gateway/web/package-lock.json
+	cd gateway/web && npm ci --no-audit --no-fund
+gateway/web/dist/index.html: gateway/web/node_modules/.package-lock.json \
+		$(shell find gateway/web/src gateway/web/sdk -type f 2>/dev/null) $(wildcard gateway/web/*.*)
+	cd gateway/web && npm run --silent build
+	@touch $@
+run: setup web ## install what is missing, build, start on 127.0.0.1:8080, print links
+	+@$(MAKE) --no-print-directory -j$$(nproc) all
+	@gateway/demo ./data
+install: all ## into $(DESTDIR)$(PREFIX)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -m 755 $(addprefix $(BUILD)/,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 store/client/loquat.h $(DESTDIR)$(PREFIX)/include/
+	install -m 644 $(BUILD)/libclient.a $(DESTDIR)$(PREFIX)/lib/libloquat.a
+	sed -e 's|@PREFIX@|$(PREFIX)|g; s|@VERSION@|$(VERSION)|g' store/client/loquat.pc.in \
+		> $(DESTDIR)$(PREFIX)/lib/pkgconfig/loquat.pc
+	if [ -d gateway/web/dist ]; then install -d $(DESTDIR)$(PREFIX)/share/loquat && \
+		cp -r gateway/web/dist $(DESTDIR)$(PREFIX)/share/loquat/web; fi
 
 # ---- fuzz targets (clang, libFuzzer): tests/fuzz/*_fuzz.c ------------------------------------------
 FUZZ_SRC := $(wildcard tests/fuzz/*_fuzz.c)
 FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRC))
+FUZZ_SECS ?= 60
+fuzz: setup-test ## run each fuzz target for FUZZ_SECS seconds
+	+$(MAKE) --no-print-directory BUILD=build/clang CC=clang CXX=clang++ OPT="-O1 -g" \
+		SAN=address,undefined,fuzzer-no-link fuzz-build
+	@for f in $(patsubst tests/fuzz/%.c,build/clang/fuzz/%,$(FUZZ_SRC)); do \
+		mkdir -p build/corpus/$$(basename $$f); echo "$$f"; \
+		$$f -max_total_time=$(FUZZ_SECS) -print_final_stats=0 -verbosity=0 \
+			build/corpus/$$(basename $$f) || exit 1; done
+fuzz-build: $(FUZZ_BIN)
+$(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.c.o $(TEST_LIB_OBJ) $(LIBS)
+	@mkdir -p $(@D)
+	$(CXX) -fsanitize=address,undefined,fuzzer -o $@ $(filter %.o,$^) \
+		-Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS)
+
+# ---- benches: one program per promise, one JSON line per result ---------------------------------
+BENCH_BIN := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
+$(BUILD)/bench/%: $(BUILD)/obj/bench/%.c.o $(TEST_LIB_OBJ) $(LIBS)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS)
+bench-build: all $(BENCH_BIN)
+bench: setup ## measure: every figure and its reference in the same run
+	+$(MAKE) --no-print-directory bench-build
+	@BUILD=$(BUILD) bench/run all
+bench-peers: setup ## measure beside Redis and NATS
+	+$(MAKE) --no-print-directory bench-build
+	@BUILD=$(BUILD) bench/run peers
 
 clean: ## remove what was built
-	rm -rf build
+	rm -rf build gateway/web/dist
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort -u | expand -t 16
