@@ -16,7 +16,8 @@ struct export_target {
     char *c, *name;
 };
 
-struct export {
+struct export
+{
     struct cmd *cmd;
     struct loquat_options server;
     struct json *json;
@@ -61,8 +62,8 @@ static bool export_on_conv(struct loquat_text text, void *arg)
 {
     struct export *export = arg;
     struct json_obj conv;
-    export->broken = json_parse(export->json, text.p, text.n, &conv) != 0 ||
-                     !add_target(export, &conv);
+    export->broken =
+        json_parse(export->json, text.p, text.n, &conv) != 0 || !add_target(export, &conv);
     return !export->broken;
 }
 

@@ -148,10 +148,9 @@ int cmd_open(int argc, char **argv)
     if (chat == NULL)
         return cmd_fail(&cmd, why, NULL);
     struct loquat_answer answer;
-    int err = with != NULL
-                  ? loquat_wait_open_direct(chat, with, &answer)
-                  : loquat_wait_open_group(chat, name, (const char *const *)(argv + first),
-                                           (size_t)(argc - first), cid, &answer);
+    int err = with != NULL ? loquat_wait_open_direct(chat, with, &answer)
+                           : loquat_wait_open_group(chat, name, (const char *const *)(argv + first),
+                                                    (size_t)(argc - first), cid, &answer);
     if (err != 0 || cmd.json)
         return print_answer(&cmd, chat, err, &answer);
     struct json *json = json_new(answer.json.n + 1);

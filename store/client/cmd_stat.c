@@ -29,17 +29,16 @@ static void add_row(struct buf *out, const char *name, const struct json_val *va
 
 static bool add_conv(struct buf *out, struct span text)
 {
-    static const char *const ROWS[] = {"c",     "kind", "name",   "topic", "with",
-                                       "members", "role", "head",   "floor", "n",
-                                       "unread", "read", "delivered", "ttl"};
+    static const char *const ROWS[] = {"c",       "kind", "name",      "topic", "with",
+                                       "members", "role", "head",      "floor", "n",
+                                       "unread",  "read", "delivered", "ttl"};
     struct json *json = json_new(CONV_MAX);
     struct json_obj conv, last;
     bool fine = json_parse(json, text.p, text.n, &conv) == 0;
     for (size_t i = 0; fine && i < sizeof ROWS / sizeof *ROWS; i++)
         add_row(out, ROWS[i], json_get(&conv, ROWS[i]));
     const struct json_val *record = fine ? json_get(&conv, "last") : NULL;
-    if (record != NULL && record->type == JSON_OBJECT &&
-        json_object(json, record, &last) == 0) {
+    if (record != NULL && record->type == JSON_OBJECT && json_object(json, record, &last) == 0) {
         const struct json_val *ts = json_get(&last, "ts");
         buf_add_str(out, "last         ");
         print_time(out, ts != NULL && ts->whole > 0 ? (uint64_t)ts->whole : 0);
@@ -98,9 +97,9 @@ int cmd_stat(int argc, char **argv)
          .value = &admin_url},
         {0},
     };
-    int first = cmd_load(&cmd, argc, argv, "[CONVERSATION]",
-                         "Numbers of a conversation, or of the whole server (its metrics).", true,
-                         options);
+    int first =
+        cmd_load(&cmd, argc, argv, "[CONVERSATION]",
+                 "Numbers of a conversation, or of the whole server (its metrics).", true, options);
     struct loquat_options server = {.url = cmd.url};
     char target[512] = "/metrics", why[CMD_WHY_SIZE] = "";
     bool conv = first < argc;

@@ -10,7 +10,8 @@
 enum { LATER_MIN_MS = 100, OPEN_SIZE_MAX = 60000 };
 
 /* The whole import ends here. */
-__attribute__((format(printf, 2, 3))) static void import_stop(struct import *import, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void import_stop(struct import *import,
+                                                              const char *format, ...)
 {
     va_list args;
     if (import->stopped)
@@ -219,8 +220,7 @@ static void send_round(struct import *import)
         list = conv->next;
         conv->next = NULL;
         if (finished(conv)) {
-            import->totals.disorder +=
-                conv->state == IMPORT_OPEN ? import_conv_disorder(conv) : 0;
+            import->totals.disorder += conv->state == IMPORT_OPEN ? import_conv_disorder(conv) : 0;
             import->bytes -= import_conv_size(conv);
             import_conv_free(conv);
             continue;

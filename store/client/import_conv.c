@@ -80,11 +80,10 @@ int import_conv_add(struct import_conv *conv, struct json *json, struct span tex
         add_writer(conv, &line);
         uint32_t at = (uint32_t)conv->bytes.n;
         import_line_encode(&line, conv->count, buf_span(&more), &conv->bytes);
-        conv->lines[conv->count++] =
-            (struct import_slot){.conv = conv,
-                                 .at = at,
-                                 .size = (uint32_t)(conv->bytes.n - at),
-                                 .reply_to = (int32_t)line.reply_to};
+        conv->lines[conv->count++] = (struct import_slot){.conv = conv,
+                                                          .at = at,
+                                                          .size = (uint32_t)(conv->bytes.n - at),
+                                                          .reply_to = (int32_t)line.reply_to};
     }
     buf_close(&more);
     return err;
@@ -128,8 +127,7 @@ void import_conv_open(struct import_conv *conv, size_t size_max, struct buf *out
     conv->state = IMPORT_OPENING;
 }
 
-void import_conv_opened(struct import_conv *conv, struct span c, uint64_t members,
-                        const char *self)
+void import_conv_opened(struct import_conv *conv, struct span c, uint64_t members, const char *self)
 {
     ASSERT(conv->state == IMPORT_OPENING);
     bool self_writes = false;

@@ -25,7 +25,7 @@ struct import_slot { /* of a line */
     int32_t reply_to;
 };
 struct import_user {
-    uint32_t at, size;  /* in `users` */
+    uint32_t at, size; /* in `users` */
     uint64_t first_line;
 };
 

@@ -15,13 +15,13 @@
 enum { IMPORT_LINE_MAX = 60 << 10 };
 
 struct import_line {
-    struct span conv;           /* unescaped */
+    struct span conv;             /* unescaped */
     struct span text, from, type; /* as written, with quotes; p NULL: null or absent */
-    struct span type_name;      /* unescaped */
-    char user[USER_MAX + 1];    /* who is written as its author */
-    bool nick_differs;          /* … and is not `from` itself */
-    int64_t ts;                 /* -1: none */
-    int64_t reply_to;           /* -1: none */
+    struct span type_name;        /* unescaped */
+    char user[USER_MAX + 1];      /* who is written as its author */
+    bool nick_differs;            /* … and is not `from` itself */
+    int64_t ts;                   /* -1: none */
+    int64_t reply_to;             /* -1: none */
 };
 
 /* `position`: of the line in its conversation. Fields that are not known are appended to `more` as

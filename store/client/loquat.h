@@ -61,11 +61,11 @@ struct loquat_text { /* n bytes, not ended by NUL; p NULL: absent */
 
 /* What became of a request. */
 struct loquat_answer {
-    int err;             /* enum loquat_err */
-    const char *code;    /* "" or as the server says: "conflict" */
-    const char *message; /* for people */
-    bool retry;          /* the same request may work later */
-    uint32_t after_ms;   /* … not before */
+    int err;                 /* enum loquat_err */
+    const char *code;        /* "" or as the server says: "conflict" */
+    const char *message;     /* for people */
+    bool retry;              /* the same request may work later */
+    uint32_t after_ms;       /* … not before */
     struct loquat_text json; /* the `ok` object, as sent */
     /* of a write */
     uint64_t s, ts, n;
@@ -104,9 +104,9 @@ struct loquat_events { /* any may be NULL */
 };
 
 struct loquat_options {
-    const char *url;    /* default http://127.0.0.1:8080 */
-    const char *token;  /* JWT */
-    const char *device; /* default "c" */
+    const char *url;        /* default http://127.0.0.1:8080 */
+    const char *token;      /* JWT */
+    const char *device;     /* default "c" */
     struct uv_loop_s *loop; /* NULL: the session makes its own */
     uint32_t window;        /* default 256, at most 65,536 */
     bool live;              /* on_record from the cursors on */
@@ -131,10 +131,10 @@ int loquat_run(struct loquat *chat);
 
 struct loquat_message {
     const char *c;
-    const char *text; /* kind text with this text; or: */
-    const char *kind; /* default "text" */
-    const char *body; /* a JSON object */
-    const char *cid;  /* default: one is made */
+    const char *text;              /* kind text with this text; or: */
+    const char *kind;              /* default "text" */
+    const char *body;              /* a JSON object */
+    const char *cid;               /* default: one is made */
     uint64_t reply, thread, ttl_s; /* 0: none */
 };
 struct loquat_range {

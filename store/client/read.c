@@ -77,7 +77,8 @@ int loquat_get(const struct loquat_options *options, const char *target, const c
 size_t loquat_path_escape(const char *text, char *out, size_t size)
 {
     static const char DIGITS[] = "0123456789ABCDEF";
-    static const char PLAIN[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+    static const char PLAIN[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
     size_t n = 0;
     for (; *text != 0; text++) {
         bool plain = strchr(PLAIN, *text) != NULL;
@@ -104,7 +105,7 @@ struct records {
     loquat_record_fn fn;
     void *arg;
     uint64_t next; /* sequences below were given out */
-    bool rising; /* what was given out already is let go */
+    bool rising;   /* what was given out already is let go */
     bool stopped, broken;
 };
 
@@ -157,10 +158,8 @@ int loquat_read(const struct loquat_options *options, const struct loquat_range 
                 loquat_record_fn fn, void *arg, char *why, size_t why_size)
 {
     char target[TARGET_SIZE];
-    struct records records = {.json = json_new(LINE_MAX_SIZE),
-                              .c = {range->c, strlen(range->c)},
-                              .fn = fn,
-                              .arg = arg};
+    struct records records = {
+        .json = json_new(LINE_MAX_SIZE), .c = {range->c, strlen(range->c)}, .fn = fn, .arg = arg};
     range_target(range, target, sizeof target);
     int err = loquat_get(options, target, "application/x-ndjson", records_on_line, &records, why,
                          why_size);
@@ -216,17 +215,15 @@ int loquat_tail(const struct loquat_options *options, const char *c, uint64_t fr
         uint64_t next = tail.records.next;
         int n = snprintf(target, sizeof target, "/v1/conversations/%s/tail", escaped);
         if (next > 0)
-            snprintf(target + n, sizeof target - (size_t)n, "?from=%llu",
-                     (unsigned long long)next);
+            snprintf(target + n, sizeof target - (size_t)n, "?from=%llu", (unsigned long long)next);
         snprintf(header, sizeof header, "Last-Event-ID: %llu\r\n",
                  (unsigned long long)(next > 0 ? next - 1 : 0));
         struct lines lines = {.fn = tail_on_line, .arg = &tail};
         tail.heard = false;
         tail.data.n = 0;
-        err = get_lines(options, target, "text/event-stream", next > 1 ? header : NULL, &lines,
-                        why, why_size);
-        if (tail.records.stopped || tail.records.broken || options->no_retry ||
-            !worth_another(err))
+        err = get_lines(options, target, "text/event-stream", next > 1 ? header : NULL, &lines, why,
+                        why_size);
+        if (tail.records.stopped || tail.records.broken || options->no_retry || !worth_another(err))
             break;
         bound = tail.heard ? TAIL_WAIT_MIN_MS : bound * 2;
         if (bound > TAIL_WAIT_MAX_MS)

@@ -26,8 +26,8 @@ static void on_hello(struct loquat *chat, const struct json_obj *obj)
 {
     uint64_t frame_max = whole(obj, "max_in", 65536);
     chat->session.ping_ms = (uint32_t)whole(obj, "ping_ms", 25000);
-    chat->session.frame_max = frame_max >= 1024 && frame_max <= 1 << 20 ? (uint32_t)frame_max
-                                                                        : 65536;
+    chat->session.frame_max =
+        frame_max >= 1024 && frame_max <= 1 << 20 ? (uint32_t)frame_max : 65536;
     session_note(chat, NOTE_HELLO);
 }
 

@@ -216,8 +216,7 @@ static enum session_state after_close(struct loquat *chat)
     ws_close(&chat->ws);
     http_free(chat->http);
     chat->http = NULL;
-    if (session->notes & NOTE_STOP || session->final ||
-        (session->token_used && !fresh_token(chat)))
+    if (session->notes & NOTE_STOP || session->final || (session->token_used && !fresh_token(chat)))
         return begin_end(chat);
     uint32_t ms = wait_ms(session);
     session->attempt++;

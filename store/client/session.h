@@ -37,16 +37,16 @@ enum session_state {
 };
 
 enum session_note { /* what callbacks saw; the tick acts on it */
-    NOTE_START = 1,
-    NOTE_OPEN = 2,
-    NOTE_UPGRADED = 4,
-    NOTE_HELLO = 8,
-    NOTE_AUTH = 16,
-    NOTE_SYNC = 32,
-    NOTE_BREAK = 64,
-    NOTE_CLOSED = 128,
-    NOTE_TIME = 256,
-    NOTE_STOP = 512,
+                    NOTE_START = 1,
+                    NOTE_OPEN = 2,
+                    NOTE_UPGRADED = 4,
+                    NOTE_HELLO = 8,
+                    NOTE_AUTH = 16,
+                    NOTE_SYNC = 32,
+                    NOTE_BREAK = 64,
+                    NOTE_CLOSED = 128,
+                    NOTE_TIME = 256,
+                    NOTE_STOP = 512,
 };
 
 struct session {
@@ -57,7 +57,7 @@ struct session {
     bool token_used; /* the token was refused or expired: ask for another */
     int err;
     char why[160];
-    uint32_t attempt;                   /* breaks since the last time ready */
+    uint32_t attempt;                  /* breaks since the last time ready */
     uint32_t goodbye_min, goodbye_max; /* ms, of a goodbye */
     uint32_t ping_ms, frame_max;
     uint64_t heard_us; /* when something came in last */

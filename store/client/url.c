@@ -25,8 +25,8 @@ static bool host_valid(const char *host, size_t n, bool v6)
 {
     if (n == 0 || n > URL_HOST_MAX)
         return false;
-    size_t fit = strspn(host, v6 ? "0123456789abcdefABCDEF:." :
-                                   "0123456789abcdefghijklmnopqrstuvwxyz"
+    size_t fit = strspn(host, v6 ? "0123456789abcdefABCDEF:."
+                                 : "0123456789abcdefghijklmnopqrstuvwxyz"
                                    "ABCDEFGHIJKLMNOPQRSTUVWXYZ-._");
     return fit >= n;
 }

@@ -87,7 +87,8 @@ static void strip(struct trip *trip, struct span line)
 }
 
 /* All lines of one conversation through import, echo and export. */
-static void conv_there_and_back(struct trip *trip, struct import_conv *conv, const struct buf *lines)
+static void conv_there_and_back(struct trip *trip, struct import_conv *conv,
+                                const struct buf *lines)
 {
     struct buf request = {0};
     struct import_slot *slot;
@@ -104,9 +105,8 @@ static void conv_there_and_back(struct trip *trip, struct import_conv *conv, con
         echo_send(&trip->echo, buf_span(&request));
         import_conv_acked(slot, trip->echo.seq);
         trip->out.n = 0;
-        cr_assert_eq(export_line(&trip->export, trip->json, buf_span(&trip->echo.record),
-                                 &trip->out),
-                     1);
+        cr_assert_eq(
+            export_line(&trip->export, trip->json, buf_span(&trip->echo.record), &trip->out), 1);
         const char *end = memchr(rest.p, '\n', rest.n);
         strip(trip, span_of(rest.p, (size_t)(end - rest.p)));
         cr_assert(span_eq(buf_span(&trip->out), buf_span(&trip->want)), "got  %.*swant %.*s",
@@ -176,8 +176,8 @@ Test(archive, everything_comes_back, .timeout = 300)
     const char *folder = getenv("LOQUAT_DATA");
     for (int i = 0; i < 2; i++) {
         char path[4096];
-        snprintf(path, sizeof path, "%s/%s.jsonl.zst",
-                 folder != NULL ? folder : "../shared/data", NAMES[i]);
+        snprintf(path, sizeof path, "%s/%s.jsonl.zst", folder != NULL ? folder : "../shared/data",
+                 NAMES[i]);
         if (access(path, R_OK) != 0)
             continue;
         cr_assert(gt(sz, file_there_and_back(path, i == 0), 0));

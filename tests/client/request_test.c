@@ -75,8 +75,8 @@ Test(request, rewind_sends_the_unanswered_again)
     cr_assert(requests_frame(&requests, 4096, &after));
     const char *rest = memchr(before.p, '\n', before.n);
     cr_assert(rest != NULL);
-    cr_assert(span_eq(buf_span(&after),
-                      span_of(rest + 1, before.n - (size_t)(rest + 1 - before.p))));
+    cr_assert(
+        span_eq(buf_span(&after), span_of(rest + 1, before.n - (size_t)(rest + 1 - before.p))));
     buf_close(&before);
     buf_close(&after);
     requests_close(&requests);

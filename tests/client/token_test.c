@@ -31,8 +31,8 @@ TestSuite(token, .init = setup, .fini = clean_up);
 
 Test(token, is_taken_by_the_server)
 {
-    char *argv[] = {"token", "--user", "ann",           "--scope", "admin", "--ttl",
-                    "2h",    "--secret-file", path, NULL};
+    char *argv[] = {"token", "--user", "ann",           "--scope", "admin",
+                    "--ttl", "2h",     "--secret-file", path,      NULL};
     cr_assert(eq(int, cmd_token(9, argv), CMD_DONE));
     fflush(stdout);
     char token[JWT_TOKEN_MAX], why[128];

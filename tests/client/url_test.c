@@ -44,9 +44,9 @@ Test(url, tls_is_refused)
 Test(url, others_are_refused)
 {
     static const char *const BAD[] = {
-        "",           "example.org",    "http://",         "http://:80",    "http://a:",
-        "http://a:0", "http://a:65536", "http://a:8x",     "http://a/path", "http://[::1",
-        "http://a b", "http://a\r\nX:", "http://[::1]x",   "ftp://a",       "http://a:123456",
+        "",           "example.org",    "http://",       "http://:80",    "http://a:",
+        "http://a:0", "http://a:65536", "http://a:8x",   "http://a/path", "http://[::1",
+        "http://a b", "http://a\r\nX:", "http://[::1]x", "ftp://a",       "http://a:123456",
         "http://[]",  "http://u@a",     "http://a:80/x",
     };
     for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++)

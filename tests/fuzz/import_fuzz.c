@@ -57,8 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         export_conv_begin(&conv, line.conv);
         ASSERT(export_line(&conv, again, buf_span(&record), &out) == 1);
         ASSERT(out.p[out.n - 1] == '\n');
-        int err_back =
-            import_line_parse(again, span_of(out.p, out.n - 1), 100, &back, NULL, &why);
+        int err_back = import_line_parse(again, span_of(out.p, out.n - 1), 100, &back, NULL, &why);
         ASSERT(err_back == 0 || out.n > IMPORT_LINE_MAX);
         if (err_back == 0) {
             ASSERT(span_eq(line.conv, back.conv) && same(line.text, back.text));
