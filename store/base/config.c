@@ -323,7 +323,7 @@ static void variable_name(const char *name, char *out, size_t size)
     int n = snprintf(out, size, "LOQUAT_%s", name);
     ASSERT(n > 0 && (size_t)n < size);
     for (; *out != '\0'; out++)
-        *out = *out == '-' ? '_' : (char)toupper((unsigned char)*out);
+        *out = (char)(*out == '-' ? '_' : toupper((unsigned char)*out));
 }
 
 /* An empty variable counts as not set: a shell has no handier way to take one back. */

@@ -30,7 +30,7 @@ enum {
 };
 
 /* Seconds; the end of the year 9999. In milliseconds it is far below 2^53. */
-#define DATE_MAX 253402300799.0
+#define DATE_MAX INT64_C(253402300799)
 
 enum alg { HS256, RS256, ES256, EDDSA };
 
@@ -119,7 +119,8 @@ static uint8_t *decode(struct span text, size_t *n)
 static struct span member(const json_t *object, const char *name)
 {
     const json_t *value = json_object_get(object, name);
-    return span_of(json_string_value(value), json_string_length(value));
+    const char *text = json_string_value(value);
+    return text != NULL ? span_of(text, json_string_length(value)) : (struct span){0};
 }
 
 /* ---- key sets --------------------------------------------------------------------------------- */
@@ -447,7 +448,7 @@ static bool verify_signature(const struct jwt_keys *keys, const struct token *to
 static bool date_ms(const json_t *value, uint64_t *ms)
 {
     double seconds = json_is_number(value) ? json_number_value(value) : -1;
-    if (!(seconds >= 0 && seconds <= DATE_MAX))
+    if (!(seconds >= 0 && seconds <= (double)DATE_MAX))
         return false;
     *ms = json_is_integer(value) ? (uint64_t)json_integer_value(value) * 1000
                                  : (uint64_t)(seconds * 1000);
@@ -545,12 +546,12 @@ static bool sign(const struct key *key, const json_t *claims, struct buf *out)
 int jwt_sign(const struct jwt_keys *keys, const char *user, const char *scope, uint64_t now_ms,
              uint64_t ttl_s, struct buf *out)
 {
-    uint64_t now_s = now_ms / 1000;
+    int64_t now_s = (int64_t)(now_ms / 1000);
     if (keys->count != 1 || keys->keys[0].alg != HS256 || !user_valid(span_str(user)) ||
-        ttl_s == 0 || ttl_s > DATE_MAX || now_s > DATE_MAX - ttl_s)
+        ttl_s == 0 || ttl_s > DATE_MAX || now_s > DATE_MAX - (int64_t)ttl_s)
         return ERR_BAD_REQUEST;
     json_t *claims = json_pack("{s:s, s:I, s:I}", "sub", user, "iat", (json_int_t)now_s, "exp",
-                               (json_int_t)(now_s + ttl_s));
+                               (json_int_t)now_s + (json_int_t)ttl_s);
     bool fine = claims != NULL;
     if (fine && scope != NULL && *scope != '\0')
         fine = json_object_set_new(claims, "scope", json_string(scope)) == 0;

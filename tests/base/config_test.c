@@ -72,7 +72,7 @@ static char *config_file(const char *yaml)
     static char flag[64];
     FILE *out = fopen(path, "w");
     fputs(yaml, out);
-    fclose(out);
+    cr_assert(eq(int, fclose(out), 0));
     snprintf(flag, sizeof flag, "--config=%s", path);
     return flag;
 }
@@ -230,8 +230,7 @@ Test(config, arguments_are_left_at_the_end)
 static void leave(int status, void *arg)
 {
     (void)arg;
-    fflush(stdout);
-    _exit(status);
+    _exit(fflush(stdout) == 0 ? status : 98);
 }
 
 /* The same in a child process, for what ends the process. */

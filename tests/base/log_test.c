@@ -225,7 +225,7 @@ Test(log, lines_of_threads_stay_whole)
     for (int i = 0; i < 4; i++)
         pthread_join(threads[i], NULL);
     free(got);
-    fclose(in);
+    cr_assert(eq(int, fclose(in), 0));
 }
 
 /* The end of a process that must not go on is its last line and status 1. */

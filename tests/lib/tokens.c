@@ -39,8 +39,8 @@ void tokens_teardown(void)
 static void write_file(const void *bytes, size_t n)
 {
     FILE *out = fopen(fix.path, "w");
-    fwrite(bytes, 1, n, out);
-    fclose(out);
+    cr_assert(eq(sz, fwrite(bytes, 1, n, out), n));
+    cr_assert(eq(int, fclose(out), 0));
     chmod(fix.path, 0600);
 }
 
