@@ -15,12 +15,12 @@ struct cmd {
     char token_read[8193];
 };
 
-/* What every subcommand that talks to a server shares: --url, --token, --token-file (and --json when
- * `cmd->json` makes sense for it: `with_json`) before its own options. Returns the index of the first
- * positional argument; does not return on wrong usage or --help. */
+/* What subcommands that talk to a server share: --url, --token, --token-file, and --json where that
+ * makes sense (`with_json`), before their own options. Returns the index of the first positional
+ * argument; does not return on wrong usage or --help. */
 int cmd_load(struct cmd *cmd, int argc, char **argv, const char *usage, const char *doc,
              bool with_json, const struct config_option *own);
-/* The options for a session or a read; false after saying on standard error that there is no token. */
+/* The options for a session or a read; false after saying that there is no token. */
 bool cmd_connect(struct cmd *cmd, struct loquat_options *options);
 /* "loquat-log send: TEXT" on standard error; returns CMD_FAILED. */
 int cmd_fail(const struct cmd *cmd, const char *text, const char *more);

@@ -24,9 +24,7 @@ static bool printer_on_record(const struct loquat_record *record, void *arg)
         print_record(&printer->out, printer->json, record);
     }
     fwrite(printer->out.p, 1, printer->out.n, stdout);
-    if (printer->flush)
-        fflush(stdout);
-    return !ferror(stdout);
+    return printer->flush ? fflush(stdout) == 0 : !ferror(stdout);
 }
 
 static int printer_end(struct printer *printer, int err, const char *why)
@@ -121,8 +119,9 @@ int cmd_tail(int argc, char **argv)
     if (!cmd_connect(&cmd, &server))
         return CMD_FAILED;
     server.no_retry = false;
-    signal(SIGINT, tail_on_interrupt);
-    signal(SIGTERM, tail_on_interrupt);
+    if (signal(SIGINT, tail_on_interrupt) == SIG_ERR ||
+        signal(SIGTERM, tail_on_interrupt) == SIG_ERR)
+        return cmd_fail(&cmd, "cannot catch signals", NULL);
     struct printer printer = {.cmd = &cmd, .json = json_new(8 << 20), .flush = true};
     int err = loquat_tail(&server, argv[first], from, printer_on_record, &printer, why, sizeof why);
     return printer_end(&printer, err, why);

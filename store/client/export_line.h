@@ -17,8 +17,8 @@ struct export_conv {
 void export_conv_begin(struct export_conv *conv, struct span name); /* keeps the memory */
 void export_conv_close(struct export_conv *conv);
 
-/* `record`: one object of a range, as sent. 1: a line with its newline was appended to `out`; 0: not
- * a message; ERR_BAD_REQUEST: not a record, or out of order. */
+/* `record`: one object of a range, as sent. 1: a line with its newline was appended to `out`; 0: it
+ * is no message; ERR_BAD_REQUEST: not a record, or out of order. */
 int export_line(struct export_conv *conv, struct json *json, struct span record, struct buf *out);
 
 #endif

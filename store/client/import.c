@@ -13,10 +13,10 @@ enum { LATER_MIN_MS = 100, OPEN_SIZE_MAX = 60000 };
 __attribute__((format(printf, 2, 3))) static void import_stop(struct import *import,
                                                               const char *format, ...)
 {
-    va_list args;
     if (import->stopped)
         return;
     import->stopped = true;
+    va_list args;
     va_start(args, format);
     vsnprintf(import->why, sizeof import->why, format, args);
     va_end(args);

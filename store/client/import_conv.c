@@ -64,7 +64,7 @@ int import_conv_add(struct import_conv *conv, struct json *json, struct span tex
     int err = import_line_parse(json, text, conv->count, &line, keep ? &more : NULL, why);
     if (err == 0 && conv->count > 0 && !span_eq(line.conv, conv_name(conv)))
         err = ERR_CONFLICT;
-    if (err == 0 && conv->bytes.n + IMPORT_LINE_MAX * 2 > IMPORT_CONV_BYTES_MAX) {
+    if (err == 0 && conv->bytes.n + (size_t)IMPORT_LINE_MAX * 2 > IMPORT_CONV_BYTES_MAX) {
         *why = "the conversation is too large to hold in memory";
         err = ERR_TOO_LARGE;
     }

@@ -1,9 +1,9 @@
-/* store/client/import_conv.h: one conversation of an archive on its way into the server: its lines as
- * requests, its writers, and which line got which sequence. No I/O: import.c sends what comes out.
+/* store/client/import_conv.h: one conversation of an archive on its way into the server: its lines
+ * as requests, its writers, and which line got which sequence. No I/O: import.c sends what comes.
  * Order:  lines are given out by position; a line that answers another waits for that one's
  *         sequence. After an answer that says "later", everything from that line on waits until
  *         nothing of the conversation is in flight, so that the order in the log stays.
- * Owner:  a conversation owns its bytes; import_line_slot pointers stay valid once it is loaded. */
+ * Owner:  a conversation owns its bytes; import_slot pointers stay valid once it is loaded. */
 #ifndef LOQUAT_CLIENT_IMPORT_CONV_H
 #define LOQUAT_CLIENT_IMPORT_CONV_H
 
@@ -63,8 +63,8 @@ void import_conv_open(struct import_conv *conv, size_t size_max, struct buf *out
 void import_conv_opened(struct import_conv *conv, struct span c, uint64_t members,
                         const char *self);
 
-/* The next request: 1, *slot NULL when it adds a member; 0: none at the moment. It is in flight when
- * import_conv_sent was called; until then the same comes again. */
+/* The next request: 1, *slot NULL when it adds a member; 0: none at the moment. It is in flight
+ * when import_conv_sent was called; until then the same comes again. */
 int import_conv_next(struct import_conv *conv, uint64_t now_us, struct buf *out,
                      struct import_slot **slot);
 void import_conv_sent(struct import_conv *conv, struct import_slot *slot);

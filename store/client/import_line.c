@@ -78,8 +78,10 @@ int import_line_parse(struct json *json, struct span line, uint64_t position,
     out->text = text->raw;
     if (out->type.p != NULL)
         out->type_name = type->str;
-    struct span nick = out->from.p != NULL ? from->str : (struct span){0};
-    nick_user(out->from.p != NULL && nick.p == NULL ? span_str("") : nick, out->user);
+    struct span nick = {0};
+    if (out->from.p != NULL)
+        nick = from->str.n > 0 ? from->str : span_str("");
+    nick_user(nick, out->user);
     out->nick_differs = out->from.p == NULL || !span_is(nick, out->user);
     if (more != NULL)
         add_more(&obj, more);

@@ -1,6 +1,6 @@
-/* store/client/live.c: cursors of the conversations a session follows. A gap, a lag and a cursor that
- * the sync did not carry are one thing: the log is read from the cursor on until its end is reached,
- * and live records that come meanwhile are let go, for the log holds them too. */
+/* store/client/live.c: cursors of the conversations a session follows. A gap, a lag and a cursor
+ * that the sync did not carry are one thing: the log is read from the cursor on until its end, and
+ * live records that come meanwhile are let go, for the log holds them too. */
 #include <stdio.h>
 #include <stdlib.h>
 

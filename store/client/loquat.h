@@ -4,14 +4,15 @@
  * time, authenticates again, resends what was not answered (with the same `cid`, so that nothing is
  * written twice) and goes on with every conversation after the last record that it gave out.
  *
- *   struct loquat *chat = loquat_new(&(struct loquat_options){.url = url, .token = token}, NULL, 0);
+ *   struct loquat_options options = {.url = "http://127.0.0.1:8080", .token = token};
+ *   struct loquat *chat = loquat_new(&options, NULL, 0);
  *   struct loquat_answer answer;
  *   if (loquat_wait_send(chat, &(struct loquat_message){.c = c, .text = "hello"}, &answer) != 0)
  *       fprintf(stderr, "%s: %s\n", answer.code, answer.message);
  *   loquat_free(chat);
  *
  * Two ways to use it. With callbacks, on a libuv loop of the caller's (options.loop) or on the
- * session's own (loquat_run). Or blocking: every `loquat_wait_…` runs the loop until it is answered.
+ * session's own (loquat_run). Or blocking: a `loquat_wait_…` runs the loop until it is answered.
  *
  * Memory: what a callback or a struct loquat_answer hands out belongs to the session: that of a
  *         callback until it returns, that of a wait until the next call on the session.
@@ -19,8 +20,8 @@
  * Limits: `window` requests in flight; more are refused with LOQUAT_BUSY until on_room.
  * URLs:   http://HOST[:PORT] or ws://HOST[:PORT]. TLS (https://, wss://) is not spoken yet: put a
  *         proxy that speaks it in front, on the client's side.
- * Calls that begin with loquat_wait_ or named loquat_run, loquat_free must not be made from inside a
- * callback. A request that was accepted (0) calls back exactly once, later, never from inside. */
+ * A request that was accepted (0) calls back exactly once, later, never from inside. From inside a
+ * callback neither loquat_run, loquat_free nor a loquat_wait_… may be called. */
 #ifndef LOQUAT_H
 #define LOQUAT_H
 
@@ -89,7 +90,7 @@ typedef void (*loquat_answer_fn)(struct loquat *, const struct loquat_answer *, 
 struct loquat_events { /* any may be NULL */
     /* Authenticated, and live if asked for: at first and after every break. */
     void (*on_ready)(struct loquat *, const char *user);
-    /* Live: records and holes of every conversation of the user, each sequence once and in order. */
+    /* Live: records and holes of the user's conversations, each sequence once and in order. */
     void (*on_record)(struct loquat *, const struct loquat_record *);
     /* Every other event of the server, as sent: typing, presence, mark, joined, … */
     void (*on_event)(struct loquat *, struct loquat_text name, struct loquat_text json);
@@ -145,7 +146,7 @@ struct loquat_range {
 };
 
 /* Any operation. `fields`: the members of the request without braces and without an id, such as
- * "op":"members","c":"g-…". A write without a `cid` may be written twice when the connection breaks. */
+ * "op":"members","c":"g-…". A write without a `cid` may happen twice when the connection breaks. */
 int loquat_request(struct loquat *chat, const char *fields, size_t size, loquat_answer_fn fn,
                    void *arg);
 /* Without an answer (typing): lost when there is no connection at the moment. */
@@ -181,9 +182,9 @@ int loquat_wait_range(struct loquat *chat, const struct loquat_range *range,
 typedef bool (*loquat_line_fn)(struct loquat_text line, void *arg);
 typedef bool (*loquat_record_fn)(const struct loquat_record *record, void *arg);
 
-/* Blocking, one connection each; of the options url, token and loop count. `why` explains an error.
- * loquat_get: GET `target` ("/v1/conversations/…", percent-encoded); with `accept` NULL the answer as
- * one text, otherwise (application/x-ndjson) line by line. */
+/* Blocking, one connection each; of the options url and token count. `why` explains an error.
+ * loquat_get: GET `target` ("/v1/conversations/…", percent-encoded); with `accept` NULL the answer
+ * as one text, otherwise (application/x-ndjson) line by line. */
 int loquat_get(const struct loquat_options *options, const char *target, const char *accept,
                loquat_line_fn fn, void *arg, char *why, size_t why_size);
 /* Every record and hole of a range, however long, by NDJSON. */

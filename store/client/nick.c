@@ -44,9 +44,10 @@ static size_t user_hashed(struct span nick, char *user, size_t front)
 size_t nick_user(struct span nick, char user[USER_MAX + 1])
 {
     if (nick.n == 0) {
-        const char *name = nick.p == NULL ? NICK_NOBODY : "empty.";
-        strcpy(user, name);
-        return strlen(name);
+        struct span name = span_str(nick.p == NULL ? NICK_NOBODY : "empty.");
+        memcpy(user, name.p, name.n);
+        user[name.n] = 0;
+        return name.n;
     }
     size_t n = 0, front = 0; /* front: whole characters that a hash leaves room for */
     for (size_t i = 0; i < nick.n; i++) {

@@ -1,5 +1,5 @@
-/* store/client/progress.h: how far a long job is: a bar on a terminal, a line now and then elsewhere.
- * Writes to standard error. */
+/* store/client/progress.h: how far a long job is: a bar on a terminal, a line now and then
+ * elsewhere, on standard error. */
 #ifndef LOQUAT_CLIENT_PROGRESS_H
 #define LOQUAT_CLIENT_PROGRESS_H
 

@@ -84,7 +84,7 @@ size_t loquat_path_escape(const char *text, char *out, size_t size)
         bool plain = strchr(PLAIN, *text) != NULL;
         if (n + (plain ? 1 : 3) < size) {
             unsigned char c = (unsigned char)*text;
-            out[n] = plain ? *text : '%';
+            out[n] = (char)(plain ? *text : '%');
             if (!plain) {
                 out[n + 1] = DIGITS[c >> 4];
                 out[n + 2] = DIGITS[c & 15];

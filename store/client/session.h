@@ -1,6 +1,6 @@
-/* store/client/session.h: what a struct loquat is made of. Each part has its own file:
- * session.c (the connection's life, one tick), receive.c (what comes in), live.c (cursors and gaps),
- * call.c (requests as JSON), wait.c (blocking calls). */
+/* store/client/session.h: what a struct loquat is made of. Each part has its own file: session.c
+ * (the connection's life, one tick), receive.c (what comes in), live.c (cursors and gaps), call.c
+ * (requests as JSON), wait.c (blocking calls). */
 #ifndef LOQUAT_CLIENT_SESSION_H
 #define LOQUAT_CLIENT_SESSION_H
 

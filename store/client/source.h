@@ -1,6 +1,6 @@
 /* store/client/source.h: the lines of a file, compressed by zstd or not (told by its first bytes).
  * Owner:  a line borrows the source until the next call.
- * Errors: negative ERR_IO, ERR_CORRUPT (not whole zstd), ERR_TOO_LARGE (a line over SOURCE_LINE_MAX);
+ * Errors: ERR_IO, ERR_CORRUPT (not whole zstd), ERR_TOO_LARGE (a line over SOURCE_LINE_MAX);
  *         source_why says it for people. */
 #ifndef LOQUAT_CLIENT_SOURCE_H
 #define LOQUAT_CLIENT_SOURCE_H

@@ -313,7 +313,7 @@ Test(archive, reply_waits_for_what_it_answers)
     import_conv_free(conv);
 }
 
-/* After "later" nothing overtakes: the line goes again when nothing is in flight and time has come. */
+/* After "later" nothing overtakes: the line goes again when nothing is in flight, in its time. */
 Test(archive, later_keeps_the_order)
 {
     struct import_conv *conv = conv_of(THREE, 3);

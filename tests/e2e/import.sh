@@ -56,20 +56,20 @@ export_equals() {
     check "$name: export equals what went in" $?
 }
 
-# ---- the sample ------------------------------------------------------------------------------------
+# ---- the sample ----------------------------------------
 zstd -dcq "$sample" | kept | by_conv >"$scratch/want"
 import "$sample" sample -
 import "$sample" 'sample again' 0
 export_equals "$scratch/want" sample
 
-# ---- whole lines, from standard input -----------------------------------------------------------------
+# ---- whole lines, from standard input ----------------------------------------
 zstd -dcq "$sample" | sed 's/^{"conv":"/&kept./' >"$scratch/kept.jsonl"
 "$log" import --keep --json - <"$scratch/kept.jsonl" >"$scratch/totals" 2>"$scratch/errors"
 check 'kept: import from standard input' $?
 by_conv <"$scratch/kept.jsonl" >"$scratch/want.kept"
 export_equals "$scratch/want.kept" kept
 
-# ---- a file that grew ----------------------------------------------------------------------------------
+# ---- a file that grew ----------------------------------------
 name=grown/$RANDOM$RANDOM$$
 line() { printf '{"conv":"%s","ts":%s,"from":"%s","text":"%s","reply_to":%s}\n' "$name" "$@"; }
 line 1400000000000 ann one null >"$scratch/grown.jsonl"
@@ -80,7 +80,7 @@ import "$scratch/grown.jsonl" 'grown file' 1
 check 'grown file: the rest was there' $?
 export_equals "$scratch/grown.jsonl" 'grown file'
 
-# ---- one conversation: stat, read, send, tail ------------------------------------------------------------
+# ---- one conversation: stat, read, send, tail ----------------------------------------
 page=''
 id=''
 while [[ -z $id ]]; do
@@ -129,7 +129,7 @@ kill -INT "$tail_pid" 2>&1
 wait "$tail_pid"
 check 'Ctrl-C ends tail with 0' $?
 
-# ---- what goes wrong ---------------------------------------------------------------------------------------
+# ---- what goes wrong ----------------------------------------
 { line 1 ann one null; echo '{"conv":"x"'; } >"$scratch/broken.jsonl"
 "$log" import "$scratch/broken.jsonl" >"$scratch/errors" 2>&1
 [[ $? == 1 ]] && grep -q 'line 2' "$scratch/errors"
@@ -150,7 +150,7 @@ check 'wrong usage ends with 2' $?
 "$log" import --help | grep -q 'chat archive'
 check 'every subcommand has --help' $?
 
-# ---- the whole collection ------------------------------------------------------------------------------------
+# ---- the whole collection ----------------------------------------
 full=${LOQUAT_DATA:-../shared/data}/chat-en.jsonl.zst
 if [[ ${LOQUAT_FULL:-0} == 1 && -r $full ]]; then
     "$log" import "$full" >"$scratch/errors" 2>&1 &
