@@ -5,7 +5,13 @@
 
 #include <stddef.h>
 
-_Noreturn void check_failed(const char *file, int line, const char *expr);
+#ifdef __cplusplus
+#define NORETURN [[noreturn]]
+#else
+#define NORETURN _Noreturn
+#endif
+
+NORETURN void check_failed(const char *file, int line, const char *expr);
 
 #define ASSERT(expr) ((expr) ? (void)0 : check_failed(__FILE__, __LINE__, #expr))
 
