@@ -4,8 +4,13 @@
 #include <criterion/new/assert.h>
 #include <openssl/ec.h>
 #include <openssl/rsa.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "store/base/err.h"
+#include "store/base/log.h"
 
 TestSuite(jwt_keys, .init = tokens_setup, .fini = tokens_teardown);
 
@@ -117,6 +122,60 @@ Test(jwt_keys, short_secret_is_refused)
     cr_assert(ne(ptr, fix.keys, NULL));
     token_make("{\"alg\":\"HS256\"}", CLAIMS);
     token_accepted();
+}
+
+/* A secret that every user of the machine may read is told of, and taken. */
+Test(jwt_keys, secret_open_to_all_is_warned_of)
+{
+    char line[512] = "";
+    int sink = memfd_create("stderr", 0);
+    keys_use_secret();
+    log_setup("jwt_keys_test", LOG_WARN, LOG_JSON);
+    cr_assert(ge(int, dup2(sink, STDERR_FILENO), 0));
+    for (int mode = 0600; mode <= 0644; mode += 0044) {
+        jwt_keys_free(fix.keys);
+        cr_assert(eq(int, chmod(fix.path, (mode_t)mode), 0));
+        fix.keys = jwt_keys_load_secret(fix.path, fix.why, sizeof fix.why);
+        cr_assert(ne(ptr, fix.keys, NULL));
+        cr_assert(eq(int, pread(sink, line, sizeof line - 1, 0) > 0, mode == 0644));
+    }
+    cr_assert(ne(ptr, strstr(line, "chmod 600"), NULL), "%s", line);
+    cr_assert(ne(ptr, strstr(line, fix.path), NULL), "%s", line);
+    cr_assert(eq(ptr, strstr(line, SECRET), NULL));
+}
+
+static struct buf tokens[3];
+
+static void *verify_many(void *failures)
+{
+    struct jwt_claims claims;
+    char why[256];
+    for (int i = 0; i < 300; i++)
+        if (jwt_verify(fix.keys, buf_span(&tokens[i % 3]), NOW, &claims, why, sizeof why) != 0)
+            ++*(int *)failures;
+    return NULL;
+}
+
+/* A key set that is loaded serves any number of threads. */
+Test(jwt_keys, threads_share_a_key_set)
+{
+    pthread_t threads[4];
+    int failures[4] = {0};
+    keys_use_all();
+    token_make_with(fix.rsa, NULL, 0, "{\"alg\":\"RS256\"}", CLAIMS);
+    buf_add_span(&tokens[0], buf_span(&fix.token));
+    token_make_with(fix.ec, NULL, 0, "{\"alg\":\"ES256\"}", CLAIMS);
+    buf_add_span(&tokens[1], buf_span(&fix.token));
+    token_make_with(fix.ed, NULL, 0, "{\"alg\":\"EdDSA\"}", CLAIMS);
+    buf_add_span(&tokens[2], buf_span(&fix.token));
+    for (int i = 0; i < 4; i++)
+        pthread_create(&threads[i], NULL, verify_many, &failures[i]);
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+        cr_assert(eq(int, failures[i], 0));
+    }
+    for (int i = 0; i < 3; i++)
+        buf_close(&tokens[i]);
 }
 
 /* ---- signing ---- */
