@@ -30,9 +30,9 @@ void log_pairs(enum log_level level, const char *message, const struct log_pair 
 
 /* log_info("listening", {"addr", log_str(a)}, {"loops", log_int(2)}); */
 #define LOG_AT(level, message, ...)                                                                \
-    log_pairs(level, message, (const struct log_pair[]){{0}, ##__VA_ARGS__},                       \
-              (int)(sizeof((const struct log_pair[]){{0}, ##__VA_ARGS__}) /                        \
-                    sizeof(struct log_pair)))
+    log_pairs(                                                                                     \
+        level, message, (const struct log_pair[]){{0}, ##__VA_ARGS__},                             \
+        (int)(sizeof((const struct log_pair[]){{0}, ##__VA_ARGS__}) / sizeof(struct log_pair)))
 #define log_debug(...) LOG_AT(LOG_DEBUG, __VA_ARGS__)
 #define log_info(...) LOG_AT(LOG_INFO, __VA_ARGS__)
 #define log_warn(...) LOG_AT(LOG_WARN, __VA_ARGS__)
