@@ -25,9 +25,9 @@ struct config_option {
 };
 
 /* Fills the values. `options` ends with name == NULL. Every program has --config, --help, --usage,
- * --version and `--config-show` (prints the settings in force as YAML, secrets are file names only).
+ * --version and `--config-show` (prints the settings in force as YAML; secrets are file names).
  * Positional arguments are left: returns the index in argv of the first; they stand at the end.
- * `usage`: e.g. "[--embed DIR | --nodes HOST:PORT,…]"; `doc`: what the program is, one paragraph. */
+ * `usage`: e.g. "[--embed DIR | --nodes HOST:PORT,…]"; `doc`: what the program is, a paragraph. */
 int config_load(int argc, char **argv, const char *program, const char *usage, const char *doc,
                 const struct config_option *options);
 

@@ -80,7 +80,7 @@ bool user_valid(struct span user)
     return user.n > 0 && user.n <= JWT_USER_MAX;
 }
 
-/* ---- base64url -------------------------------------------------------------------------------- */
+/* ---- base64url ------------------------------------------------------------------------------ */
 
 static int base64url_digit(char c)
 {
@@ -123,7 +123,7 @@ static struct span member(const json_t *object, const char *name)
     return text != NULL ? span_of(text, json_string_length(value)) : (struct span){0};
 }
 
-/* ---- key sets --------------------------------------------------------------------------------- */
+/* ---- key sets ------------------------------------------------------------------------------- */
 
 static struct jwt_keys *keys_new(void)
 {
@@ -343,7 +343,7 @@ out:
     return keys;
 }
 
-/* ---- verifying -------------------------------------------------------------------------------- */
+/* ---- verifying ------------------------------------------------------------------------------ */
 
 struct token {
     struct span header, payload, signature; /* base64url */
@@ -520,7 +520,7 @@ int jwt_verify(const struct jwt_keys *keys, struct span token, uint64_t now_ms,
     return fine ? 0 : ERR_UNAUTHORIZED;
 }
 
-/* ---- signing ---------------------------------------------------------------------------------- */
+/* ---- signing -------------------------------------------------------------------------------- */
 
 static bool sign(const struct key *key, const json_t *claims, struct buf *out)
 {

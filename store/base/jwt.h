@@ -20,8 +20,8 @@ struct jwt_claims {
 
 struct jwt_keys;
 /* From files. On failure NULL, and `why` (size bytes) says what is wrong and what to do. A secret
- * file holds at least JWT_SECRET_MIN bytes (one trailing newline does not count). Keys of a JWKS for
- * other uses and algorithms are skipped with a line in the log; private ones are refused. */
+ * file holds at least JWT_SECRET_MIN bytes (one trailing newline does not count). Keys of a JWKS
+ * for other uses and algorithms are skipped with a line in the log; private ones are refused. */
 struct jwt_keys *jwt_keys_load_secret(const char *path, char *why, size_t size);
 struct jwt_keys *jwt_keys_load_jwks(const char *path, char *why, size_t size);
 void jwt_keys_free(struct jwt_keys *keys);

@@ -1,6 +1,6 @@
 /* store/base/map.h: open addressing from a 128-bit key to a pointer or number.
  * The key is mixed with a seed of the map's own, so that nobody outside can choose its slot.
- * Owner: the map owns its slots only. Iterating: map_each, nothing may be put or removed meanwhile. */
+ * Owner: the map owns its slots only. While iterating with map_each nothing is put or removed. */
 #ifndef LOQUAT_BASE_MAP_H
 #define LOQUAT_BASE_MAP_H
 
