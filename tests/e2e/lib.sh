@@ -1,0 +1,83 @@
+# tests/e2e/lib.sh: for scripts of this folder: starts servers on loopback, counts checks.
+# Sourced after `cd` to the tree. Servers are ended by their process id when the script ends.
+build=${BUILD:-build}
+scratch=$(mktemp -d)
+server_pid=
+passed=0
+failed=0
+
+cleanup() {
+    stop_server >/dev/null 2>&1
+    rm -rf "$scratch"
+}
+trap cleanup EXIT
+
+check() { # NAME STATUS
+    if (($2 == 0)); then
+        passed=$((passed + 1))
+        echo "ok    $1"
+    else
+        failed=$((failed + 1))
+        echo "FAIL  $1"
+    fi
+}
+
+finish() {
+    echo "$passed passed, $failed failed"
+    ((failed == 0))
+    exit
+}
+
+make_secret() { # FILE
+    (umask 077 && head -c 32 /dev/urandom | od -An -vtx1 | tr -d ' \n' >"$1")
+}
+
+# start_server DIR [OPTION…]: sets url and server_pid; the log is DIR.log. Port 0: the kernel chooses.
+start_server() {
+    local dir=$1 line i
+    shift
+    mkdir -p -m 700 "$dir"
+    [[ -s $scratch/secret ]] || make_secret "$scratch/secret"
+    : >"$dir.out"
+    "$build/loquat-gateway" --embed "$dir" --listen "${listen:-127.0.0.1:0}" \
+        --auth-secret-file "$scratch/secret" "$@" >"$dir.out" 2>>"$dir.log" &
+    server_pid=$!
+    for ((i = 0; i < 600; i++)); do
+        line=$(grep -m1 '^ready ' "$dir.out")
+        [[ -n $line ]] && break
+        kill -0 "$server_pid" 2>/dev/null || break
+        sleep 0.05
+    done
+    address=$(sed -n 's/^ready .*listen=\([^ ]*\).*/\1/p' "$dir.out" | head -n 1)
+    url=http://$address
+    export LOQUAT_URL=$url
+    [[ -n $address ]]
+}
+
+# Ends the server with SIGTERM and gives its exit status.
+stop_server() {
+    [[ -n $server_pid ]] || return 0
+    kill -TERM "$server_pid" 2>/dev/null
+    local i
+    for ((i = 0; i < 300; i++)); do
+        kill -0 "$server_pid" 2>/dev/null || break
+        sleep 0.05
+    done
+    kill -KILL "$server_pid" 2>/dev/null
+    wait "$server_pid"
+    local status=$?
+    server_pid=
+    return $status
+}
+
+kill_server() {
+    kill -KILL "$server_pid"
+    wait "$server_pid" 2>/dev/null
+    server_pid=
+}
+
+token() { # USER [OPTION…]
+    local user=$1
+    shift
+    "$build/loquat-log" token --user "$user" --secret-file "$scratch/secret" "$@"
+}

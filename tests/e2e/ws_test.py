@@ -1,0 +1,538 @@
+"""WebSocket clients that nobody here wrote (python3-websockets) against a running server.
+
+From the caller: LOQUAT_URL, LOQUAT_TOKEN_<USER> for alice, bob, carol, mallory, and LOQUAT_TOKEN_ADMIN.
+The last line is `N passed, N failed`.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import traceback
+import uuid
+
+import websockets
+
+URL = os.environ["LOQUAT_URL"].replace("http://", "ws://") + "/v1/ws"
+TOKENS = {
+    user: os.environ["LOQUAT_TOKEN_" + user.upper()]
+    for user in ("alice", "bob", "carol", "mallory", "admin")
+}
+PROTOCOL = "loquat.v1.json"
+SECONDS = 10
+
+
+class Client:
+    """One authenticated connection: requests by id, events in a queue."""
+
+    def __init__(self, ws):
+        self.ws = ws
+        self.next_id = 0
+        self.replies = {}
+        self.events = asyncio.Queue()
+        self.reader = asyncio.ensure_future(self.read())
+
+    @classmethod
+    async def connect(cls, user, device="d1", **options):
+        ws = await websockets.connect(URL, subprotocols=[PROTOCOL], max_size=None, **options)
+        client = cls(ws)
+        client.hello = await client.event("hello")
+        client.auth = await client.ok("auth", token=TOKENS[user], device=device)
+        return client
+
+    async def read(self):
+        try:
+            async for frame in self.ws:
+                for line in frame.split("\n"):
+                    message = json.loads(line)
+                    if "ev" in message:
+                        await self.events.put(message)
+                    else:
+                        self.replies.pop(message["id"]).set_result(message)
+        except websockets.ConnectionClosed:
+            pass
+        for future in self.replies.values():
+            if not future.done():
+                future.set_exception(ConnectionError("closed"))
+
+    async def call(self, op, **fields):
+        self.next_id += 1
+        future = asyncio.get_event_loop().create_future()
+        self.replies[self.next_id] = future
+        await self.ws.send(json.dumps({"id": self.next_id, "op": op, **fields}))
+        return await asyncio.wait_for(future, SECONDS)
+
+    async def ok(self, op, **fields):
+        reply = await self.call(op, **fields)
+        assert "ok" in reply, f"{op}: {reply}"
+        return reply["ok"]
+
+    async def err(self, op, code, **fields):
+        reply = await self.call(op, **fields)
+        assert reply.get("err", {}).get("code") == code, f"{op}: wanted {code}, got {reply}"
+        return reply["err"]
+
+    async def event(self, name, **match):
+        """The next event of this name that has these values; others are dropped."""
+        while True:
+            event = await asyncio.wait_for(self.events.get(), SECONDS)
+            if event["ev"] == name and all(event.get(k) == v for k, v in match.items()):
+                return event
+
+    async def quiet(self, seconds=0.3):
+        """Events that come within some time."""
+        await asyncio.sleep(seconds)
+        got = []
+        while not self.events.empty():
+            got.append(self.events.get_nowait())
+        return got
+
+    async def close(self):
+        await self.ws.close()
+        await self.reader
+
+
+def cid():
+    return str(uuid.uuid4())
+
+
+async def raw(frames, token=None):
+    """Sends frames on a fresh connection; gives the close code and what came."""
+    got = []
+    async with websockets.connect(URL, subprotocols=[PROTOCOL], max_size=None) as ws:
+        if token:
+            await ws.send(json.dumps({"id": 1, "op": "auth", "token": token, "device": "raw"}))
+        try:
+            for frame in frames:
+                await ws.send(frame)
+            while True:
+                got.append(await asyncio.wait_for(ws.recv(), SECONDS))
+        except websockets.ConnectionClosed as closed:
+            return closed.code if closed.rcvd is None else closed.rcvd.code, got
+        except asyncio.TimeoutError:
+            return None, got
+
+
+# ---- what is promised -------------------------------------------------------------------------
+
+
+async def test_hello_and_auth():
+    """The server speaks first and says its limits; auth names the user."""
+    client = await Client.connect("alice")
+    assert client.ws.subprotocol == PROTOCOL
+    assert client.hello["v"] == 1 and client.hello["max_in"] == 65536
+    assert client.hello["window"] == 256 and client.hello["ping_ms"] > 0
+    assert client.auth["user"] == "alice" and client.auth["device"] == "d1"
+    now = (await client.ok("ping"))["now"]
+    assert abs(now - client.auth["now"]) < 60000
+    await client.close()
+
+
+async def test_two_people_chat():
+    """A message is acknowledged and reaches the other side live, once, in order."""
+    alice, bob = await Client.connect("alice"), await Client.connect("bob")
+    await alice.ok("sync", cur={})
+    await bob.ok("sync", cur={})
+    conv = await alice.ok("open", kind="direct", **{"with": "bob"}, cid=cid())
+    assert conv["kind"] == "direct" and conv["with"] == "bob" and conv["members"] == 2
+    again = await bob.ok("open", kind="direct", **{"with": "alice"}, cid=cid())
+    assert again["c"] == conv["c"] and again["with"] == "alice"
+    head = again["head"]
+    for i in range(20):
+        sent = await alice.ok(
+            "send", c=conv["c"], cid=cid(), kind="text", body={"text": f"hi {i} ☃"}
+        )
+        assert sent["s"] == head + 1 + i and sent["dup"] is False and isinstance(sent["mid"], str)
+    for i in range(20):
+        rec = await bob.event("rec", c=conv["c"], kind="text")
+        assert rec["s"] == head + 1 + i and rec["body"]["text"] == f"hi {i} ☃"
+        assert rec["from"] == "alice" and "cid" not in rec
+    mine = await alice.event("rec", c=conv["c"], kind="text")
+    assert "cid" in mine
+    await alice.close()
+    await bob.close()
+
+
+async def test_cid_is_written_once():
+    """The same cid gives the first answer; with other content it is a conflict."""
+    alice = await Client.connect("alice")
+    conv = await alice.ok("open", kind="group", name="dup", members=["bob"], cid=cid())
+    key = cid()
+    first = await alice.ok("send", c=conv["c"], cid=key, kind="text", body={"text": "once"})
+    second = await alice.ok("send", c=conv["c"], cid=key, kind="text", body={"text": "once"})
+    assert second["dup"] is True
+    assert all(first[k] == second[k] for k in ("s", "mid", "ts", "n"))
+    await alice.err("send", "conflict", c=conv["c"], cid=key, kind="text", body={"text": "other"})
+    page = await alice.ok("range", c=conv["c"], view="log")
+    assert page["head"] == first["s"]
+    key = cid()
+    group = await alice.ok("open", kind="group", name="same", members=[], cid=key)
+    assert (await alice.ok("open", kind="group", name="same", members=[], cid=key))["c"] == group["c"]
+    await alice.close()
+
+
+async def test_offline_then_sync():
+    """Who was away gets everything from the cursor, once, then live."""
+    alice, bob = await Client.connect("alice"), await Client.connect("bob")
+    conv = await alice.ok("open", kind="group", name="away", members=["bob"], cid=cid())
+    first = await bob.ok("sync", cur={})
+    assert conv["c"] in [c["c"] for c in first["convs"]]
+    cursor = next(c["head"] for c in first["convs"] if c["c"] == conv["c"])
+    await bob.close()
+    want = []
+    for i in range(100):
+        sent = await alice.ok("send", c=conv["c"], cid=cid(), kind="text", body={"text": str(i)})
+        want.append(sent["s"])
+    bob = await Client.connect("bob")
+    synced = await bob.ok("sync", cur={conv["c"]: cursor})
+    mine = next(c for c in synced["convs"] if c["c"] == conv["c"])
+    assert mine["unread"] == 100 and mine["head"] == want[-1]
+    assert mine["last"]["body"]["text"] == "99"
+    got = [(await bob.event("rec", c=conv["c"]))["s"] for _ in want]
+    assert got == want
+    sent = await alice.ok("send", c=conv["c"], cid=cid(), kind="text", body={"text": "live"})
+    assert (await bob.event("rec", c=conv["c"]))["s"] == sent["s"]
+    await alice.close()
+    await bob.close()
+
+
+async def test_far_behind_lags_then_resumes():
+    """Beyond the window: one lag event, nothing live until range and resume."""
+    alice, bob = await Client.connect("alice"), await Client.connect("bob")
+    conv = await alice.ok("open", kind="group", name="far", members=["bob"], cid=cid())
+    cursor = conv["head"]
+    count = 400
+    replies = await asyncio.gather(
+        *(
+            alice.ok("send", c=conv["c"], cid=cid(), kind="text", body={"text": str(i)})
+            for i in range(count)
+        )
+    )
+    head = max(r["s"] for r in replies)
+    await bob.ok("sync", cur={conv["c"]: cursor})
+    lag = await bob.event("lag", c=conv["c"])
+    assert lag["head"] == head, lag
+    records, at = [], cursor + 1
+    while at is not None:
+        page = await bob.ok("range", c=conv["c"], **{"from": at}, max=150, view="log")
+        records += page["records"]
+        at = page["next"]
+    assert [r["s"] for r in records] == list(range(cursor + 1, head + 1))
+    late = await alice.ok("send", c=conv["c"], cid=cid(), kind="text", body={"text": "late"})
+    await bob.ok("resume", c=conv["c"], cur=head)
+    assert (await bob.event("rec", c=conv["c"]))["s"] == late["s"]
+    await alice.close()
+    await bob.close()
+
+
+async def test_edit_delete_and_views():
+    """The folded view shows what people see; the log view accounts for every sequence."""
+    alice, bob = await Client.connect("alice"), await Client.connect("bob")
+    conv = await alice.ok("open", kind="group", name="edit", members=["bob"], cid=cid())
+    c = conv["c"]
+    one = (await alice.ok("send", c=c, cid=cid(), kind="text", body={"text": "one"}))["s"]
+    two = (await alice.ok("send", c=c, cid=cid(), kind="text", body={"text": "two"}))["s"]
+    await alice.ok("edit", c=c, cid=cid(), s=one, body={"text": "uno"})
+    await bob.err("edit", "forbidden", c=c, cid=cid(), s=one, body={"text": "mine"})
+    await bob.err("delete", "forbidden", c=c, cid=cid(), s=two, **{"for": "all"})
+    await alice.ok("delete", c=c, cid=cid(), s=two, **{"for": "all"})
+    await alice.err("edit", "not_found", c=c, cid=cid(), s=two, body={"text": "again"})
+    folded = (await bob.ok("range", c=c, view="folded"))["records"]
+    assert [r["body"]["text"] for r in folded if "hole" not in r] == ["uno"]
+    assert folded[0]["edited"] > 0
+    assert any(r.get("hole") == [two, two] and r["why"] == "erased" for r in folded)
+    log = await bob.ok("range", c=c, view="log")
+    seen = []
+    for r in log["records"]:
+        seen += range(r["hole"][0], r["hole"][1] + 1) if "hole" in r else [r["s"]]
+    assert seen == list(range(1, log["head"] + 1))
+    down = (await bob.ok("range", c=c, view="log", order="desc"))["records"]
+    assert [r.get("s") for r in down if "s" in r] == [r["s"] for r in log["records"][::-1] if "s" in r]
+    mine = await bob.ok("list", limit=200)
+    assert next(x for x in mine["convs"] if x["c"] == c)["unread"] == 1
+    await alice.close()
+    await bob.close()
+
+
+async def test_strangers_learn_nothing():
+    """A conversation of others answers like one that does not exist."""
+    alice, mallory = await Client.connect("alice"), await Client.connect("mallory")
+    conv = await alice.ok("open", kind="group", name="secret", members=["bob"], cid=cid())
+    sent = await alice.ok("send", c=conv["c"], cid=cid(), kind="text", body={"text": "psst"})
+    for op, fields in (
+        ("send", {"kind": "text", "body": {"text": "x"}, "cid": cid()}),
+        ("edit", {"s": sent["s"], "body": {"text": "x"}, "cid": cid()}),
+        ("delete", {"s": sent["s"], "for": "all", "cid": cid()}),
+        ("range", {}),
+        ("members", {}),
+        ("leave", {"cid": cid()}),
+        ("member", {"user": "mallory", "set": "add", "cid": cid()}),
+    ):
+        real = await mallory.err(op, "not_found", c=conv["c"], **fields)
+        none = await mallory.err(op, "not_found", c="g-nothing", **fields)
+        assert real == none, (op, real, none)
+    synced = await mallory.ok("sync", cur={conv["c"]: 0})
+    assert conv["c"] not in [c["c"] for c in synced["convs"]]
+    await alice.ok("send", c=conv["c"], cid=cid(), kind="text", body={"text": "psst"})
+    assert not [e for e in await mallory.quiet() if e.get("c") == conv["c"]]
+    await alice.close()
+    await mallory.close()
+
+
+async def test_members_come_and_go():
+    """Added people see the conversation at once; removed ones get nothing more."""
+    alice, carol = await Client.connect("alice"), await Client.connect("carol")
+    await carol.ok("sync", cur={})
+    conv = await alice.ok("open", kind="group", name="door", members=["bob"], cid=cid())
+    c = conv["c"]
+    await alice.ok("member", c=c, cid=cid(), user="carol", set="add")
+    joined = await carol.event("joined", c=c)
+    assert joined["name"] == "door" and joined["role"] == "member"
+    sent = await alice.ok("send", c=c, cid=cid(), kind="text", body={"text": "hi carol"})
+    assert (await carol.event("rec", c=c, kind="text"))["s"] == sent["s"]
+    await carol.err("member", "forbidden", c=c, cid=cid(), user="bob", set="remove")
+    members = (await carol.ok("members", c=c))["members"]
+    assert {m["user"]: m["role"] for m in members} == {
+        "alice": "owner",
+        "bob": "member",
+        "carol": "member",
+    }
+    await alice.ok("member", c=c, cid=cid(), user="carol", set="remove")
+    await carol.event("left", c=c)
+    await alice.ok("send", c=c, cid=cid(), kind="text", body={"text": "she is gone"})
+    assert not [e for e in await carol.quiet() if e["ev"] == "rec" and e["c"] == c]
+    await carol.err("range", "not_found", c=c)
+    await alice.err("leave", "conflict", c=c, cid=cid())
+    await alice.ok("member", c=c, cid=cid(), user="bob", set="role", role="owner")
+    await alice.ok("leave", c=c, cid=cid())
+    await alice.err("range", "not_found", c=c)
+    await alice.close()
+    await carol.close()
+
+
+async def test_marks_count_unread():
+    """Marks move forward only; unread is what lies after; the other side sees them."""
+    alice, bob = await Client.connect("alice"), await Client.connect("bob")
+    await alice.ok("sync", cur={})
+    conv = await alice.ok("open", kind="group", name="marks", members=["bob"], cid=cid())
+    c = conv["c"]
+    seqs = [
+        (await alice.ok("send", c=c, cid=cid(), kind="text", body={"text": str(i)}))["s"]
+        for i in range(10)
+    ]
+
+    async def unread(client):
+        convs = (await client.ok("list", limit=500))["convs"]
+        return next(x for x in convs if x["c"] == c)["unread"]
+
+    assert await unread(bob) == 10 and await unread(alice) == 0
+    await bob.ok("mark", c=c, read=seqs[3])
+    assert await unread(bob) == 6
+    event = await alice.event("mark", c=c, user="bob")
+    assert event["read"] == seqs[3]
+    await bob.ok("mark", c=c, read=seqs[1])
+    assert await unread(bob) == 6
+    await bob.ok("mark", c=c, read=10**9)
+    assert await unread(bob) == 0
+    await alice.close()
+    await bob.close()
+
+
+async def test_many_lines_in_a_frame():
+    """Several objects in one frame are several requests."""
+    alice = await Client.connect("alice")
+    conv = await alice.ok("open", kind="group", name="lines", members=[], cid=cid())
+    lines, futures = [], []
+    for i in range(200):
+        alice.next_id += 1
+        future = asyncio.get_event_loop().create_future()
+        alice.replies[alice.next_id] = future
+        futures.append(future)
+        lines.append(
+            json.dumps(
+                {
+                    "id": alice.next_id,
+                    "op": "send",
+                    "c": conv["c"],
+                    "cid": cid(),
+                    "kind": "text",
+                    "body": {"text": str(i)},
+                }
+            )
+        )
+    await alice.ws.send("\n".join(lines))
+    seqs = [(await asyncio.wait_for(f, SECONDS))["ok"]["s"] for f in futures]
+    assert seqs == list(range(seqs[0], seqs[0] + 200))
+    await alice.close()
+
+
+async def test_bad_requests():
+    """Every malformed request is answered with its error; the connection goes on."""
+    alice = await Client.connect("alice")
+    conv = await alice.ok("open", kind="group", name="bad", members=[], cid=cid())
+    c = conv["c"]
+    text = {"kind": "text", "body": {"text": "x"}}
+    await alice.err("fly", "bad_request")
+    await alice.err("send", "bad_request", c=c, cid="", **text)
+    await alice.err("send", "bad_request", c=c, cid="x" * 65, **text)
+    await alice.err("send", "bad_request", c=c, **text)
+    await alice.err("send", "bad_request", c=c, cid=cid(), kind="nope", body={})
+    await alice.err("send", "bad_request", c=c, cid=cid(), kind="text", body="x")
+    await alice.err("send", "bad_request", c=c, cid=cid(), kind="text", body={"text": 7})
+    await alice.err("send", "too_large", c=c, cid=cid(), kind="text", body={"text": "x" * 32769})
+    await alice.err("send", "bad_request", c=c, cid=cid(), reply=10**6, **text)
+    await alice.err("send", "bad_request", c=c, cid=cid(), reply=-1, **text)
+    await alice.err("send", "bad_request", c=c, cid=cid(), reply=1.5, **text)
+    await alice.err("open", "bad_request", kind="direct", **{"with": "a b"}, cid=cid())
+    await alice.err("open", "bad_request", kind="group", name="x", members="bob", cid=cid())
+    await alice.err("range", "bad_request", c=c, view="sideways")
+    await alice.err("range", "bad_request", c=c, max=0)
+    await alice.err("mark", "bad_request", c=c, read="7")
+    await alice.err("edit", "not_found", c=c, cid=cid(), s=999, body={"text": "x"})
+    await alice.ok("send", c=c, cid=cid(), **text, future_field=[1, {"a": None}])
+    await alice.close()
+
+
+async def test_bad_frames_close():
+    """Frames that can't be understood get the documented close code."""
+    token = TOKENS["alice"]
+    assert (await raw([b"\x00\x01"], token))[0] == 1003
+    assert (await raw(["x" * 70000], token))[0] == 1009
+    code, got = await raw([json.dumps({"id": 1, "op": "auth", "token": "x.y.z", "device": "d"})])
+    assert code == 4202, (code, got)
+    for bad in ("{", "[]", "nonsense", '{"id":1,"op":"ping"} trailing', '{"id":1,"id":2,"op":"ping"}'):
+        code, got = await raw([bad, json.dumps({"id": 9, "op": "ping"})], token)
+        lines = [json.loads(x) for frame in got for x in frame.split("\n")]
+        assert any(x.get("err", {}).get("code") == "bad_request" for x in lines), (bad, code, got)
+        assert any(x.get("id") == 9 and "ok" in x for x in lines), (bad, code, got)
+
+
+async def test_nothing_before_auth():
+    """Nothing is answered before auth."""
+    async with websockets.connect(URL, subprotocols=[PROTOCOL]) as ws:
+        json.loads(await ws.recv())
+        await ws.send(json.dumps({"id": 1, "op": "list"}))
+        reply = json.loads(await asyncio.wait_for(ws.recv(), SECONDS))
+        assert reply["id"] == 1 and reply["err"]["code"] == "unauthorized", reply
+
+
+async def test_no_auth_in_time():
+    """Who does not authenticate in auth_ms is closed with 4201."""
+    async with websockets.connect(URL, subprotocols=[PROTOCOL]) as ws:
+        hello = json.loads(await ws.recv())
+        try:
+            await asyncio.wait_for(ws.recv(), hello["auth_ms"] / 1000 + SECONDS)
+            assert False, "answered"
+        except websockets.ConnectionClosed as closed:
+            assert closed.rcvd.code == 4201, closed
+
+
+async def test_many_devices():
+    """A user's devices all get each record once."""
+    devices = [await Client.connect("bob", device=f"d{i}") for i in range(5)]
+    for device in devices:
+        await device.ok("sync", cur={})
+    alice = await Client.connect("alice")
+    conv = await alice.ok("open", kind="group", name="devices", members=["bob"], cid=cid())
+    for device in devices:
+        await device.event("joined", c=conv["c"])
+    sent = [
+        (await alice.ok("send", c=conv["c"], cid=cid(), kind="text", body={"text": str(i)}))["s"]
+        for i in range(50)
+    ]
+    for device in devices:
+        got = [(await device.event("rec", c=conv["c"], kind="text"))["s"] for _ in sent]
+        assert got == sent
+    for client in devices + [alice]:
+        await client.close()
+
+
+async def test_stalled_reader_catches_up():
+    """A client that stops reading holds nobody up, and gets everything once it reads again."""
+    alice = await Client.connect("alice")
+    conv = await alice.ok("open", kind="group", name="stall", members=["bob", "carol"], cid=cid())
+    c = conv["c"]
+    carol = await Client.connect("carol")
+    await carol.ok("sync", cur={})
+    ws = await websockets.connect(URL, subprotocols=[PROTOCOL], max_size=None, max_queue=1, read_limit=1024)
+    await ws.recv()
+    await ws.send(json.dumps({"id": 1, "op": "auth", "token": TOKENS["bob"], "device": "slow"}))
+    await ws.recv()
+    await ws.send(json.dumps({"id": 2, "op": "sync", "cur": {c: conv["head"]}}))
+    ws.transport.pause_reading()
+    body = {"text": "y" * 4000}
+    count = 600
+    for start in range(0, count, 100):
+        await asyncio.gather(
+            *(alice.ok("send", c=c, cid=cid(), kind="text", body=body) for _ in range(100))
+        )
+    for _ in range(count):
+        await carol.event("rec", c=c, kind="text")
+    ws.transport.resume_reading()
+    held, head = conv["head"], conv["head"] + count
+    request = 10
+    while held < head:
+        frame = await asyncio.wait_for(ws.recv(), SECONDS)
+        for line in frame.split("\n"):
+            message = json.loads(line)
+            if message.get("ev") == "rec" and message["c"] == c:
+                assert message["s"] == held + 1, (message["s"], held)
+                held += 1
+            elif message.get("ev") == "lag" and message["c"] == c:
+                await ws.send(
+                    json.dumps({"id": request, "op": "range", "c": c, "from": held + 1, "view": "log"})
+                )
+            elif message.get("id", 0) >= 10 and "records" in message.get("ok", {}):
+                for record in message["ok"]["records"]:
+                    if record["s"] > held:
+                        assert record["s"] == held + 1
+                        held += 1
+                request += 1
+                if message["ok"]["next"] is None:
+                    await ws.send(json.dumps({"id": 5, "op": "resume", "c": c, "cur": held}))
+                else:
+                    await ws.send(
+                        json.dumps({"id": request, "op": "range", "c": c, "from": held + 1, "view": "log"})
+                    )
+    await ws.close()
+    await alice.close()
+    await carol.close()
+
+
+async def test_admin_writes_as_others():
+    """Scope admin may write records of others with their own time (imports)."""
+    admin = await Client.connect("admin")
+    conv = await admin.ok("open", kind="group", name="past", members=["alice"], cid=cid())
+    sent = await admin.ok(
+        "send", c=conv["c"], cid="0", kind="text", body={"text": "long ago"}, **{"from": "plato", "ts": 1234567890123}
+    )
+    assert sent["ts"] == 1234567890123
+    page = await admin.ok("range", c=conv["c"], view="folded")
+    assert page["records"][-1]["from"] == "plato" and page["records"][-1]["ts"] == 1234567890123
+    alice = await Client.connect("alice")
+    await alice.err(
+        "send", "forbidden", c=conv["c"], cid=cid(), kind="text", body={"text": "x"}, **{"from": "plato"}
+    )
+    await admin.close()
+    await alice.close()
+
+
+async def main():
+    tests = [(n, f) for n, f in globals().items() if n.startswith("test_")]
+    only = sys.argv[1:]
+    passed = failed = 0
+    for name, function in tests:
+        if only and name not in only:
+            continue
+        try:
+            await asyncio.wait_for(function(), 60)
+            passed += 1
+            print(f"ok    {name}", flush=True)
+        except Exception:  # the report is the point
+            failed += 1
+            print(f"FAIL  {name}\n{traceback.format_exc()}", flush=True)
+    print(f"{passed} passed, {failed} failed")
+    return failed
+
+
+sys.exit(1 if asyncio.run(main()) else 0)
