@@ -1,11 +1,12 @@
 /* store/base/ws.h: WebSocket framing (RFC 6455) for both ends; the only includer of wslay.h.
- * Contexts are pooled: wslay's is 9 KiB, so a connection at rest holds none (struct ws is small).
+ * Contexts are pooled: one is over 4 KiB, so a connection at rest holds none (struct ws is small).
  * One is taken when bytes come in and given back when they ended at a frame boundary with no
- * fragmented message open and nothing owed.
+ * fragmented message open.
  * Owner:  the caller embeds struct ws in its connection; the pool belongs to a loop.
  * Thread: one pool, one thread. Nothing here does I/O: bytes in by ws_feed, bytes out by callback.
- * Limits: message_max bytes of a whole message (1009), WS_CONTROL_OUT_MAX bytes of owed control
- *         frames: above it ws_feed takes no more input and says so.
+ * Limits: message_max bytes of a whole message (1009), WS_CONTROL_OUT_MAX bytes of pongs for one
+ *         ws_feed: above it only the latest ping is answered (RFC 6455, 5.5.3). The caller stops
+ *         feeding while its own output waits for the other side.
  * Text is checked for UTF-8 (1007); binary is refused on servers (1003); protocol errors 1002. */
 #ifndef LOQUAT_BASE_WS_H
 #define LOQUAT_BASE_WS_H
@@ -26,15 +27,17 @@ struct ws_ops {
     void (*on_binary)(struct ws *ws, struct span bytes); /* NULL: close 1003 */
     /* Bytes that must go out now, in order with the caller's own frames (pongs, close). */
     void (*on_output)(struct ws *ws, struct span bytes);
-    /* The other side's close frame, or a protocol error of theirs, was answered: flush and close. */
+    /* The other side's close frame, or a protocol error of theirs, was answered: flush and close.
+     * `code`: theirs (1005: none), or the one the error was answered with. Once, never after a
+     * ws_send_close. */
     void (*on_close)(struct ws *ws, int code);
     void (*on_pong)(struct ws *ws); /* NULL: ignored */
 };
 
-struct ws { /* 40 bytes or so: embedded in every connection */
+struct ws { /* 32 bytes: embedded in every connection */
     struct ws_pool *pool;
     const struct ws_ops *ops;
-    void *context; /* wslay's, while one is held */
+    void *context; /* while one is held */
     uint32_t flags;
 };
 
@@ -43,7 +46,8 @@ void ws_close(struct ws *ws); /* gives the context back; safe at any time but fr
 /* 0, or ERR_CLOSED after a close was sent or received: the caller reads no more.
  * May call every callback. Safe for the caller to mark itself closing inside one. */
 int ws_feed(struct ws *ws, const char *bytes, size_t n);
-void ws_send_close(struct ws *ws, int code, const char *reason); /* once; through on_output */
+/* Through on_output; the first counts. A reason over 123 bytes is cut. */
+void ws_send_close(struct ws *ws, int code, const char *reason);
 bool ws_has_context(const struct ws *ws);
 
 /* A server's text frame around `payload_size` bytes: writes the head, returns its size (2, 4, 10).

@@ -1,0 +1,514 @@
+/* Frames are wslay's: its frame API parses heads, checks lengths and unmasks. Messages are put
+ * together here, and not by its event API, because that one judges a close frame differently when
+ * it comes in pieces (1.1.1 skips two bytes of the reason in every piece), answers a close payload
+ * of one byte, queues pongs without limit, and keeps a heap block per fragment however small. */
+#include "store/base/ws.h"
+
+#include <openssl/evp.h>
+#include <openssl/sha.h>
+#include <stdlib.h>
+#include <wslay/wslay.h>
+
+#include "store/base/check.h"
+#include "store/base/clock.h"
+#include "store/base/err.h"
+
+enum {
+    CONTROL_MAX = 125, /* payload of a control frame */
+    REASON_MAX = CONTROL_MAX - 2,
+    MASK_SIZE = 4,
+    SPARE_MAX = 64,         /* contexts kept for the next bytes */
+    SPARE_BYTES_MAX = 65536 /* that a spare context may keep for messages */
+};
+
+enum { FLAG_CLOSED = 1 }; /* a close frame was sent */
+
+/* What of a UTF-8 character is still to come, and the bounds of its next byte. */
+struct utf8 {
+    uint8_t more, low, high;
+};
+
+struct context {
+    wslay_frame_context_ptr frames;
+    struct context *next; /* spare ones */
+    struct ws *ws;
+    struct span in;    /* what wslay has not taken yet */
+    uint64_t fed, due; /* bytes given to wslay; size of the frames that began among them */
+    struct wslay_frame_iocb frame;
+    uint64_t left;   /* payload bytes of `frame` still to come */
+    bool in_frame;   /* `frame` is not complete */
+    uint8_t message; /* opcode of the message that is open, 0: none */
+    struct utf8 utf8;
+    struct buf bytes; /* the open message so far */
+    size_t control_n;
+    uint8_t control[CONTROL_MAX];
+    struct buf pongs; /* owed since this ws_feed began */
+};
+
+struct ws_pool {
+    size_t message_max;
+    bool server;
+    size_t in_use, spare_count;
+    struct context *spare;
+};
+
+/* ---- contexts ---- */
+
+static ssize_t ws_on_recv(uint8_t *out, size_t n, int flags, void *data)
+{
+    (void)flags;
+    struct context *context = data;
+    if (context->in.n == 0)
+        return -1;
+    n = n < context->in.n ? n : context->in.n;
+    memcpy(out, context->in.p, n);
+    context->in = span_of(context->in.p + n, context->in.n - n);
+    context->fed += n;
+    return (ssize_t)n;
+}
+
+static struct context *context_new(void)
+{
+    static const struct wslay_frame_callbacks CALLBACKS = {.recv_callback = ws_on_recv};
+    struct context *context = xcalloc(1, sizeof *context);
+    int rv = wslay_frame_context_init(&context->frames, &CALLBACKS, context);
+    ASSERT(rv == 0); /* it only allocates */
+    return context;
+}
+
+static void context_free(struct context *context)
+{
+    wslay_frame_context_free(context->frames);
+    buf_close(&context->bytes);
+    buf_close(&context->pongs);
+    free(context);
+}
+
+static bool at_rest(const struct context *context)
+{
+    return context->fed == context->due && context->message == 0;
+}
+
+static void take(struct ws *ws)
+{
+    struct ws_pool *pool = ws->pool;
+    struct context *context = pool->spare;
+    if (context != NULL) {
+        pool->spare = context->next;
+        pool->spare_count--;
+    } else {
+        context = context_new();
+    }
+    context->ws = ws;
+    ws->context = context;
+    pool->in_use++;
+}
+
+static void give_back(struct ws *ws)
+{
+    struct ws_pool *pool = ws->pool;
+    struct context *context = ws->context;
+    ws->context = NULL;
+    pool->in_use--;
+    if (!at_rest(context) || pool->spare_count >= SPARE_MAX) {
+        context_free(context); /* wslay's can't be reset in the middle of a frame */
+        return;
+    }
+    if (context->bytes.cap > SPARE_BYTES_MAX)
+        buf_close(&context->bytes);
+    context->fed = context->due = 0;
+    context->in_frame = false; /* a frame that was refused may be complete */
+    context->ws = NULL;
+    context->next = pool->spare;
+    pool->spare = context;
+    pool->spare_count++;
+}
+
+struct ws_pool *ws_pool_new(size_t message_max, bool server)
+{
+    struct ws_pool *pool = xcalloc(1, sizeof *pool);
+    pool->message_max = message_max;
+    pool->server = server;
+    return pool;
+}
+
+void ws_pool_free(struct ws_pool *pool)
+{
+    if (pool == NULL)
+        return;
+    ASSERT(pool->in_use == 0);
+    while (pool->spare != NULL) {
+        struct context *context = pool->spare;
+        pool->spare = context->next;
+        context_free(context);
+    }
+    free(pool);
+}
+
+size_t ws_pool_in_use(const struct ws_pool *pool)
+{
+    return pool->in_use;
+}
+
+/* ---- UTF-8 in pieces ---- */
+
+static bool utf8_begin(struct utf8 *utf8, uint8_t lead)
+{
+    if (lead < 0xc2 || lead > 0xf4)
+        return false;
+    utf8->more = lead < 0xe0 ? 1 : lead < 0xf0 ? 2 : 3;
+    utf8->low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;  /* no longer than it must be */
+    utf8->high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf; /* no surrogate, no 0x110000 */
+    return true;
+}
+
+/* False at the first byte that can't be: earlier than the end of the character. */
+static size_t ascii_size(const uint8_t *p, size_t n) /* of the front, in steps of eight */
+{
+    size_t i = 0;
+    while (i + 8 <= n && (get_le64(p + i) & 0x8080808080808080u) == 0)
+        i += 8;
+    return i;
+}
+
+/* False at the first byte that can't be: earlier than the end of the character. */
+static bool utf8_take(struct utf8 *utf8, const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (utf8->more > 0) {
+            if (p[i] < utf8->low || p[i] > utf8->high)
+                return false;
+            utf8->more--;
+            utf8->low = 0x80;
+            utf8->high = 0xbf;
+            continue;
+        }
+        i += ascii_size(p + i, n - i);
+        if (i < n && p[i] >= 0x80 && !utf8_begin(utf8, p[i]))
+            return false;
+    }
+    return true;
+}
+
+/* ---- what goes out ---- */
+
+static size_t put_head(char *head, uint8_t first, uint8_t mask_bit, size_t n)
+{
+    head[0] = (char)first;
+    if (n < 126) {
+        head[1] = (char)(mask_bit | n);
+        return 2;
+    }
+    if (n <= UINT16_MAX) {
+        head[1] = (char)(mask_bit | 126);
+        put_be16(head + 2, (uint16_t)n);
+        return 4;
+    }
+    head[1] = (char)(mask_bit | 127);
+    put_be64(head + 2, n);
+    return 10;
+}
+
+static void add_masked(struct buf *out, uint8_t opcode, struct span payload)
+{
+    char head[WS_HEAD_MAX], key[MASK_SIZE];
+    buf_add(out, head, put_head(head, 0x80 | opcode, 0x80, payload.n));
+    random_bytes(key, sizeof key);
+    buf_add(out, key, sizeof key);
+    char *to = buf_grow(out, payload.n);
+    for (size_t i = 0; i < payload.n; i++)
+        to[i] = (char)(payload.p[i] ^ key[i % MASK_SIZE]);
+}
+
+static void add_control(struct buf *out, bool server, uint8_t opcode, struct span payload)
+{
+    ASSERT(payload.n <= CONTROL_MAX);
+    if (!server) {
+        add_masked(out, opcode, payload);
+        return;
+    }
+    char head[WS_HEAD_MAX];
+    buf_add(out, head, put_head(head, 0x80 | opcode, 0, payload.n));
+    buf_add_span(out, payload);
+}
+
+static void flush_pongs(struct ws *ws)
+{
+    struct context *context = ws->context;
+    if (context == NULL || context->pongs.n == 0)
+        return;
+    struct span owed = buf_span(&context->pongs);
+    context->pongs.n = 0;
+    ws->ops->on_output(ws, owed);
+}
+
+/* `code` 0: a close frame without a payload. */
+static void send_close(struct ws *ws, int code, struct span reason)
+{
+    char payload[CONTROL_MAX];
+    size_t n = 0;
+    if (code != 0) {
+        put_be16(payload, (uint16_t)code);
+        memcpy(payload + 2, reason.p, reason.n);
+        n = 2 + reason.n;
+    }
+    flush_pongs(ws);
+    ws->flags |= FLAG_CLOSED;
+    struct buf frame = {0};
+    add_control(&frame, ws->pool->server, WSLAY_CONNECTION_CLOSE, span_of(payload, n));
+    ws->ops->on_output(ws, buf_span(&frame));
+    buf_close(&frame);
+}
+
+void ws_send_close(struct ws *ws, int code, const char *reason)
+{
+    ASSERT(code >= 1000 && code <= 4999);
+    if (ws->flags & FLAG_CLOSED)
+        return;
+    struct span text = span_of(reason, strlen(reason));
+    if (text.n > REASON_MAX) {
+        text.n = REASON_MAX; /* cut between characters */
+        while (text.n > 0 && ((uint8_t)text.p[text.n] & 0xc0) == 0x80)
+            text.n--;
+    }
+    send_close(ws, code, text);
+}
+
+size_t ws_frame_head(char head[WS_HEAD_MAX], size_t payload_size)
+{
+    return put_head(head, 0x80 | WSLAY_TEXT_FRAME, 0, payload_size);
+}
+
+void ws_frame_masked(struct buf *out, struct span text)
+{
+    add_masked(out, WSLAY_TEXT_FRAME, text);
+}
+
+void ws_ping_masked(struct buf *out)
+{
+    add_masked(out, WSLAY_PING, (struct span){0});
+}
+
+/* ---- what comes in: each step returns 0 or the code to close with ---- */
+
+static int begin_data(struct context *context)
+{
+    const struct ws *ws = context->ws;
+    uint8_t opcode = context->frame.opcode;
+    if ((opcode == WSLAY_CONTINUATION_FRAME) != (context->message != 0))
+        return WSLAY_CODE_PROTOCOL_ERROR;
+    if (opcode == WSLAY_BINARY_FRAME && ws->ops->on_binary == NULL)
+        return WSLAY_CODE_UNSUPPORTED_DATA;
+    ASSERT(context->bytes.n <= ws->pool->message_max);
+    if (context->frame.payload_length > ws->pool->message_max - context->bytes.n)
+        return WSLAY_CODE_MESSAGE_TOO_BIG;
+    if (opcode != WSLAY_CONTINUATION_FRAME) {
+        context->message = opcode;
+        context->utf8 = (struct utf8){0};
+    }
+    return 0;
+}
+
+static int begin_frame(struct context *context)
+{
+    const struct wslay_frame_iocb *frame = &context->frame;
+    size_t length_size = frame->payload_length < 126           ? 0
+                         : frame->payload_length <= UINT16_MAX ? 2
+                                                               : 8;
+    context->due += 2 + length_size + (frame->mask ? MASK_SIZE : 0) + frame->payload_length;
+    context->left = frame->payload_length;
+    context->in_frame = true;
+    context->control_n = 0;
+    if (frame->rsv != 0 || (frame->mask != 0) != context->ws->pool->server)
+        return WSLAY_CODE_PROTOCOL_ERROR;
+    switch (frame->opcode) {
+    case WSLAY_CONTINUATION_FRAME:
+    case WSLAY_TEXT_FRAME:
+    case WSLAY_BINARY_FRAME:
+        return begin_data(context);
+    case WSLAY_CONNECTION_CLOSE:
+        return frame->payload_length == 1 ? WSLAY_CODE_PROTOCOL_ERROR : 0;
+    case WSLAY_PING:
+    case WSLAY_PONG:
+        return 0;
+    default:
+        return WSLAY_CODE_PROTOCOL_ERROR;
+    }
+}
+
+static bool close_code_fits(int code)
+{
+    return (code >= 1000 && code <= 1014 && (code < 1004 || code > 1006)) ||
+           (code >= 3000 && code <= 4999);
+}
+
+static int on_close_frame(struct context *context)
+{
+    struct ws *ws = context->ws;
+    struct utf8 utf8 = {0};
+    int code = 0;
+    if (context->control_n > 0) {
+        code = get_be16(context->control);
+        if (!close_code_fits(code))
+            return WSLAY_CODE_PROTOCOL_ERROR;
+        if (!utf8_take(&utf8, context->control + 2, context->control_n - 2) || utf8.more > 0)
+            return WSLAY_CODE_INVALID_FRAME_PAYLOAD_DATA;
+    }
+    send_close(ws, code, span_of("", 0));
+    ws->ops->on_close(ws, code != 0 ? code : WSLAY_CODE_NO_STATUS_RCVD);
+    return 0;
+}
+
+/* Above the bound only the latest ping is answered, which RFC 6455, 5.5.3 allows. */
+static void on_ping_frame(struct context *context)
+{
+    struct span payload = span_of(context->control, context->control_n);
+    if (context->pongs.n + WS_HEAD_MAX + payload.n > WS_CONTROL_OUT_MAX)
+        context->pongs.n = 0;
+    add_control(&context->pongs, context->ws->pool->server, WSLAY_PONG, payload);
+}
+
+static int end_message(struct context *context, struct span bytes)
+{
+    struct ws *ws = context->ws;
+    uint8_t opcode = context->message;
+    if (opcode == WSLAY_TEXT_FRAME && context->utf8.more > 0)
+        return WSLAY_CODE_INVALID_FRAME_PAYLOAD_DATA;
+    context->message = 0;
+    if (opcode == WSLAY_TEXT_FRAME)
+        ws->ops->on_message(ws, bytes);
+    else
+        ws->ops->on_binary(ws, bytes);
+    context->bytes.n = 0;
+    return 0;
+}
+
+static int take_control(struct context *context, struct span piece)
+{
+    ASSERT(context->control_n + piece.n <= CONTROL_MAX); /* wslay refuses longer ones */
+    memcpy(context->control + context->control_n, piece.p, piece.n);
+    context->control_n += piece.n;
+    if (context->left > 0)
+        return 0;
+    if (context->frame.opcode == WSLAY_CONNECTION_CLOSE)
+        return on_close_frame(context);
+    if (context->frame.opcode == WSLAY_PING)
+        on_ping_frame(context);
+    else if (context->ws->ops->on_pong != NULL)
+        context->ws->ops->on_pong(context->ws);
+    return 0;
+}
+
+static int take_data(struct context *context, struct span piece)
+{
+    if (context->message == WSLAY_TEXT_FRAME &&
+        !utf8_take(&context->utf8, (const uint8_t *)piece.p, piece.n))
+        return WSLAY_CODE_INVALID_FRAME_PAYLOAD_DATA;
+    bool last = context->left == 0 && context->frame.fin;
+    if (last && context->bytes.n == 0)
+        return end_message(context, piece); /* whole in wslay's buffer: nothing to put together */
+    buf_add_span(&context->bytes, piece);
+    return last ? end_message(context, buf_span(&context->bytes)) : 0;
+}
+
+static int take_bytes(struct context *context)
+{
+    while (!(context->ws->flags & FLAG_CLOSED)) {
+        struct wslay_frame_iocb frame = {0};
+        ssize_t n = wslay_frame_recv(context->frames, &frame);
+        if (n == WSLAY_ERR_WANT_READ)
+            return 0;
+        if (n < 0)
+            return WSLAY_CODE_PROTOCOL_ERROR;
+        int code = 0;
+        if (!context->in_frame) {
+            context->frame = frame;
+            code = begin_frame(context);
+        }
+        if (code != 0)
+            return code;
+        context->left -= frame.data_length;
+        context->in_frame = context->left > 0;
+        struct span piece = span_of(frame.data, frame.data_length);
+        code = wslay_is_ctrl_frame(frame.opcode) ? take_control(context, piece)
+                                                 : take_data(context, piece);
+        if (code != 0)
+            return code;
+    }
+    return 0;
+}
+
+int ws_feed(struct ws *ws, const char *bytes, size_t n)
+{
+    if (ws->flags & FLAG_CLOSED)
+        return ERR_CLOSED;
+    if (n == 0)
+        return 0;
+    if (ws->context == NULL)
+        take(ws);
+    struct context *context = ws->context;
+    context->in = span_of(bytes, n);
+    int code = take_bytes(context);
+    if (code != 0 && !(ws->flags & FLAG_CLOSED)) {
+        send_close(ws, code, span_of("", 0));
+        ws->ops->on_close(ws, code);
+    }
+    if (!(ws->flags & FLAG_CLOSED))
+        flush_pongs(ws);
+    if (ws->flags & FLAG_CLOSED || at_rest(context))
+        give_back(ws);
+    return ws->flags & FLAG_CLOSED ? ERR_CLOSED : 0;
+}
+
+/* ---- a connection's part ---- */
+
+void ws_init(struct ws *ws, struct ws_pool *pool, const struct ws_ops *ops)
+{
+    ASSERT(ops->on_message != NULL && ops->on_output != NULL && ops->on_close != NULL);
+    *ws = (struct ws){.pool = pool, .ops = ops};
+}
+
+void ws_close(struct ws *ws)
+{
+    if (ws->context != NULL)
+        give_back(ws);
+    ws->flags |= FLAG_CLOSED;
+}
+
+bool ws_has_context(const struct ws *ws)
+{
+    return ws->context != NULL;
+}
+
+/* ---- handshake ---- */
+
+static bool base64_digit(char c)
+{
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' ||
+           c == '/';
+}
+
+bool ws_accept(struct span key, char accept[WS_ACCEPT_SIZE + 1])
+{
+    static const char GUID[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    unsigned char text[WS_KEY_SIZE + sizeof GUID - 1], hash[SHA_DIGEST_LENGTH];
+    if (key.n != WS_KEY_SIZE || memcmp(key.p + 22, "==", 2) != 0) /* 16 bytes */
+        return false;
+    for (size_t i = 0; i < 22; i++)
+        if (!base64_digit(key.p[i]))
+            return false;
+    memcpy(text, key.p, WS_KEY_SIZE);
+    memcpy(text + WS_KEY_SIZE, GUID, sizeof GUID - 1);
+    SHA1(text, sizeof text, hash);
+    int n = EVP_EncodeBlock((unsigned char *)accept, hash, sizeof hash);
+    ASSERT(n == WS_ACCEPT_SIZE);
+    return true;
+}
+
+void ws_key(char key[WS_KEY_SIZE + 1])
+{
+    unsigned char bytes[16];
+    random_bytes(bytes, sizeof bytes);
+    int n = EVP_EncodeBlock((unsigned char *)key, bytes, sizeof bytes);
+    ASSERT(n == WS_KEY_SIZE);
+}
