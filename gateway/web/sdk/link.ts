@@ -71,7 +71,8 @@ export class Link {
     this.#openTimer = setTimeout(() => this.close(4000, "no hello"), options.openTimeoutMs);
     this.#socket = new options.socket(options.url, [SUBPROTOCOL]);
     this.#socket.onmessage = (event) => this.#receive(event.data);
-    this.#socket.onclose = (event) => this.#end({ code: event.code, reason: String(event.reason ?? "") });
+    this.#socket.onclose = (event) =>
+      this.#end({ code: event.code, reason: String(event.reason ?? "") });
     this.#socket.onerror = () => undefined; // `close` follows
   }
 
@@ -80,7 +81,11 @@ export class Link {
   }
 
   /** Sends a request; rejects with the server's error, `timeout`, `closed` or `too_large`. */
-  request<T>(op: string, fields: Fields = {}, timeoutMs = this.#options.requestTimeoutMs): Promise<T> {
+  request<T>(
+    op: string,
+    fields: Fields = {},
+    timeoutMs = this.#options.requestTimeoutMs,
+  ): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       const id = this.#nextId++;
       const err = this.#write(JSON.stringify({ id, op, ...fields }));

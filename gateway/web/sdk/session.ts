@@ -30,18 +30,26 @@ export interface SessionHooks {
   onEvent(event: ServerEvent): void;
   /** Authenticated: brings the client up to date; the connection is live when it resolves. */
   onReady(link: Link, identity: Identity): Promise<void>;
+  onLive(): void;
   onDown(): void;
 }
 
 /** A connection that lived this long makes the next delay short again. */
 const STEADY_MS = 10_000;
 const TIMER_MAX_MS = 0x7fffffff;
+/** A token is renewed after this part of its life, but not earlier than so long before its end. */
+const REFRESH_AT = 0.8;
+const REFRESH_AHEAD_MS = 60_000;
+/** With less left than this no further renewal is tried. */
+const REFRESH_LAST_MS = 500;
 
 export class Connector {
   state: State = { name: "idle" };
   link: Link | null = null;
   #options: SessionOptions;
   #hooks: SessionHooks;
+  /** Which `start` is in force: a loop of an earlier one ends by itself. */
+  #run = 0;
   #running = false;
   #wake: (() => void) | null = null;
   #goodbye: [number, number] | null = null;
@@ -56,7 +64,7 @@ export class Connector {
   start(): void {
     if (this.#running) return;
     this.#running = true;
-    void this.#run();
+    void this.#loop(++this.#run);
   }
 
   stop(code = 1000, reason = ""): void {
@@ -71,13 +79,13 @@ export class Connector {
     this.#wake?.();
   }
 
-  async #run(): Promise<void> {
+  async #loop(run: number): Promise<void> {
     let attempt = 0;
     let why: TokenWhy = "start";
-    while (this.#running) {
+    while (this.#running && run === this.#run) {
       const startedAt = Date.now();
       const end = await this.#once(why);
-      if (!this.#running) return;
+      if (!this.#running || run !== this.#run) return;
       if (end.code >= 4200 && end.code <= 4299) return this.stop(end.code, end.reason);
       why = end.code >= 4100 && end.code <= 4199 ? "refused" : "start";
       if (end.live && Date.now() - startedAt >= STEADY_MS) attempt = 0;
@@ -121,6 +129,7 @@ export class Connector {
       const identity = await this.#authenticate(link);
       await this.#hooks.onReady(link, identity);
       this.#setState({ name: "live" });
+      this.#hooks.onLive();
       return true;
     } catch (err) {
       const refused = err instanceof LoquatError && err.code === "unauthorized";
@@ -143,24 +152,34 @@ export class Connector {
     return identity;
   }
 
-  /** Ahead of the end of the token: asks for the next one and authenticates again in place. */
-  #scheduleRefresh(link: Link, token: string): void {
+  /**
+   * Ahead of the end of the token: asks for the next one and authenticates again in place. While
+   * that does not work it is tried again in ever shorter steps; then the server closes with 4100.
+   */
+  #scheduleRefresh(link: Link, token: string, early = REFRESH_AT): void {
     clearTimeout(this.#refreshTimer);
     const expires = tokenExpiry(token);
     if (expires === null) return;
     const left = expires - Date.now();
-    const delay = Math.max(0, left - Math.min(60_000, left / 5));
-    if (delay > TIMER_MAX_MS) return;
-    this.#refreshTimer = setTimeout(async () => {
-      try {
-        const next = await this.#options.token("refresh");
-        if (next === token || !link.open) return; // the server will close with 4100
-        this.#token = next;
-        await this.#authenticate(link);
-      } catch {
-        // As above: what happens next is decided by the close code.
-      }
-    }, delay);
+    const delay = Math.max(0, left - Math.min(REFRESH_AHEAD_MS, left * (1 - early)));
+    const again = (): void => {
+      if (link.open && expires - Date.now() > REFRESH_LAST_MS) this.#scheduleRefresh(link, token, 0.5);
+    };
+    this.#refreshTimer = setTimeout(
+      () => {
+        if (delay > TIMER_MAX_MS) this.#scheduleRefresh(link, token, early);
+        else void this.#refresh(link, token).catch(again);
+      },
+      Math.min(delay, TIMER_MAX_MS),
+    );
+  }
+
+  async #refresh(link: Link, token: string): Promise<void> {
+    const next = await this.#options.token("refresh");
+    if (!link.open) return;
+    if (next === token) throw new LoquatError({ code: "unauthorized", msg: "the same token" });
+    this.#token = next;
+    await this.#authenticate(link);
   }
 
   #onEvent(event: ServerEvent): void {
@@ -182,7 +201,7 @@ export class Connector {
   }
 
   #sleep(ms: number): Promise<void> {
-    return new Promise((resolve) => {
+    return new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, ms);
       this.#wake = () => {
         clearTimeout(timer);

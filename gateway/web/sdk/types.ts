@@ -101,7 +101,7 @@ export interface WireError {
   after_ms?: number;
 }
 
-/** The server's `err`, or one of the SDK's own codes: `timeout`, `closed`. */
+/** The server's `err`, or one of the SDK's own: `timeout`, `closed`, `queue_full`, `protocol`. */
 export class LoquatError extends Error {
   readonly code: string;
   readonly retry: boolean;
@@ -113,6 +113,11 @@ export class LoquatError extends Error {
     this.code = err.code;
     this.retry = err.retry ?? false;
     this.afterMs = err.after_ms;
+  }
+
+  static from(err: unknown): LoquatError {
+    if (err instanceof LoquatError) return err;
+    return new LoquatError({ code: "internal", msg: err instanceof Error ? err.message : String(err) });
   }
 }
 

@@ -1,0 +1,373 @@
+/**
+ * The client: one user's conversations over one connection that comes back by itself.
+ *
+ *     const client = new Client({ url: "wss://chat.example/v1/ws", token: () => fetchToken() });
+ *     client.on("rec", ({ rec }) => console.log(rec.c, rec.s, rec.from, rec.body));
+ *     client.start();
+ *     await client.send(c, { kind: "text", body: { text: "hello" } }).done;
+ *
+ * Promises:
+ * - `rec` and `hole` give each sequence of a conversation once and in order, from the cursor that the
+ *   client was made with (or from the head at the first `sync`), across reconnects and lag.
+ * - A `send`, `edit` or `delete` that was queued lands exactly once, in the order of its
+ *   conversation, unless the server refuses it for good: then `failed` says so.
+ * - Reads and other writes are tried again while the connection comes back, up to `requestTimeoutMs`.
+ * - Codes 4200–4299 and a token that was refused twice stop the client: `state` is `stopped`.
+ */
+
+import { Feed } from "./feed.ts";
+import { Marks } from "./marks.ts";
+import type { Fields, Link, ServerEvent, SocketClass } from "./link.ts";
+import { Outbox, type Entry } from "./outbox.ts";
+import { Reader } from "./reader.ts";
+import { Connector, pause, tokenClaims, type State, type TokenWhy } from "./session.ts";
+import { memoryStorage, type Storage } from "./storage.ts";
+import { LoquatError, type Conv, type ConvId, type Hole, type Member, type Page } from "./types.ts";
+import type { Millis, Rec, SendResult, Seq, Session } from "./types.ts";
+import { ulid } from "./ulid.ts";
+
+export interface ClientOptions {
+  /** `ws://` or `wss://`, up to `/v1/ws`. */
+  url: string;
+  /**
+   * The token, or who knows it. Asked at every connect (`start`), ahead of its end (`refresh`), and
+   * after the server refused the last one (`refused`): the same one again stops the client.
+   */
+  token: string | ((why: TokenWhy) => string | Promise<string>);
+  /** Names this device among the user's, at most 64 bytes. */
+  device?: string;
+  /** Default: the global `WebSocket`. Node before 22: that of npm `ws`. */
+  socket?: SocketClass;
+  /** Where unsent writes are kept. Default: in memory. Pages use `webStorage(localStorage, user)`. */
+  storage?: Storage;
+  /** Where to go on: what `cursors()` gave earlier. */
+  cursors?: Record<ConvId, Seq>;
+  /** Being further behind than this, the client skips (`skipped`) instead of reading all. */
+  lagMax?: number;
+  openTimeoutMs?: number;
+  requestTimeoutMs?: number;
+  pingTimeoutMs?: number;
+  /** Reconnects wait a random time up to base · 2^attempt, at most cap. */
+  backoffMs?: [base: number, cap: number];
+}
+
+export interface ClientEvents {
+  state: State;
+  /** The whole conversation list, at each (re)connect. */
+  convs: { convs: Conv[]; user: string; now: Millis };
+  joined: { conv: Conv };
+  left: { c: ConvId };
+  rec: { c: ConvId; rec: Rec };
+  hole: { c: ConvId; hole: Hole };
+  /** Sequences that are not given out (see `lagMax`): read what is needed by `range`. */
+  skipped: { c: ConvId; from: Seq; to: Seq };
+  mark: { c: ConvId; user: string; read?: Seq; delivered?: Seq };
+  /** An entry of the user's own log, as the server sent it. */
+  user: ServerEvent;
+  /** The queue of unsent writes changed. */
+  queue: { entries: Entry[] };
+  sent: { entry: Entry; result: SendResult };
+  failed: { entry: Entry; error: LoquatError };
+  /** Something that the client goes on after, such as a conversation that could not be read. */
+  trouble: { error: LoquatError };
+  /** Any other event of the server. */
+  other: ServerEvent;
+}
+
+export interface Outgoing {
+  kind?: string;
+  body: Record<string, unknown>;
+  reply?: Seq;
+  thread?: Seq;
+  mentions?: string[] | "all";
+  ttl?: number;
+}
+
+export interface Queued {
+  cid: string;
+  done: Promise<SendResult>;
+}
+
+export interface RangeQuery {
+  from?: Seq;
+  to?: Seq;
+  max?: number;
+  view?: "log" | "folded";
+  order?: "asc" | "desc";
+}
+
+export type OpenRequest = { topic?: string; ttl?: number; cid?: string } & (
+  | { kind: "direct"; with: string }
+  | { kind: "group"; name: string; members: string[]; history?: "all" | "joined" }
+);
+
+const SYNC_LIMIT = 200;
+/** Room in a `sync` frame for all but the cursors. */
+const SYNC_SLACK = 2048;
+const TRY_MS = 250;
+
+export class Client extends EventTarget {
+  /** From the token at first, then from the server. */
+  user: string | null = null;
+  /** Server time less ours. */
+  clockSkewMs = 0;
+  #session: Connector;
+  #feed: Feed;
+  #outbox: Outbox;
+  #marks: Marks;
+  #reader: Reader | null = null;
+  #requestTimeoutMs: number;
+  #userCursor = 0;
+
+  constructor(options: ClientOptions) {
+    super();
+    const { token } = options;
+    const socket = options.socket ?? (globalThis.WebSocket as unknown as SocketClass | undefined);
+    if (!socket) throw new LoquatError({ code: "bad_request", msg: "no WebSocket here: give one" });
+    this.#requestTimeoutMs = options.requestTimeoutMs ?? 20_000;
+    if (typeof token === "string") this.user = tokenClaims(token)?.sub ?? null;
+    this.#session = new Connector(
+      {
+        url: options.url,
+        token: async (why) => (typeof token === "string" ? token : token(why)),
+        device: options.device ?? "sdk",
+        socket,
+        openTimeoutMs: options.openTimeoutMs ?? 15_000,
+        requestTimeoutMs: this.#requestTimeoutMs,
+        pingTimeoutMs: options.pingTimeoutMs ?? 8_000,
+        backoffMs: options.backoffMs ?? [500, 30_000],
+      },
+      {
+        onState: (state) => this.#emit("state", state),
+        onEvent: (event) => this.#onEvent(event),
+        onReady: (link, identity) => this.#sync(link, identity),
+        onLive: () => this.#onLive(),
+        onDown: () => this.#feed.down(),
+      },
+    );
+    this.#feed = new Feed(this.#feedHooks(), options.cursors ?? {}, options.lagMax ?? Infinity);
+    this.#outbox = new Outbox(options.storage ?? memoryStorage(), {
+      request: (op, fields) => this.#now(op, fields),
+      onChange: () => this.#emit("queue", { entries: this.#outbox.entries() }),
+      onSent: (entry, result) => this.#emit("sent", { entry, result }),
+      onFailed: (entry, error) => this.#emit("failed", { entry, error }),
+    });
+    this.#marks = new Marks((fields) => this.#now("mark", fields));
+  }
+
+  get state(): State {
+    return this.#session.state;
+  }
+
+  start(): void {
+    this.#session.start();
+  }
+
+  /** Closes; unsent writes stay in the storage, cursors with `cursors()`. */
+  stop(): void {
+    this.#session.stop();
+    this.#outbox.stop();
+    this.#reader?.end();
+  }
+
+  /** The network may be back: connects at once if it waits, else asks for a sign of life. */
+  wake(): void {
+    if (this.#session.link) this.#session.link.probe();
+    else this.#session.wake();
+  }
+
+  /** Typed `addEventListener`; gives what takes it off again. */
+  on<K extends keyof ClientEvents>(name: K, fn: (detail: ClientEvents[K]) => void): () => void {
+    const listener = (event: Event): void => fn((event as CustomEvent<ClientEvents[K]>).detail);
+    this.addEventListener(name, listener);
+    return () => this.removeEventListener(name, listener);
+  }
+
+  /**
+   * Every record and hole as it is given out. One loop at a time. A loop that takes long holds the
+   * delivery back (events too): nothing piles up beyond `READER_MAX`, nothing is lost.
+   */
+  [Symbol.asyncIterator](): AsyncIterableIterator<{ c: ConvId; item: Rec | Hole }> {
+    if (this.#reader) throw new LoquatError({ code: "conflict", msg: "somebody iterates already" });
+    const reader = new Reader(() => (this.#reader = null));
+    this.#reader = reader;
+    return reader;
+  }
+
+  /** The last sequence given out of each conversation: for the next client to go on from. */
+  cursors(): Record<ConvId, Seq> {
+    return this.#feed.cursors();
+  }
+
+  /** Writes without an answer yet, and those the server refused for good (`error`). */
+  queue(): Entry[] {
+    return this.#outbox.entries();
+  }
+  /** A refused write once more. */
+  retry(cid: string): void {
+    this.#outbox.retry(cid);
+  }
+  /** Forgets a refused write. */
+  discard(cid: string): void {
+    this.#outbox.discard(cid);
+  }
+
+  send(c: ConvId, message: Outgoing, cid = ulid()): Queued {
+    return this.#queue("send", c, { kind: "text", ...message }, cid);
+  }
+  edit(c: ConvId, s: Seq, body: Record<string, unknown>, cid = ulid()): Queued {
+    return this.#queue("edit", c, { s, body }, cid);
+  }
+  delete(c: ConvId, s: Seq, whom: "all" | "me" = "all", cid = ulid()): Queued {
+    return this.#queue("delete", c, { s, for: whom }, cid);
+  }
+
+  open(request: OpenRequest): Promise<Conv> {
+    return this.#patient("open", { cid: ulid(), ...request });
+  }
+  /** `set: "role"` takes the new role. */
+  member(c: ConvId, user: string, set: "add" | "remove" | "role", role?: string): Promise<SendResult> {
+    return this.#patient("member", { c, user, set, ...(role && { role }), cid: ulid() });
+  }
+  leave(c: ConvId): Promise<SendResult> {
+    return this.#patient("leave", { c, cid: ulid() });
+  }
+  /** What this user has read or received up to; forward only, sent within about half a second. */
+  mark(c: ConvId, upTo: { read?: Seq; delivered?: Seq }): void {
+    this.#marks.add(c, upTo);
+  }
+  range(c: ConvId, query: RangeQuery = {}): Promise<Page> {
+    return this.#patient("range", { c, ...query });
+  }
+  members(c: ConvId, page?: string): Promise<{ members: Member[]; next: string | null }> {
+    return this.#patient("members", { c, ...(page && { page }) });
+  }
+  list(page?: string, limit = SYNC_LIMIT): Promise<{ convs: Conv[]; next: string | null }> {
+    return this.#patient("list", { limit, ...(page && { page }) });
+  }
+  ping(): Promise<{ now: Millis }> {
+    return this.#patient("ping", {});
+  }
+
+  #queue(op: Entry["op"], c: ConvId, fields: Fields, cid: string): Queued {
+    return { cid, done: this.#outbox.add({ cid, op, c, fields, at: Date.now() }) };
+  }
+
+  /** On the live connection or not at all. */
+  #now<T>(op: string, fields: Fields): Promise<T> {
+    const link = this.#session.link;
+    if (!link || this.state.name !== "live")
+      return Promise.reject(new LoquatError({ code: "closed", retry: true }));
+    return link.request<T>(op, fields);
+  }
+
+  /** Waits for the connection, and tries again what may work later. */
+  async #patient<T>(op: string, fields: Fields): Promise<T> {
+    const end = Date.now() + this.#requestTimeoutMs;
+    for (;;) {
+      try {
+        return await this.#now<T>(op, fields);
+      } catch (err) {
+        const error = LoquatError.from(err);
+        const wait = error.afterMs ?? TRY_MS * (0.5 + Math.random());
+        if (!error.retry || Date.now() + wait >= end || this.state.name === "stopped") throw error;
+        await pause(wait);
+      }
+    }
+  }
+
+  #feedHooks(): ConstructorParameters<typeof Feed>[0] {
+    return {
+      give: (c, item) => {
+        if ("hole" in item) this.#emit("hole", { c, hole: item });
+        else this.#emit("rec", { c, rec: item });
+        this.#reader?.put({ c, item });
+      },
+      skipped: (c, from, to) => this.#emit("skipped", { c, from, to }),
+      ready: () => this.#reader?.hasRoom() ?? true,
+      room: () => this.#reader?.room() ?? Promise.resolve(),
+      range: (fields) => this.#onLink("range", { ...fields, view: "log" }),
+      resume: (c, cur) => this.#onLink("resume", { c, cur }),
+      broken: (_c, error) => {
+        this.#emit("trouble", { error });
+        this.#session.link?.close(4000, error.message); // a new session starts from the cursors
+      },
+    };
+  }
+
+  /** Also before the session is live. */
+  #onLink<T>(op: string, fields: Fields): Promise<T> {
+    const link = this.#session.link;
+    if (!link) return Promise.reject(new LoquatError({ code: "closed", retry: true }));
+    return link.request<T>(op, fields);
+  }
+
+  async #sync(link: Link, identity: Session): Promise<void> {
+    this.user = identity.user;
+    this.clockSkewMs = identity.now - Date.now();
+    const cur = fitting(this.#feed.cursors(), link.maxIn - SYNC_SLACK);
+    const convs: Conv[] = [];
+    let page: string | null = null;
+    do {
+      const reply: { u?: Seq; convs: Conv[]; next?: string | null } = await link.request("sync", {
+        cur,
+        u: this.#userCursor,
+        limit: SYNC_LIMIT,
+        ...(page !== null && { page }),
+      });
+      if (page === null) this.#userCursor = Math.max(this.#userCursor, reply.u ?? 0);
+      convs.push(...reply.convs);
+      page = reply.next ?? null;
+    } while (page !== null);
+    this.#emit("convs", { convs, user: identity.user, now: identity.now });
+    for (const conv of convs) this.#feed.synced(conv, conv.c in cur);
+  }
+
+  #onLive(): void {
+    this.#outbox.flush();
+    this.#marks.flush();
+  }
+
+  #onEvent(event: ServerEvent): void {
+    const c = event["c"] as ConvId;
+    switch (event.ev) {
+      case "rec": {
+        const { ev: _, ...rec } = event;
+        return this.#feed.rec(rec as unknown as Rec);
+      }
+      case "lag":
+        return this.#feed.lag(c, event["head"] as Seq);
+      case "joined": {
+        const { ev: _, ...conv } = event;
+        this.#feed.joined(conv as unknown as Conv);
+        return this.#emit("joined", { conv: conv as unknown as Conv });
+      }
+      case "left":
+        this.#feed.left(c);
+        return this.#emit("left", { c });
+      case "mark":
+        return this.#emit("mark", event as unknown as ClientEvents["mark"]);
+      case "user":
+        this.#userCursor = Math.max(this.#userCursor, Number(event["s"]) || 0);
+        return this.#emit("user", event);
+      default:
+        return this.#emit("other", event);
+    }
+  }
+
+  #emit<K extends keyof ClientEvents>(name: K, detail: ClientEvents[K]): void {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+}
+
+/** As many cursors as fit; the others are compared with the heads that `sync` gives. */
+function fitting(cursors: Record<ConvId, Seq>, bytesMax: number): Record<ConvId, Seq> {
+  const out: Record<ConvId, Seq> = {};
+  let bytes = 0;
+  for (const [c, at] of Object.entries(cursors)) {
+    bytes += JSON.stringify(c).length * 3 + 20;
+    if (bytes > bytesMax) break;
+    out[c] = at;
+  }
+  return out;
+}
