@@ -430,6 +430,16 @@ int kv_iter_error(const struct kv_iter *iter)
     return translate(message);
 }
 
+/* Removes a database that was made beside the real one; whether there was one does not matter. */
+static void discard(const char *path)
+{
+    char *message = NULL;
+    rocksdb_options_t *options = rocksdb_options_create();
+    rocksdb_destroy_db(options, path, &message);
+    rocksdb_options_destroy(options);
+    free(message);
+}
+
 int kv_flush(struct kv *kv, const char *scratch)
 {
     /* Under atomic_flush the C API's flush takes one family without the others; a checkpoint
@@ -438,13 +448,11 @@ int kv_flush(struct kv *kv, const char *scratch)
     rocksdb_checkpoint_t *checkpoint = rocksdb_checkpoint_object_create(kv->db, &message);
     if (message != NULL)
         return translate(message);
+    discard(scratch); /* of a flush that a crash cut short */
     rocksdb_checkpoint_create(checkpoint, scratch, 0, &message);
     rocksdb_checkpoint_object_destroy(checkpoint);
     int err = translate(message);
-    rocksdb_options_t *options = rocksdb_options_create();
-    rocksdb_destroy_db(options, scratch, &message);
-    rocksdb_options_destroy(options);
-    free(message);
+    discard(scratch);
     return err;
 }
 
@@ -452,6 +460,7 @@ void kv_compact(struct kv *kv, enum kv_cf cf, struct span from, struct span unti
 {
     rocksdb_compactoptions_t *options = rocksdb_compactoptions_create();
     rocksdb_compactoptions_set_bottommost_level_compaction(options, 2); /* force */
+    rocksdb_compactoptions_set_exclusive_manual_compaction(options, 0); /* others go on */
     rocksdb_compact_range_cf_opt(kv->db, kv->cf[cf], options, from.p, from.n, until.p, until.n);
     rocksdb_compactoptions_destroy(options);
 }

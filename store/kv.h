@@ -89,8 +89,9 @@ struct span kv_iter_key(const struct kv_iter *iter);
 struct span kv_iter_value(const struct kv_iter *iter);
 int kv_iter_error(const struct kv_iter *iter); /* after it became invalid: 0 at the end */
 
-int kv_flush(struct kv *kv, const char *scratch); /* data DB: everything, at one point; scratch: a
-                                                     path beside it that does not exist */
+/* Data DB: everything, at one point. scratch: a path beside it on the same file system; what is
+ * there from before is removed. */
+int kv_flush(struct kv *kv, const char *scratch);
 void kv_compact(struct kv *kv, enum kv_cf cf, struct span from, struct span until);
 uint64_t kv_property(struct kv *kv, enum kv_cf cf, const char *name); /* rocksdb property; 0 */
 uint64_t kv_size(struct kv *kv, enum kv_cf cf, struct span from, struct span until);

@@ -188,14 +188,72 @@ Loquat__Command command_open_direct(const char *user, const char *with, char *id
     return command;
 }
 
-Loquat__Command command_send(const char *user, const char *conv, const char *cid, const char *body)
+static Loquat__Command command_of(uint32_t op, const char *user, const char *conv, const char *cid)
 {
     Loquat__Command command = LOQUAT__COMMAND__INIT;
-    command.op = LOQUAT__OP__OP_SEND;
-    command.kind = LOQUAT__KIND__KIND_TEXT;
+    command.op = op;
     command.user = lend(user);
     command.conv = lend(conv);
     command.cid = lend(cid);
-    command.body = (ProtobufCBinaryData){strlen(body), (uint8_t *)lend(body)};
+    return command;
+}
+
+static ProtobufCBinaryData body_of(const char *body)
+{
+    return (ProtobufCBinaryData){strlen(body), (uint8_t *)lend(body)};
+}
+
+Loquat__Command command_send(const char *user, const char *conv, const char *cid, const char *body)
+{
+    Loquat__Command command = command_of(LOQUAT__OP__OP_SEND, user, conv, cid);
+    command.kind = LOQUAT__KIND__KIND_TEXT;
+    command.body = body_of(body);
+    return command;
+}
+
+Loquat__Command command_edit(const char *user, const char *conv, const char *cid, uint64_t target,
+                             const char *body)
+{
+    Loquat__Command command = command_of(LOQUAT__OP__OP_EDIT, user, conv, cid);
+    command.target = target;
+    command.body = body_of(body);
+    return command;
+}
+
+Loquat__Command command_delete(const char *user, const char *conv, const char *cid, uint64_t target)
+{
+    Loquat__Command command = command_of(LOQUAT__OP__OP_DELETE, user, conv, cid);
+    command.target = target;
+    return command;
+}
+
+Loquat__Command command_member(const char *user, const char *conv, const char *cid, uint32_t set,
+                               const char *who, uint32_t role)
+{
+    Loquat__Command command = command_of(LOQUAT__OP__OP_MEMBER, user, conv, cid);
+    command.set = set;
+    command.who = lend(who);
+    command.role = role;
+    return command;
+}
+
+Loquat__Command command_leave(const char *user, const char *conv, const char *cid)
+{
+    return command_of(LOQUAT__OP__OP_LEAVE, user, conv, cid);
+}
+
+Loquat__Command command_mark(const char *user, const char *conv, uint64_t read, uint64_t delivered)
+{
+    Loquat__Command command = command_of(LOQUAT__OP__OP_MARK, user, conv, "");
+    command.read = read;
+    command.delivered = delivered;
+    return command;
+}
+
+Loquat__Command command_retain(const char *conv, uint64_t floor)
+{
+    Loquat__Command command = command_of(LOQUAT__OP__OP_RETAIN, "", conv, "");
+    command.admin = true;
+    command.floor = floor;
     return command;
 }

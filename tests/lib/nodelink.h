@@ -22,7 +22,8 @@ void nodelink_flush(struct nodelink *link);
 /* The next message; false when the node has closed. */
 bool nodelink_next(struct nodelink *link, int *type, struct span *body);
 
-uint64_t nodelink_write(struct nodelink *link, const Loquat__Command *command); /* id; not flushed */
+uint64_t nodelink_write(struct nodelink *link,
+                        const Loquat__Command *command); /* id; not flushed */
 uint64_t nodelink_read(struct nodelink *link, Loquat__Read *read, const char *place);
 /* Waits for the reply with this id; other messages are dropped. Lives in the arena. */
 Loquat__Reply *nodelink_reply(struct nodelink *link, uint64_t id);
@@ -34,5 +35,15 @@ Loquat__Command command_open_group(const char *user, const char *cid, char *id_o
                                    size_t count);
 Loquat__Command command_open_direct(const char *user, const char *with, char *id_out);
 Loquat__Command command_send(const char *user, const char *conv, const char *cid, const char *body);
+Loquat__Command command_edit(const char *user, const char *conv, const char *cid, uint64_t target,
+                             const char *body);
+Loquat__Command command_delete(const char *user, const char *conv, const char *cid,
+                               uint64_t target);
+enum { MEMBER_ADD = 1, MEMBER_REMOVE = 2, MEMBER_ROLE = 3 };
+Loquat__Command command_member(const char *user, const char *conv, const char *cid, uint32_t set,
+                               const char *who, uint32_t role);
+Loquat__Command command_leave(const char *user, const char *conv, const char *cid);
+Loquat__Command command_mark(const char *user, const char *conv, uint64_t read, uint64_t delivered);
+Loquat__Command command_retain(const char *conv, uint64_t floor);
 
 #endif
