@@ -1,7 +1,7 @@
 /* Ends with `N passed, N failed`. Every check is also shown to fail on a broken copy. */
 
 import { readFileSync } from "node:fs";
-import { checkManual } from "./manual.js";
+import { checkCode } from "./code.js";
 import { checkProtocol } from "./protocol.js";
 import { parseAsyncApi, parseOpenApi } from "./specs.js";
 import { checkExamples, exampleCount } from "./examples.js";
@@ -61,7 +61,7 @@ await refuses("an exchange with a wrong field", protocol, '"op":"resume","c"', '
 await refuses("an event with a wrong type", protocol, '"ev":"lag","c":"', '"ev":"lag","c":7,"x":"', whole);
 await refuses("an unknown operation in an exchange", protocol, '"op":"ping"', '"op":"pong"', whole);
 
-await checkManual({ read, check, refuses });
+await checkCode({ read, check, refuses });
 
 console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);

@@ -1,0 +1,135 @@
+/** What the documents say of the code, against the code: options, limits, metrics, links. */
+
+import { execFileSync } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
+import { resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+
+/* ---- limits: a constant of a header, and how docs/PROTOCOL.md writes it ---- */
+
+const LIMITS = [
+  ["store/base/ids.h", "CONV_ID_MAX", "bytes"],
+  ["store/base/ids.h", "CID_MAX", "bytes"],
+  ["store/base/ids.h", "USER_MAX", "bytes"],
+  ["store/base/ids.h", "DEVICE_MAX", "bytes"],
+  ["store/base/jwt.h", "JWT_TOKEN_MAX", "bytes"],
+  ["store/base/json.h", "JSON_DEPTH_MAX", ""],
+  ["store/base/json.h", "JSON_FIELDS_MAX", ""],
+  ["store/base/http.h", "HTTP_HEAD_MAX", "bytes"],
+  ["store/base/http.h", "HTTP_HEADERS_MAX", ""],
+  ["store/timeline.h", "TIMELINE_RECORDS_MAX", ""],
+  ["store/timeline.h", "TIMELINE_BYTES_MAX", "MiB"],
+  ["store/apply.h", "MARK_EVENT_MEMBERS_MAX", ""],
+  ["store/apply_read.c", "READ_PAGE_MAX", ""],
+  ["replication/node.h", "NODE_DISK_RESERVE_DEFAULT", "MiB"],
+  ["gateway/settings.h", "GATEWAY_FRAME_MAX_DEFAULT", "bytes"],
+  ["gateway/settings.h", "GATEWAY_GROUP_MAX_DEFAULT", ""],
+  ["gateway/settings.h", "GATEWAY_WINDOW", ""],
+  ["gateway/settings.h", "GATEWAY_AUTH_MS", "s"],
+];
+const UNITS = { bytes: 1, MiB: 1 << 20, s: 1000, "": 1 };
+
+/** The value of `NAME = 64 << 10` or `#define NAME (256ull << 20)`. */
+function constant(source, name) {
+  const found = source.match(new RegExp(`\\b${name}(?: =|) \\(?(\\d+)(?:ull|u)?(?: << (\\d+))?`));
+  return found ? Number(found[1]) * 2 ** Number(found[2] ?? 0) : undefined;
+}
+
+export function limitProblems(protocol, read) {
+  const table = protocol.match(/^## 12\. Limits$[\s\S]*?^## /m)?.[0] ?? "";
+  const problems = [];
+  for (const [file, name, unit] of LIMITS) {
+    const value = constant(read(file), name);
+    if (value === undefined) {
+      problems.push(`${file} has no ${name} any more`);
+      continue;
+    }
+    const words = (value / UNITS[unit]).toLocaleString("en-US") + (unit ? ` ${unit}` : "");
+    if (!new RegExp(`(?<![\\d,])${words}(?![\\d,]*\\d)`).test(table)) problems.push(`${name} is ${words}; the table of limits does not say so`);
+  }
+  return problems;
+}
+
+/* ---- operations ---- */
+
+/** The table of the gateway's operations, by their names there. */
+export function operationProblems(asyncText, source) {
+  const described = new Set([...asyncText.matchAll(/^ {8}op: \{const: (\w+)\}$/gm)].map((m) => m[1]));
+  const served = new Set([...source.matchAll(/^ {4}\{"(\w+)", /gm)].map((m) => m[1]));
+  return [
+    ...[...described].filter((op) => !served.has(op)).map((op) => `asyncapi.yaml describes ${op}, which the gateway does not serve`),
+    ...[...served].filter((op) => !described.has(op)).map((op) => `the gateway serves ${op}, which asyncapi.yaml does not describe`),
+  ];
+}
+
+/* ---- options: a manual and a program's --help ---- */
+
+const ALWAYS = new Set(["help", "usage", "version"]);
+
+export function optionProblems(manual, help) {
+  const written = new Set([...manual.matchAll(/^(?:\*-\w\*, )?\*--([a-z-]+)\*/gm)].map((m) => m[1]));
+  const known = new Set([...help.matchAll(/^ +(?:-\w, )?--([a-z-]+)/gm)].map((m) => m[1]));
+  return [
+    ...[...written].filter((o) => !known.has(o) && !ALWAYS.has(o)).map((o) => `the manual has --${o}, the program does not`),
+    ...[...known].filter((o) => !written.has(o) && !ALWAYS.has(o)).map((o) => `the program has --${o}, the manual does not`),
+  ];
+}
+
+/* ---- metrics and links ---- */
+
+function sources() {
+  return ["store", "store/base", "replication", "compaction", "gateway"]
+    .filter((dir) => existsSync(root + dir))
+    .flatMap((dir) => readdirSync(root + dir).map((name) => `${dir}/${name}`))
+    .filter((path) => /\.(c|cc|h)$/.test(path));
+}
+
+export function metricProblems(operating, code) {
+  const written = new Set(operating.match(/\bloquat_[a-z_]+/g));
+  return [...written].filter((name) => !code.includes(`"${name}"`)).map((name) => `there is no metric ${name}`);
+}
+
+/** `page`: the file's path in the tree. Links to other places are not
+ * followed, and pictures not looked for. */
+export function linkProblems(page, text) {
+  const problems = [];
+  for (const [, target] of text.matchAll(/(?<!!)\[[^\]]*\]\(([^)\s]+)\)/g)) {
+    if (/^[a-z]+:/.test(target) || target.startsWith("#")) continue;
+    const path = new URL(target.split("#")[0], `file://${root}${page}`).pathname;
+    if (!existsSync(path)) problems.push(`${page}: ${target} leads nowhere`);
+  }
+  const anchor = (title) => title.toLowerCase().replace(/[^\w\s-]/g, "").trim().replace(/\s/g, "-");
+  const anchors = new Set([...text.matchAll(/^#+ (.*)$/gm)].map((m) => anchor(m[1])));
+  for (const [, target] of text.matchAll(/\]\(#([^)\s]+)\)/g))
+    if (!anchors.has(target)) problems.push(`${page}: there is no heading #${target}`);
+  return problems;
+}
+
+function helpOf(program) {
+  return execFileSync(program, ["--help"], { encoding: "utf8" });
+}
+
+export async function checkCode({ read, check, refuses }) {
+  const protocol = read("docs/PROTOCOL.md");
+  check("limits of PROTOCOL.md are those of the code", limitProblems(protocol, read));
+  await refuses("a limit that is another", protocol, "| 16,384 bytes", "| 16,385 bytes", (t) => limitProblems(t, read));
+
+  const operating = read("docs/OPERATING.md");
+  const code = sources().map(read).join("\n");
+  check("metrics of OPERATING.md exist", metricProblems(operating, code));
+  await refuses("a metric that does not exist", operating, "loquat_wal_sync_seconds", "loquat_wal_seconds", (t) => metricProblems(t, code));
+
+  const pages = ["README.md", ...readdirSync(`${root}docs`).filter((n) => n.endsWith(".md")).map((n) => `docs/${n}`)];
+  check("links lead somewhere", pages.flatMap((page) => linkProblems(page, read(page))));
+  await refuses("a link to nothing", protocol, "](openapi.yaml)", "](openapi.yml)", (t) => linkProblems("docs/PROTOCOL.md", t));
+  await refuses("a link to no heading", protocol, "](#12-limits)", "](#12-limit)", (t) => linkProblems("docs/PROTOCOL.md", t));
+
+  const program = resolve(root, process.env.BUILD ?? "build", "loquat-gateway");
+  if (!existsSync(program)) return console.log(`skipped: options of the manual (${program} is not built)`);
+  const manual = read("docs/man/loquat-gateway.1.scd");
+  const help = helpOf(program);
+  check("options of the manual are those of loquat-gateway", optionProblems(manual, help));
+  await refuses("an option that does not exist", manual, "*--listen*", "*--listens*", (t) => optionProblems(t, help));
+}
