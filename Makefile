@@ -63,11 +63,11 @@ $(BUILD)/gen/wire.pb-c.c: $(BUILD)/gen/wire.pb-c.h
 $(BUILD)/obj/gen/wire.pb-c.c.o: $(BUILD)/gen/wire.pb-c.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<
-# llhttp comes as sources
+# llhttp comes as sources; strict: otherwise any byte passes for the LF of a chunk's line
 $(BUILD)/obj/llhttp.o: $(wildcard /usr/share/llhttp/*.c)
 	@mkdir -p $(@D)/llhttp
 	for f in $(wildcard /usr/share/llhttp/*.c); do \
-		$(CC) -O2 -g $(SANFLAGS) -I/usr/share/include/llhttp -c -o $(@D)/llhttp/$$(basename $$f).o $$f || exit 1; done
+		$(CC) -O2 -g $(SANFLAGS) -DLLHTTP_STRICT_MODE=1 -I/usr/share/include/llhttp -c -o $(@D)/llhttp/$$(basename $$f).o $$f || exit 1; done
 	$(LD) -r -o $@ $(@D)/llhttp/*.o
 $(BUILD)/obj/%.c.o: %.c | $(BUILD)/gen/wire.pb-c.h
 	@mkdir -p $(@D)

@@ -21,27 +21,36 @@ struct http {
     llhttp_t parser;
     bool request, stream;
     enum phase phase;
-    bool complete; /* set by llhttp at the end of the message */
+    bool complete;     /* set by llhttp at the end of the message */
+    bool websocket;    /* the head asks for it */
+    bool ends_with_cr; /* what llhttp took of the body */
     size_t body_max;
-    struct buf in;          /* bytes not yet taken */
-    struct buf head, body;  /* of the message in work; its spans point here */
+    struct buf in;         /* bytes not yet taken */
+    struct buf head, body; /* of the message in work; its spans point here */
     int status;
 };
 
 /* ---- llhttp's side ---- */
 
+/* Of all protocols only WebSocket is followed; its handshake has no body. */
 static int on_headers_complete(llhttp_t *parser)
 {
-    struct http *http = parser->data;
-    if (parser->upgrade) { /* of all protocols only WebSocket is followed */
-        struct span head = buf_span(&http->head);
-        parser->upgrade = memmem(head.p, head.n, "ebsocket", 8) != NULL ||
-                          memmem(head.p, head.n, "EBSOCKET", 8) != NULL;
-        if (!parser->upgrade)
-            return 0;
-        return 2; /* no body; what follows is another protocol */
-    }
-    return 0;
+    const struct http *http = parser->data;
+    if (http->request)
+        parser->upgrade = parser->upgrade && http->websocket && parser->method == HTTP_GET;
+    if (!parser->upgrade)
+        return 0;
+    bool body = (parser->flags & F_CHUNKED) != 0 || parser->content_length > 0;
+    return body ? -1 : 2; /* 2: what follows is another protocol */
+}
+
+/* Trailers: where they end is what parsers disagree on, and nobody needs them here. */
+static int on_header_field(llhttp_t *parser, const char *at, size_t n)
+{
+    const struct http *http = parser->data;
+    (void)at;
+    (void)n;
+    return http->phase == PHASE_BODY ? HPE_USER : 0;
 }
 
 static int on_body(llhttp_t *parser, const char *at, size_t n)
@@ -63,6 +72,7 @@ static int on_complete(llhttp_t *parser)
 }
 
 static const llhttp_settings_t settings = {
+    .on_header_field = on_header_field,
     .on_headers_complete = on_headers_complete,
     .on_body = on_body,
     .on_message_complete = on_complete,
@@ -134,9 +144,9 @@ static bool bytes_fit(struct span head)
 {
     for (size_t i = 0; i < head.n; i++) {
         unsigned char c = (unsigned char)head.p[i];
-        if (c == '\r' ? i + 1 == head.n || head.p[i + 1] != '\n'
-                      : c == '\n' ? i == 0 || head.p[i - 1] != '\r'
-                                  : (c < 0x20 && c != '\t') || c == 0x7f)
+        if (c == '\r'   ? i + 1 == head.n || head.p[i + 1] != '\n'
+            : c == '\n' ? i == 0 || head.p[i - 1] != '\r'
+                        : (c < 0x20 && c != '\t') || c == 0x7f)
             return false;
     }
     return true;
@@ -163,6 +173,19 @@ static bool digits_only(struct span text)
     return text.n > 0 && text.n <= LENGTH_DIGITS_MAX;
 }
 
+static bool has_token(struct span list, const char *token)
+{
+    while (list.n > 0) {
+        const char *comma = memchr(list.p, ',', list.n);
+        size_t n = comma != NULL ? (size_t)(comma - list.p) : list.n;
+        if (is_name(trim(span_of(list.p, n)), token))
+            return true;
+        n += comma != NULL;
+        list = span_of(list.p + n, list.n - n);
+    }
+    return false;
+}
+
 /* 0 or the status to refuse with. */
 static int check_first_line(const struct http *http, struct span line, bool *http11)
 {
@@ -185,7 +208,7 @@ static int check_first_line(const struct http *http, struct span line, bool *htt
     return memchr(space + 1, ' ', url) != NULL || (space[1] != '/' && space[1] != '*') ? 400 : 0;
 }
 
-static int check_head(const struct http *http)
+static int check_head(struct http *http)
 {
     struct span rest = buf_span(&http->head);
     if (!bytes_fit(rest))
@@ -195,6 +218,7 @@ static int check_head(const struct http *http)
     if (status != 0)
         return status;
     int hosts = 0, lengths = 0, codings = 0, count = 0;
+    http->websocket = false;
     for (struct span line = take_line(&rest); line.n > 0; line = take_line(&rest)) {
         struct http_header header;
         if (!split_header(line, &header))
@@ -203,6 +227,8 @@ static int check_head(const struct http *http)
             return 431;
         if (is_name(header.name, "host"))
             hosts++;
+        if (is_name(header.name, "upgrade"))
+            http->websocket |= http11 && has_token(header.value, "websocket");
         if (is_name(header.name, "content-length")) {
             if (++lengths > 1 || !digits_only(header.value))
                 return 400;
@@ -254,6 +280,15 @@ static void fill(struct http *http, struct http_msg *msg)
 
 /* ---- the stream ---- */
 
+/* llhttp takes a bare LF for the empty line after the last chunk. */
+static bool end_fits(const struct http *http, size_t used)
+{
+    if (!(http->parser.flags & F_CHUNKED))
+        return true;
+    const char *end = http->in.p + used;
+    return (used >= 2 ? end[-2] == '\r' : http->ends_with_cr) && end[-1] == '\n';
+}
+
 /* Gives llhttp what is there. 0 or an error; takes what was used off `in`. */
 static int follow_body(struct http *http)
 {
@@ -261,11 +296,15 @@ static int follow_body(struct http *http)
         return 0;
     enum llhttp_errno rv = llhttp_execute(&http->parser, http->in.p, http->in.n);
     if (rv == HPE_OK) {
+        http->ends_with_cr = http->in.p[http->in.n - 1] == '\r';
         http->in.n = 0;
         return 0;
     }
     if (rv == HPE_PAUSED && http->complete) {
-        buf_cut(&http->in, (size_t)(llhttp_get_error_pos(&http->parser) - http->in.p));
+        size_t used = (size_t)(llhttp_get_error_pos(&http->parser) - http->in.p);
+        if (!end_fits(http, used))
+            return refuse(http, 400);
+        buf_cut(&http->in, used);
         return 0;
     }
     return refuse(http, http->status != 0 ? http->status : 400);
@@ -285,9 +324,10 @@ static int take_head(struct http *http, size_t size)
     http->complete = false;
     http->status = 0;
     enum llhttp_errno rv = llhttp_execute(&http->parser, http->head.p, http->head.n);
-    if (rv == HPE_PAUSED_UPGRADE)
+    bool complete = rv == HPE_PAUSED && http->complete;
+    if (rv == HPE_PAUSED_UPGRADE || (complete && http->parser.upgrade))
         http->phase = PHASE_UPGRADED;
-    else if (rv == HPE_OK || (rv == HPE_PAUSED && http->complete))
+    else if (rv == HPE_OK || complete)
         http->phase = PHASE_BODY;
     else
         return refuse(http, 400);
@@ -296,8 +336,10 @@ static int take_head(struct http *http, size_t size)
 
 static int find_head(struct http *http, size_t *size)
 {
-    size_t skip = http->in.n >= 2 && memcmp(http->in.p, "\r\n", 2) == 0 ? 2 : 0;
-    buf_cut(&http->in, skip); /* one empty line before a request is forgiven */
+    size_t skip = 0; /* empty lines before a request are forgiven */
+    while (http->request && skip + 2 <= http->in.n && memcmp(http->in.p + skip, "\r\n", 2) == 0)
+        skip += 2;
+    buf_cut(&http->in, skip);
     if (http->in.n == 0)
         return 0;
     const char *end = memmem(http->in.p, http->in.n, "\r\n\r\n", 4);
@@ -428,9 +470,11 @@ static bool decode(struct span in, bool plus, struct buf *out)
     for (size_t i = 0; i < in.n; i++) {
         char c = in.p[i];
         if (c == '%') {
-            if (i + 2 >= in.n || hex(in.p[i + 1]) < 0 || hex(in.p[i + 2]) < 0)
+            int high = i + 2 < in.n ? hex(in.p[i + 1]) : -1;
+            int low = i + 2 < in.n ? hex(in.p[i + 2]) : -1;
+            if (high < 0 || low < 0)
                 return false;
-            c = (char)(hex(in.p[i + 1]) << 4 | hex(in.p[i + 2]));
+            c = (char)(high << 4 | low);
             i += 2;
         } else if (c == '+' && plus) {
             c = ' ';

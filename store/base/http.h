@@ -1,7 +1,7 @@
 /* store/base/http.h: HTTP/1.1 heads from a byte stream, for servers and clients (the only includer
  * of llhttp.h). Strict: see docs/PROTOCOL.md. The head is collected and guarded before llhttp sees
- * it (no bare CR, no fold, one Host, HTTP/1.1 or 1.0 only, no Transfer-Encoding in requests except
- * chunked bodies where allowed, no TE together with CL).
+ * it (no bare CR, no fold, one Host, HTTP/1.1 or 1.0 only, no Transfer-Encoding except
+ * chunked bodies, no TE together with CL, no trailers, no body with an upgrade).
  * Shape:  feed bytes; one message at a time comes out; its spans borrow the parser and die with the
  *         next `http_feed` or `http_next`. Pipelined bytes wait inside the parser.
  * Thread: one parser, one thread. Nothing here does I/O.
@@ -27,7 +27,7 @@ struct http_msg {
     size_t header_count;
     struct span body; /* whole; responses of streams: see http_new */
     bool keep_alive;
-    bool upgrade_websocket; /* Upgrade: websocket with Connection: upgrade */
+    bool upgrade_websocket; /* GET with Upgrade: websocket and Connection: upgrade */
 };
 
 struct http; /* a parser */
@@ -41,8 +41,9 @@ void http_free(struct http *http);
  * (`http_status` is the status to answer with before closing: 400, 413, 414, 431, 501, 505).
  * Bytes after an upgrade request are left for the caller: `http_rest`. */
 int http_feed(struct http *http, const char *bytes, size_t n, struct http_msg *msg);
-int http_next(struct http *http, struct http_msg *msg); /* after a message: the next, if it is here */
-int http_body(struct http *http, struct span *piece);   /* stream_body: 1 piece, 0 wait, 2 the end */
+int http_next(struct http *http,
+              struct http_msg *msg);                  /* after a message: the next, if it is here */
+int http_body(struct http *http, struct span *piece); /* stream_body: 1 piece, 0 wait, 2 the end */
 struct span http_rest(const struct http *http);
 int http_status(const struct http *http);
 bool http_idle(const struct http *http); /* holds no byte of an unfinished message */
