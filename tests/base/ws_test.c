@@ -144,6 +144,12 @@ static void add_close(struct buf *out, int code, const char *reason)
     add_frame(out, FIN | CLOSE, true, span_of(payload, 2 + strlen(reason)));
 }
 
+static void add_fill(struct buf *out, char byte, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        buf_add_byte(out, (uint8_t)byte);
+}
+
 /* Feeds in steps from memory of exactly that size, as sanitizers want it. */
 static int feed(struct side *side, struct span bytes, size_t step)
 {
@@ -224,7 +230,7 @@ Test(ws, lengths_of_every_form)
                                    4096, 4097, 65535, 65536, MESSAGE_MAX};
     for (size_t i = 0; i < sizeof SIZES / sizeof *SIZES; i++) {
         struct buf in = {0}, text = {0};
-        memset(buf_grow(&text, SIZES[i]), 'x', SIZES[i]);
+        add_fill(&text, 'x', SIZES[i]);
         add_frame(&in, FIN | TEXT, true, buf_span(&text));
         for (size_t step = 1; step <= 1 << 17; step = step * 11 + 1) {
             again();
@@ -400,7 +406,7 @@ Test(ws, wrong_text_fails_before_the_message_ends)
 Test(ws, too_long_messages_are_1009)
 {
     struct buf in = {0}, text = {0};
-    memset(buf_grow(&text, MESSAGE_MAX), 'x', MESSAGE_MAX);
+    add_fill(&text, 'x', MESSAGE_MAX);
     add_head(&in, FIN | TEXT, true, MESSAGE_MAX + 1);
     buf_add(&in, "\0\0\0\0x", 5);
     expect(&in, "close 1009\n", 1009);
@@ -576,7 +582,7 @@ Test(ws, masked_frames_of_every_length)
     static const size_t SIZES[] = {0, 1, 3, 4, 5, 125, 126, 65535, 65536, MESSAGE_MAX};
     for (size_t i = 0; i < sizeof SIZES / sizeof *SIZES; i++) {
         struct buf text = {0};
-        memset(buf_grow(&text, SIZES[i]), 'm', SIZES[i]);
+        add_fill(&text, 'm', SIZES[i]);
         again();
         ws_frame_masked(&client.out, buf_span(&text));
         to_server();
