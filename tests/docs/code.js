@@ -4,6 +4,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { checkLive } from "./live.js";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -127,9 +128,10 @@ export async function checkCode({ read, check, refuses }) {
   await refuses("a link to no heading", protocol, "](#12-limits)", "](#12-limit)", (t) => linkProblems("docs/PROTOCOL.md", t));
 
   const program = resolve(root, process.env.BUILD ?? "build", "loquat-gateway");
-  if (!existsSync(program)) return console.log(`skipped: options of the manual (${program} is not built)`);
+  if (!existsSync(program)) return console.log(`skipped: what needs a running server (${program} is not built)`);
   const manual = read("docs/man/loquat-gateway.1.scd");
   const help = helpOf(program);
   check("options of the manual are those of loquat-gateway", optionProblems(manual, help));
   await refuses("an option that does not exist", manual, "*--listen*", "*--listens*", (t) => optionProblems(t, help));
+  await checkLive({ program, read, check });
 }
