@@ -204,6 +204,8 @@ static int read_down(struct reader *r, struct kv_iter *iter, uint64_t at, uint64
 {
     uint64_t low = r->since > r->floor ? r->since : r->floor;
     uint64_t stop = until + 1 > low ? until : low - 1; /* rows of (stop, at] are looked at */
+    if (stop > at)
+        stop = at; /* all of it lies below what is kept */
     struct key key = key_seq(r->partition, r->id, at);
     int err = 0;
     for (kv_iter_seek_back(iter, key_span(&key)); err == 0 && at > stop; kv_iter_prev(iter)) {
@@ -266,6 +268,12 @@ static int find_conv(struct reader *r)
     return 0;
 }
 
+static size_t bytes_max(const Loquat__Read *read)
+{
+    return read->bytes_max > 0 && read->bytes_max < TIMELINE_BYTES_MAX ? read->bytes_max
+                                                                       : TIMELINE_BYTES_MAX;
+}
+
 static int read_page(struct reader *r)
 {
     int err = find_conv(r);
@@ -312,9 +320,7 @@ int timeline_read(struct kv *kv, uint32_t partition, const Loquat__Read *read, u
         .id = conv_id_of(span_str(read->conv)),
         .records_max = read->max > 0 && read->max < TIMELINE_RECORDS_MAX ? read->max
                                                                          : TIMELINE_RECORDS_MAX,
-        .bytes_max = read->bytes_max > 0 && read->bytes_max < TIMELINE_BYTES_MAX
-                         ? read->bytes_max
-                         : TIMELINE_BYTES_MAX,
+        .bytes_max = bytes_max(read),
     };
     kv_view_open(&r.view, kv);
     int err = read_page(&r);
@@ -336,7 +342,7 @@ int timeline_read_user(struct kv *kv, uint32_t partition, const Loquat__Read *re
                        .arena = arena,
                        .reply = reply,
                        .records_max = TIMELINE_RECORDS_MAX,
-                       .bytes_max = read->bytes_max};
+                       .bytes_max = bytes_max(read)};
     struct conv_id user = user_log_id(span_str(read->conv));
     struct key first = key_user_log(partition, user, 0);
     struct key until = key_user_log(partition, user, UINT64_MAX);
