@@ -193,11 +193,7 @@ static struct span string_content(struct json *json, struct span raw, bool escap
 
 static void read_number(struct json_val *val)
 {
-    char text[64];
-    size_t n = val->raw.n < sizeof text - 1 ? val->raw.n : sizeof text - 1;
-    memcpy(text, val->raw.p, n);
-    text[n] = 0;
-    val->num = strtod(text, nullptr);
+    val->num = strtod(val->raw.p, nullptr); /* ends at the punctuation after it */
     const double limit = 9007199254740992.0;
     if (val->num > -limit && val->num < limit && val->num == (double)(int64_t)val->num) {
         val->is_whole = true;
@@ -239,27 +235,30 @@ static const char *read_value(struct json *json, const char *p, const char *end,
     return after;
 }
 
+/* `obj` has members only when all of them are right. */
 static int read_object(struct json *json, struct span raw, struct json_obj *obj)
 {
     const char *p = raw.p + 1, *end = raw.p + raw.n;
+    size_t count = 0;
     obj->count = 0;
     if (json->strings_used + raw.n > STRINGS_TIMES * json->text_cap)
         return fail(json, "opened too often");
     while (*p != '}') {
         if (*p == ',')
             p++;
-        if (obj->count == JSON_FIELDS_MAX)
+        if (count == JSON_FIELDS_MAX)
             return fail(json, "an object with too many members");
-        struct json_field *field = &obj->fields[obj->count];
+        struct json_field *field = &obj->fields[count];
         bool escaped;
         const char *after = skip_string(p, &escaped);
         field->name = string_content(json, span_of(p, (size_t)(after - p)), escaped);
-        for (size_t i = 0; i < obj->count; i++)
+        for (size_t i = 0; i < count; i++)
             if (span_eq(obj->fields[i].name, field->name))
                 return fail(json, "a member is there twice");
         p = read_value(json, after + 1, end, &field->val);
-        obj->count++;
+        count++;
     }
+    obj->count = count;
     return 0;
 }
 
@@ -301,12 +300,18 @@ int json_parse(struct json *json, const char *text, size_t n, struct json_obj *o
     if (code != simdjson::SUCCESS)
         return fail(json, reason(code));
     memset(json->text + size, 0, JSON_PADDING);
-    if (json->parser.max_depth() != JSON_DEPTH_MAX || json->parser.capacity() < size)
-        code = json->parser.allocate(json->bytes_max < 1024 ? 1024 : json->bytes_max,
-                                     JSON_DEPTH_MAX);
+    char *whole = json->text;
+    if (size < n) { /* without its white space `1 2` would pass for a number */
+        whole = json->strings;
+        memcpy(whole, text, n);
+        memset(whole + n, 0, JSON_PADDING);
+    }
+    if (json->parser.max_depth() != JSON_DEPTH_MAX || json->parser.capacity() < n)
+        code =
+            json->parser.allocate(json->bytes_max < 1024 ? 1024 : json->bytes_max, JSON_DEPTH_MAX);
     simdjson::dom::element root;
     if (code == simdjson::SUCCESS)
-        code = json->parser.parse(json->text, size, false).get(root);
+        code = json->parser.parse(whole, n, false).get(root);
     if (code != simdjson::SUCCESS)
         return fail(json, reason(code));
     if (!root.is_object())

@@ -4,7 +4,8 @@
  * Shape:  one object at a time, its members flat; nested values are opened with the same calls.
  * Owner:  spans borrow the parser and the text and die with the next `json_parse` on it.
  * Thread: one parser, one thread.
- * Limits: JSON_DEPTH_MAX levels, JSON_FIELDS_MAX members of an object that is opened.
+ * Limits: JSON_DEPTH_MAX levels, JSON_FIELDS_MAX members of an object that is opened, whole numbers
+ *         of 64 bits.
  * Errors: ERR_BAD_REQUEST (json_error says what, in a few words), ERR_TOO_LARGE. */
 #ifndef LOQUAT_BASE_JSON_H
 #define LOQUAT_BASE_JSON_H
