@@ -28,6 +28,14 @@ static int check_apl(const struct buf *value)
     return value->n == APL_SIZE && value->p[0] == APL_VERSION ? 0 : ERR_CORRUPT;
 }
 
+int apply_row_index(struct span row, uint64_t *index)
+{
+    struct buf value = {.p = (char *)(uintptr_t)row.p, .n = row.n};
+    int err = check_apl(&value);
+    *index = err == 0 ? get_le64(row.p + 1) : 0;
+    return err;
+}
+
 int apply_flushed_index(struct kv *kv, uint32_t partition, uint64_t *index, uint64_t *term)
 {
     struct key key = key_partition(partition);
@@ -296,7 +304,7 @@ int apply_first_answer(struct apply *apply, struct conv *conv, const Loquat__Com
         if (!is_answer(record, command))
             continue;
         *found = true;
-        if (!record->erased && !same(record, command))
+        if (!record->erased && !record->stripped && !same(record, command))
             return state_refuse(apply, ERR_CONFLICT, "this cid was used for something else");
         answer_again(apply, record, seq);
         return 0;
@@ -369,6 +377,17 @@ static void seal(struct apply *apply)
                 state_member_save(apply, s->val.p);
     apply->seal_index = apply->index;
     apply->out->must_write = true;
+}
+
+void apply_seal(struct apply *apply, struct kv_batch *batch)
+{
+    ASSERT(apply->overlay.count == 0);
+    struct applied none = {0};
+    apply->batch = batch;
+    apply->out = &none;
+    seal(apply);
+    put_apl(apply, batch);
+    apply->out = NULL;
 }
 
 static void feed_close(struct apply *apply)

@@ -72,9 +72,14 @@ int apply_entry(struct apply *apply, uint64_t index, uint64_t term, struct span 
 /* An entry of consensus itself: nothing but the index moves. */
 void apply_nothing(struct apply *apply, uint64_t index, uint64_t term, struct kv_batch *batch);
 void apply_written(struct apply *apply);
+/* Between batches: what is kept in memory per message goes into the batch (then kv_write and
+ * apply_written), so that a restart need not look at any record written until now. */
+void apply_seal(struct apply *apply, struct kv_batch *batch);
 
 /* The index that has reached the data DB's files, 0 when none. Any thread. */
 int apply_flushed_index(struct kv *kv, uint32_t partition, uint64_t *index, uint64_t *term);
+/* The index in a row of KV_APL; ERR_CORRUPT. */
+int apply_row_index(struct span row, uint64_t *index);
 /* Effects still owed, oldest first, at start. */
 int apply_outs(struct apply *apply, struct applied *applied);
 

@@ -55,7 +55,7 @@ static int find_last(struct apply *apply, const struct conv *conv, uint64_t from
             err = record_decode(buf_span(&apply->value), &arena->allocator, &record);
         if (err != 0)
             return err;
-        if (!kind_is_message(record->kind) || record->erased ||
+        if (!kind_is_message(record->kind) || record->erased || record->stripped ||
             (record->expires != 0 && record->expires <= now_ms))
             continue;
         Loquat__Item *item = arena_alloc(arena, sizeof *item);

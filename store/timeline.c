@@ -120,7 +120,9 @@ static uint32_t hole_of(const Loquat__Record *record, uint64_t now_ms)
         return LOQUAT__HOLE__HOLE_EXPIRED;
     if (record->erased)
         return LOQUAT__HOLE__HOLE_ERASED;
-    if (record->kind == LOQUAT__KIND__KIND_NONE)
+    if (record->stripped && kind_is_message(record->kind)) /* expired, by another clock */
+        return LOQUAT__HOLE__HOLE_EXPIRED;
+    if (record->stripped || record->kind == LOQUAT__KIND__KIND_NONE)
         return LOQUAT__HOLE__HOLE_COMPACTED;
     return LOQUAT__HOLE__HOLE_NONE;
 }

@@ -30,6 +30,8 @@ enum link_type { /* the message of wire.proto that the body holds */
     LINK_REPLY,
     LINK_TAIL,
     LINK_MARK,
+    LINK_CONTROL,
+    LINK_REPORT,
 };
 
 struct link;

@@ -1,0 +1,360 @@
+/* compaction/scrub_rows.c: what stands beside the log: members, folds, cids, lists, feeds. */
+#include "compaction/scrub_walk.h"
+#include "store/apply.h"
+#include "store/base/err.h"
+#include "store/base/record.h"
+#include "store/dedup.h"
+
+static unsigned long long num(uint64_t number)
+{
+    return number;
+}
+
+/* ---- effects that are still on their way to a user's list ---- */
+
+static bool row_owes(struct scrub *scrub, struct span value, const char *user, const char *conv)
+{
+    if (value.n < 2)
+        return false;
+    const Loquat__Command *command =
+        loquat__command__unpack(&scrub->arena.allocator, value.n - 2, (const uint8_t *)value.p + 2);
+    for (size_t i = 0; command != NULL && i < command->n_effects; i++)
+        if (strcmp(command->effects[i]->user, user) == 0 &&
+            strcmp(command->effects[i]->conv, conv) == 0)
+            return true;
+    return false;
+}
+
+static bool owed(struct scrub *scrub, uint32_t partition, const char *user, const char *conv)
+{
+    struct key from = key_partition(partition), until = key_partition(partition + 1);
+    struct kv_iter iter;
+    bool found = false;
+    kv_iter_open(&iter, scrub->keeper->kv, &scrub->view, KV_OUT, key_span(&from), key_span(&until));
+    for (kv_iter_first(&iter); kv_iter_valid(&iter) && !found; kv_iter_next(&iter))
+        found = row_owes(scrub, kv_iter_value(&iter), user, conv);
+    kv_iter_close(&iter);
+    return found;
+}
+
+/* ---- members ---- */
+
+static void check_list(struct scrub *scrub, const struct scrub_conv *conv, const char *user)
+{
+    struct conv_id log = user_log_id(span_str(user));
+    uint32_t partition = partition_of(log, scrub->keeper->partitions);
+    int err = scrub_get(scrub, KV_USER, key_user_conv(partition, log, conv->id));
+    const Loquat__UserConv *row = NULL;
+    if (err == 0)
+        row = loquat__user_conv__unpack(&scrub->arena.allocator, scrub->value.n,
+                                        (const uint8_t *)scrub->value.p);
+    if ((err == ERR_NOT_FOUND || (row != NULL && row->gone)) &&
+        !owed(scrub, scrub->partition, user, conv->header->id))
+        scrub_damage(scrub, KV_USER, conv->header->id, 0, "it is not in the list of its member %s",
+                     user);
+}
+
+static void check_marks(struct scrub *scrub, const struct scrub_conv *conv,
+                        const Loquat__Member *member)
+{
+    const char *id = conv->header->id;
+    if (member->read > conv->head || member->delivered > conv->head ||
+        member->joined_seq > conv->head) {
+        scrub_damage(scrub, KV_CONV, id, member->read, "a mark of member %s is above the head %llu",
+                     member->user, num(conv->head));
+        return;
+    }
+    Loquat__Record *record = NULL;
+    if (member->read < conv->floor || scrub_record(scrub, conv->id, member->read, &record) != 0)
+        return; /* nothing to compare with; what is missing was noted */
+    if (record_n(record, member->read) != member->read_n)
+        scrub_damage(scrub, KV_CONV, id, member->read,
+                     "member %s has read %llu messages by the mark, %llu by the record",
+                     member->user, num(member->read_n), num(record_n(record, member->read)));
+}
+
+int scrub_members(struct scrub *scrub, const struct scrub_conv *conv)
+{
+    const Loquat__ConvHeader *header = conv->header;
+    struct key from = key_member(scrub->partition, conv->id, (struct span){0});
+    struct key until = from;
+    until.p[until.n - 1]++;
+    struct kv_iter iter;
+    kv_iter_open(&iter, scrub->keeper->kv, &scrub->view, KV_CONV, key_span(&from),
+                 key_span(&until));
+    uint64_t members = 0, owners = 0;
+    int err = 0;
+    for (kv_iter_first(&iter); err == 0 && kv_iter_valid(&iter); kv_iter_next(&iter)) {
+        struct span key = kv_iter_key(&iter), value = kv_iter_value(&iter);
+        struct span user = span_of(key.p + from.n, key.n - from.n);
+        const Loquat__Member *member =
+            loquat__member__unpack(&scrub->arena.allocator, value.n, (const uint8_t *)value.p);
+        if (member == NULL || !span_is(user, member->user)) {
+            scrub_damage(scrub, KV_CONV, header->id, 0, "the row of member %.*s can't be read",
+                         (int)user.n, user.p);
+        } else {
+            check_marks(scrub, conv, member);
+            if (member->role != LOQUAT__ROLE__ROLE_NONE)
+                check_list(scrub, conv, member->user);
+            members += member->role != LOQUAT__ROLE__ROLE_NONE;
+            owners += member->role == LOQUAT__ROLE__ROLE_OWNER;
+        }
+        arena_reset(&scrub->arena);
+        err = scrub_tick(scrub);
+    }
+    scrub_ended(scrub, KV_CONV, header->id, &iter);
+    kv_iter_close(&iter);
+    if (err == 0 && (members != header->members || owners != header->owners))
+        scrub_damage(scrub, KV_CONV, header->id, 0,
+                     "the header counts %llu members and %llu owners, there are %llu and %llu",
+                     num(header->members), num(header->owners), num(members), num(owners));
+    return err;
+}
+
+/* ---- folds ---- */
+
+static void check_fold(struct scrub *scrub, const struct scrub_conv *conv, uint64_t seq,
+                       struct span value)
+{
+    const char *id = conv->header->id;
+    const Loquat__Fold *fold =
+        loquat__fold__unpack(&scrub->arena.allocator, value.n, (const uint8_t *)value.p);
+    Loquat__Record *record = NULL;
+    if (fold == NULL) {
+        scrub_damage(scrub, KV_FOLD, id, seq, "the fold can't be read");
+        return;
+    }
+    if (seq < conv->floor)
+        return; /* waits for a trim */
+    int err = scrub_record(scrub, conv->id, seq, &record);
+    if (err == ERR_NOT_FOUND && seq > conv->head)
+        scrub_damage(scrub, KV_FOLD, id, seq, "the fold belongs to no record");
+    if (err != 0)
+        return; /* noted where the log was read */
+    if (!kind_is_message(record->kind) || record->erased != fold->erased)
+        scrub_damage(scrub, KV_FOLD, id, seq, "the fold does not fit its record");
+    if (fold->edit_seq == 0)
+        return;
+    err = scrub_record(scrub, conv->id, fold->edit_seq, &record);
+    if (fold->edit_seq > conv->head ||
+        (err == 0 && (record->kind != LOQUAT__KIND__KIND_EDIT || record->target != seq)))
+        scrub_damage(scrub, KV_FOLD, id, seq, "its newest edit, %llu, is no edit of it",
+                     num(fold->edit_seq));
+}
+
+/* Rows of one conversation in a family of sequences or hashes. */
+static int each_row(struct scrub *scrub, const struct scrub_conv *conv, enum kv_cf cf,
+                    void (*check)(struct scrub *, const struct scrub_conv *, uint64_t, struct span))
+{
+    struct key from = key_conv(scrub->partition, conv->id), until = from;
+    memset(until.p + until.n, 0xff, 9); /* behind every 64-bit number */
+    until.n += 9;
+    struct kv_iter iter;
+    int err = 0;
+    kv_iter_open(&iter, scrub->keeper->kv, &scrub->view, cf, key_span(&from), key_span(&until));
+    for (kv_iter_first(&iter); err == 0 && kv_iter_valid(&iter); kv_iter_next(&iter)) {
+        struct span key = kv_iter_key(&iter);
+        if (key.n == KEY_SEQ_SIZE)
+            check(scrub, conv, get_be64(key.p + KEY_CONV_SIZE), kv_iter_value(&iter));
+        else
+            scrub_damage(scrub, cf, conv->header->id, 0, "a key has %zu bytes", key.n);
+        arena_reset(&scrub->arena);
+        err = scrub_tick(scrub);
+    }
+    scrub_ended(scrub, cf, conv->header->id, &iter);
+    kv_iter_close(&iter);
+    return err;
+}
+
+int scrub_folds(struct scrub *scrub, const struct scrub_conv *conv)
+{
+    return each_row(scrub, conv, KV_FOLD, check_fold);
+}
+
+/* ---- cids ---- */
+
+static bool is_hash_of(const Loquat__Record *record, uint64_t hash)
+{
+    struct span from = span_str(record->from), cid = span_str(record->cid);
+    if (cid.n == 0 || cid.n > CID_MAX || from.n > USER_MAX)
+        return false;
+    for (uint32_t salt = 0; salt < DEDUP_SALTS; salt++)
+        if (dedup_hash(from, cid, salt) == hash)
+            return true;
+    return false;
+}
+
+static void check_dedup(struct scrub *scrub, const struct scrub_conv *conv, uint64_t hash,
+                        struct span value)
+{
+    const char *id = conv->header->id;
+    uint64_t seq = 0;
+    Loquat__Record *record = NULL;
+    if (get_varint(value.p, value.n, &seq) == 0 || seq == 0 || seq > conv->head) {
+        scrub_damage(scrub, KV_DEDUP, id, seq, "a cid points past the head %llu", num(conv->head));
+        return;
+    }
+    if (seq >= conv->floor && scrub_record(scrub, conv->id, seq, &record) == 0 &&
+        !is_hash_of(record, hash))
+        scrub_damage(scrub, KV_DEDUP, id, seq, "a cid points at a record that has another one");
+}
+
+int scrub_dedup(struct scrub *scrub, const struct scrub_conv *conv)
+{
+    return each_row(scrub, conv, KV_DEDUP, check_dedup);
+}
+
+/* ---- users: lists and own logs ---- */
+
+struct user {
+    struct conv_id id;
+    bool begun;
+    char name[USER_MAX + 1]; /* empty: not known */
+    struct scrub_chain chain;
+};
+
+/* The key holds a hash; the name stands in each record of the user's log. */
+static void begin_user(struct scrub *scrub, struct user *user, struct conv_id id)
+{
+    *user = (struct user){.id = id, .begun = true, .chain = {.begun = true}};
+    Loquat__Record *record = NULL;
+    int err = scrub_get(scrub, KV_USER, key_user_log(scrub->partition, id, 1));
+    if (err == 0)
+        err = record_decode(buf_span(&scrub->value), &scrub->arena.allocator, &record);
+    if (err != 0) {
+        scrub_damage(scrub, KV_USER, "", 1, "user %016llx%016llx has no readable log", num(id.hi),
+                     num(id.lo));
+        return;
+    }
+    size_t size = strlen(record->from);
+    if (size > USER_MAX || !conv_id_eq(user_log_id(span_str(record->from)), id))
+        scrub_damage(scrub, KV_USER, record->from, 1, "the log stands under another user's key");
+    else
+        memcpy(user->name, record->from, size + 1);
+}
+
+static void check_listed(struct scrub *scrub, const struct user *user, struct span key,
+                         struct span value)
+{
+    const Loquat__UserConv *row =
+        loquat__user_conv__unpack(&scrub->arena.allocator, value.n, (const uint8_t *)value.p);
+    size_t head = KEY_CONV_SIZE + 1;
+    struct conv_id id = {0};
+    if (key.n == head + 16)
+        id = (struct conv_id){get_be64(key.p + head), get_be64(key.p + head + 8)};
+    if (row == NULL || !conv_id_eq(id, conv_id_of(span_str(row->conv)))) {
+        scrub_damage(scrub, KV_USER, user->name, 0, "a row of the list can't be read");
+        return;
+    }
+    if (row->gone || user->name[0] == 0)
+        return;
+    uint32_t partition = partition_of(id, scrub->keeper->partitions);
+    int err = scrub_get(scrub, KV_CONV, key_member(partition, id, span_str(user->name)));
+    const Loquat__Member *member = NULL;
+    if (err == 0)
+        member = loquat__member__unpack(&scrub->arena.allocator, scrub->value.n,
+                                        (const uint8_t *)scrub->value.p);
+    if ((err == ERR_NOT_FOUND || (member != NULL && member->role == LOQUAT__ROLE__ROLE_NONE)) &&
+        !owed(scrub, partition, user->name, row->conv))
+        scrub_damage(scrub, KV_USER, row->conv, 0, "it stands in the list of %s, who is no member",
+                     user->name);
+}
+
+static void check_own(struct scrub *scrub, struct user *user, struct span key, struct span value)
+{
+    if (key.n != KEY_CONV_SIZE + 9) {
+        scrub_damage(scrub, KV_USER, user->name, 0, "a key has %zu bytes", key.n);
+        return;
+    }
+    uint64_t seq = get_be64(key.p + key.n - 8), want = user->chain.seq + 1;
+    if (seq != want)
+        scrub_damage(scrub, KV_USER, user->name, want, "records of the user's log are missing");
+    scrub_link(scrub, &user->chain, KV_USER, user->name, seq, value);
+}
+
+int scrub_users(struct scrub *scrub)
+{
+    struct key from = key_partition(scrub->partition), until = key_partition(scrub->partition + 1);
+    struct kv_iter iter;
+    struct user user = {0};
+    int err = 0;
+    kv_iter_open(&iter, scrub->keeper->kv, &scrub->view, KV_USER, key_span(&from),
+                 key_span(&until));
+    for (kv_iter_first(&iter); err == 0 && kv_iter_valid(&iter); kv_iter_next(&iter)) {
+        struct span key = kv_iter_key(&iter), value = kv_iter_value(&iter);
+        if (key.n <= KEY_CONV_SIZE) {
+            scrub_damage(scrub, KV_USER, "", 0, "a key has %zu bytes", key.n);
+            continue;
+        }
+        struct conv_id id = {get_be64(key.p + 2), get_be64(key.p + 10)};
+        if (!user.begun || !conv_id_eq(id, user.id))
+            begin_user(scrub, &user, id);
+        if (key.p[KEY_CONV_SIZE] == KEY_TAG_LIST)
+            check_listed(scrub, &user, key, value);
+        else if (key.p[KEY_CONV_SIZE] == KEY_TAG_USERLOG)
+            check_own(scrub, &user, key, value);
+        arena_reset(&scrub->arena);
+        err = scrub_tick(scrub);
+    }
+    scrub_ended(scrub, KV_USER, user.name, &iter);
+    kv_iter_close(&iter);
+    return err;
+}
+
+/* ---- feed, effects owed, applied index ---- */
+
+static bool runs_fit(struct span row)
+{
+    while (row.n > 0) {
+        uint64_t first = 0, count = 0;
+        if (row.n < 16)
+            return false;
+        size_t a = get_varint(row.p + 16, row.n - 16, &first);
+        size_t b = a > 0 ? get_varint(row.p + 16 + a, row.n - 16 - a, &count) : 0;
+        if (b == 0 || first == 0 || count == 0)
+            return false;
+        row = span_of(row.p + 16 + a + b, row.n - 16 - a - b);
+    }
+    return true;
+}
+
+static bool out_fits(struct scrub *scrub, struct span value)
+{
+    return value.n > 2 && get_be16(value.p) < scrub->keeper->partitions &&
+           loquat__command__unpack(&scrub->arena.allocator, value.n - 2,
+                                   (const uint8_t *)value.p + 2) != NULL;
+}
+
+static int numbered(struct scrub *scrub, enum kv_cf cf)
+{
+    enum { OUT_COUNTER_BITS = 16 };
+    struct key from = key_partition(scrub->partition), until = key_partition(scrub->partition + 1);
+    struct kv_iter iter;
+    int err = 0;
+    kv_iter_open(&iter, scrub->keeper->kv, &scrub->view, cf, key_span(&from), key_span(&until));
+    for (kv_iter_first(&iter); err == 0 && kv_iter_valid(&iter); kv_iter_next(&iter)) {
+        struct span key = kv_iter_key(&iter), value = kv_iter_value(&iter);
+        uint64_t number = key.n == 10 ? get_be64(key.p + 2) : UINT64_MAX;
+        uint64_t index = cf == KV_OUT ? number >> OUT_COUNTER_BITS : number;
+        if (index > scrub->applied)
+            scrub_damage(scrub, cf, "", number, "a row is ahead of the applied index %llu",
+                         num(scrub->applied));
+        else if (!(cf == KV_FEED ? runs_fit(value) : out_fits(scrub, value)))
+            scrub_damage(scrub, cf, "", number, "the row can't be read");
+        arena_reset(&scrub->arena);
+        err = scrub_tick(scrub);
+    }
+    scrub_ended(scrub, cf, "", &iter);
+    kv_iter_close(&iter);
+    return err;
+}
+
+int scrub_feed(struct scrub *scrub)
+{
+    int err = scrub_get(scrub, KV_APL, key_partition(scrub->partition));
+    scrub->applied = 0;
+    if (err == 0 && apply_row_index(buf_span(&scrub->value), &scrub->applied) != 0)
+        scrub_damage(scrub, KV_APL, "", 0, "the applied index of the partition can't be read");
+    err = numbered(scrub, KV_FEED);
+    return err == 0 ? numbered(scrub, KV_OUT) : err;
+}
