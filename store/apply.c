@@ -102,11 +102,8 @@ static int recall_record(struct apply *apply, struct conv *conv, uint64_t seq)
     }
     struct member *member = NULL;
     err = kind_is_message(record->kind) ? state_member(apply, conv, from, &member) : ERR_NOT_FOUND;
-    if (err == 0 && member->row->read < seq) {
-        member->row->read = seq;
-        member->row->read_n = record_n(record, seq);
-        state_member_touch(apply, member);
-    }
+    if (err == 0 && state_member_active(member) && member->row->read < seq)
+        state_member_wrote(apply, member, seq, record_n(record, seq));
     return err == ERR_NOT_FOUND ? 0 : err;
 }
 

@@ -89,8 +89,8 @@ static int user_effect(struct apply *apply, const Loquat__UserEffect *effect)
     struct key key = key_user_conv(apply->partition, log->id, conv_id_of(span_str(effect->conv)));
     err = state_get(apply, KV_USER, key_span(&key), &apply->value);
     if (err == 0) {
-        Loquat__UserConv *old = loquat__user_conv__unpack(
-            &apply->arena.allocator, apply->value.n, (const uint8_t *)apply->value.p);
+        Loquat__UserConv *old = loquat__user_conv__unpack(&apply->arena.allocator, apply->value.n,
+                                                          (const uint8_t *)apply->value.p);
         if (old == NULL)
             return ERR_CORRUPT;
         if (old->stamp >= effect->stamp)
@@ -210,10 +210,10 @@ static int join_all(struct apply *apply, struct conv *conv, const Loquat__Comman
             users[(*count)++] = command->with;
     }
     for (size_t i = 0; !direct && err == 0 && i < command->n_members; i++) {
-        if (strlen(command->members[i]) > USER_MAX)
+        if (command->members[i][0] == 0 || strlen(command->members[i]) > USER_MAX)
             continue;
-        err = join(apply, conv, span_str(command->members[i]), LOQUAT__ROLE__ROLE_MEMBER, 1,
-                   &joined);
+        err =
+            join(apply, conv, span_str(command->members[i]), LOQUAT__ROLE__ROLE_MEMBER, 1, &joined);
         if (joined)
             users[(*count)++] = command->members[i];
     }
@@ -402,6 +402,8 @@ int apply_op_member(struct apply *apply, const Loquat__Command *command)
         return err;
     if (conv->header->kind != LOQUAT__CONV_KIND__CONV_GROUP)
         return state_refuse(apply, ERR_BAD_REQUEST, "a direct conversation has its two members");
+    if (command->who[0] == 0)
+        return state_refuse(apply, ERR_BAD_REQUEST, "user is missing");
     uint32_t own = command->admin ? LOQUAT__ROLE__ROLE_OWNER : actor->row->role;
     if (own < LOQUAT__ROLE__ROLE_ADMIN)
         return state_refuse(apply, ERR_FORBIDDEN, "only an owner or admin changes members");

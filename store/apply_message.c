@@ -33,9 +33,8 @@ static bool same_send(const Loquat__Record *record, const Loquat__Command *comma
 static int count_reply(struct apply *apply, struct conv *conv, uint64_t root)
 {
     Loquat__Record *record = NULL;
-    int err = root < conv->header->floor
-                  ? ERR_NOT_FOUND
-                  : state_record(apply, conv, root, &apply->arena, &record);
+    int err = root < conv->header->floor ? ERR_NOT_FOUND
+                                         : state_record(apply, conv, root, &apply->arena, &record);
     if (err == ERR_NOT_FOUND ||
         (err == 0 && (record->erased || !kind_is_message(record->kind) || record->thread != 0)))
         return state_refuse(apply, ERR_BAD_REQUEST, "thread is not a message that can have one");
@@ -84,13 +83,8 @@ int apply_op_send(struct apply *apply, const Loquat__Command *command)
     record.mention_all = command->mention_all;
     record.expires = ttl_s != 0 ? record.ts + ttl_s * 1000 : 0;
     uint64_t seq = state_append(apply, conv, &record, apply->result);
-    if (member != NULL) { /* who writes has read what came before */
-        member->row->read = seq;
-        member->row->read_n = conv->n;
-        if (member->row->delivered < seq)
-            member->row->delivered = seq;
-        state_member_touch(apply, member);
-    }
+    if (member != NULL)
+        state_member_wrote(apply, member, seq, conv->n);
     return 0;
 }
 
@@ -104,8 +98,8 @@ static int find_target(struct apply *apply, struct conv *conv, uint64_t seq,
     int err = ERR_NOT_FOUND;
     if (seq >= conv->header->floor && seq > 0 && seq <= conv->head)
         err = state_record(apply, conv, seq, &apply->arena, record);
-    if (err == ERR_NOT_FOUND || (err == 0 && (!kind_is_message((*record)->kind) ||
-                                              expired(*record, apply->now_ms)))) {
+    if (err == ERR_NOT_FOUND ||
+        (err == 0 && (!kind_is_message((*record)->kind) || expired(*record, apply->now_ms)))) {
         *record = NULL;
         return state_refuse(apply, ERR_NOT_FOUND, "no such message");
     }
@@ -177,24 +171,28 @@ static int erase(struct apply *apply, struct conv *conv, uint64_t seq, Loquat__R
         return err;
     erase_content(record);
     state_record_rewrite(apply, conv, seq, record);
-    uint64_t edit_seq = fold->edit_seq;
-    while (edit_seq != 0) {
+    struct arena arena; /* of one edit: there may be thousands */
+    arena_init(&arena);
+    for (uint64_t at = fold->edit_seq; at != 0 && err == 0;) {
         Loquat__Record *edit = NULL;
-        err = state_record(apply, conv, edit_seq, &apply->arena, &edit);
-        if (err == ERR_NOT_FOUND)
-            break;
+        arena_reset(&arena);
+        err = state_record(apply, conv, at, &arena, &edit);
         if (err != 0)
-            return err;
+            break;
         uint64_t before = edit->thread;
         erase_content(edit);
-        state_record_rewrite(apply, conv, edit_seq, edit);
-        ASSERT(before < edit_seq);
-        edit_seq = before;
+        state_record_rewrite(apply, conv, at, edit);
+        ASSERT(before < at);
+        at = before;
     }
+    if (err == ERR_NOT_FOUND) /* what is below was trimmed */
+        err = 0;
+    arena_close(&arena);
     fold->body = (ProtobufCBinaryData){0};
     fold->erased = true;
-    state_fold_save(apply, conv, seq, fold);
-    return 0;
+    if (err == 0)
+        state_fold_save(apply, conv, seq, fold);
+    return err;
 }
 
 static bool same_delete(const Loquat__Record *record, const Loquat__Command *command)

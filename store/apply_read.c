@@ -6,7 +6,11 @@
 #include "store/base/record.h"
 #include "store/state.h"
 
-enum { LAST_SCAN_MAX = 64, READ_PAGE_MAX = 1000 };
+enum {
+    LAST_SCAN_MAX = 64,
+    READ_PAGE_MAX = 1000,
+    UNREAD_FOLDS_MAX = 20000, /* looked at for deleted ones; what is above them counts as unread */
+};
 
 static char *copy_text(struct arena *arena, const char *text)
 {
@@ -14,8 +18,7 @@ static char *copy_text(struct arena *arena, const char *text)
 }
 
 /* Messages after `seq` that were deleted for all: they no longer count as unread. */
-static int count_erased(struct apply *apply, const struct conv *conv, uint64_t seq,
-                        uint64_t *count)
+static int count_erased(struct apply *apply, const struct conv *conv, uint64_t seq, uint64_t *count)
 {
     struct key from = key_seq(apply->partition, conv->id, seq + 1);
     struct key until = key_seq(apply->partition, conv->id, UINT64_MAX);
@@ -23,15 +26,17 @@ static int count_erased(struct apply *apply, const struct conv *conv, uint64_t s
     *count = 0;
     kv_iter_open(&iter, apply->kv, NULL, KV_FOLD, key_span(&from), key_span(&until));
     int err = 0;
-    for (kv_iter_first(&iter); kv_iter_valid(&iter) && err == 0; kv_iter_next(&iter)) {
+    kv_iter_first(&iter);
+    for (int i = 0; i < UNREAD_FOLDS_MAX && kv_iter_valid(&iter) && err == 0; i++) {
         struct span value = kv_iter_value(&iter);
-        Loquat__Fold *fold = loquat__fold__unpack(&apply->arena.allocator, value.n,
-                                                  (const uint8_t *)value.p);
+        Loquat__Fold *fold =
+            loquat__fold__unpack(&apply->arena.allocator, value.n, (const uint8_t *)value.p);
         if (fold == NULL)
             err = ERR_CORRUPT;
         else if (fold->erased)
             (*count)++;
         arena_reset(&apply->arena);
+        kv_iter_next(&iter);
     }
     if (err == 0)
         err = kv_iter_error(&iter);
@@ -99,8 +104,8 @@ static int fill_info(struct apply *apply, struct conv *conv, const struct member
         if (header->history_joined)
             info->since = row->joined_seq;
         if (header->kind == LOQUAT__CONV_KIND__CONV_DIRECT)
-            info->with = copy_text(
-                arena, strcmp(header->user_a, row->user) == 0 ? header->user_b : header->user_a);
+            info->with = copy_text(arena, strcmp(header->user_a, row->user) == 0 ? header->user_b
+                                                                                 : header->user_a);
         uint64_t read_n = row->read_n > header->expired ? row->read_n : header->expired;
         uint64_t after = row->read + 1 > info->floor ? row->read : info->floor - 1;
         uint64_t erased = 0;
@@ -109,8 +114,8 @@ static int fill_info(struct apply *apply, struct conv *conv, const struct member
         info->unread = conv->n > read_n + erased ? conv->n - read_n - erased : 0;
     }
     if (err == 0)
-        err = find_last(apply, conv, info->since > info->floor ? info->since : info->floor,
-                        now_ms, arena, &info->last);
+        err = find_last(apply, conv, info->since > info->floor ? info->since : info->floor, now_ms,
+                        arena, &info->last);
     return err;
 }
 
@@ -216,8 +221,8 @@ static int read_user(struct apply *apply, const Loquat__Read *read, struct arena
     kv_iter_open(&iter, apply->kv, NULL, KV_USER, key_span(&from), key_span(&until));
     for (kv_iter_first(&iter); kv_iter_valid(&iter) && err == 0; kv_iter_next(&iter)) {
         struct span value = kv_iter_value(&iter);
-        Loquat__UserConv *row = loquat__user_conv__unpack(&arena->allocator, value.n,
-                                                          (const uint8_t *)value.p);
+        Loquat__UserConv *row =
+            loquat__user_conv__unpack(&arena->allocator, value.n, (const uint8_t *)value.p);
         if (row == NULL) {
             err = ERR_CORRUPT;
         } else if (row->gone || (read->after[0] != 0 && strcmp(row->conv, read->after) == 0)) {

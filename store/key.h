@@ -64,7 +64,8 @@ static inline struct key key_member(uint32_t partition, struct conv_id id, struc
 {
     struct key key = key_conv(partition, id);
     key.p[key.n++] = KEY_TAG_MEMBER;
-    memcpy(key.p + key.n, user.p, user.n);
+    if (user.n > 0)
+        memcpy(key.p + key.n, user.p, user.n);
     key.n += user.n;
     return key;
 }

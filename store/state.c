@@ -158,8 +158,8 @@ int state_conv_by_id(struct apply *apply, struct conv_id id, struct conv **out)
     int err = kv_get(apply->kv, KV_CONV, key_span(&key), &apply->value);
     if (err != 0)
         return err;
-    Loquat__ConvHeader *header = loquat__conv_header__unpack(NULL, apply->value.n,
-                                                             (const uint8_t *)apply->value.p);
+    Loquat__ConvHeader *header =
+        loquat__conv_header__unpack(NULL, apply->value.n, (const uint8_t *)apply->value.p);
     if (header == NULL)
         return ERR_CORRUPT;
     struct conv *conv = conv_insert(apply, id, header);
@@ -299,8 +299,12 @@ void state_member_save(struct apply *apply, struct member *member)
     }
 }
 
-void state_member_touch(struct apply *apply, struct member *member)
+void state_member_wrote(struct apply *apply, struct member *member, uint64_t seq, uint64_t n)
 {
+    member->row->read = seq;
+    member->row->read_n = n;
+    if (member->row->delivered < seq)
+        member->row->delivered = seq;
     if (!member->dirty) {
         member->dirty = true;
         apply->dirty_members++;
@@ -379,8 +383,7 @@ uint64_t state_append(struct apply *apply, struct conv *conv, Loquat__Record *re
         feed_note(apply, conv->id, seq);
         if (record->cid[0] != 0)
             dedup_add(&apply->dedup, conv->id,
-                      dedup_hash(span_str(record->from), span_str(record->cid), apply->salt),
-                      seq);
+                      dedup_hash(span_str(record->from), span_str(record->cid), apply->salt), seq);
     }
     if (result != NULL) {
         result->seq = seq;
@@ -419,8 +422,8 @@ int state_fold(struct apply *apply, const struct conv *conv, uint64_t seq, struc
         apply->value.n = 0;
     else if (err != 0)
         return err;
-    *fold = loquat__fold__unpack(&arena->allocator, apply->value.n,
-                                 (const uint8_t *)apply->value.p);
+    *fold =
+        loquat__fold__unpack(&arena->allocator, apply->value.n, (const uint8_t *)apply->value.p);
     return *fold != NULL ? 0 : ERR_CORRUPT;
 }
 

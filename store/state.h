@@ -4,13 +4,13 @@
 #define LOQUAT_STORE_STATE_H
 
 #include "store/apply.h"
-#include "store/command.h"
 #include "store/base/map.h"
+#include "store/command.h"
 #include "store/dedup.h"
 #include "store/key.h"
 
 enum {
-    CONV_CACHE_MAX = 32768,    /* per partition; emptied between batches when reached */
+    CONV_CACHE_MAX = 32768, /* per partition; emptied between batches when reached */
     MEMBER_CACHE_MAX = 131072,
     OUT_BITS = 16, /* number of an effect: raft index, then a counter of so many bits; an entry's
                       bytes bound how many it can owe */
@@ -23,7 +23,6 @@ struct conv {
     Loquat__ConvHeader *header; /* own heap copy; of a user log only id and kind mean anything */
     uint64_t head, n;
     bool dedup_sealed; /* older cids may stand in KV_DEDUP */
-    bool header_dirty;
 };
 
 struct member {
@@ -73,7 +72,9 @@ void state_conv_save(struct apply *apply, struct conv *conv); /* puts the header
 int state_member(struct apply *apply, struct conv *conv, struct span user, struct member **member);
 struct member *state_member_new(struct apply *apply, struct conv *conv, struct span user);
 void state_member_save(struct apply *apply, struct member *member);
-void state_member_touch(struct apply *apply, struct member *member); /* saved at the next seal */
+/* Who writes has read what came before: in memory now, saved at the next seal; after a restart the
+ * record itself says it again (apply.c, recall). */
+void state_member_wrote(struct apply *apply, struct member *member, uint64_t seq, uint64_t n);
 
 /* Appends: gives sequence, ordinal and mid; fills the result when `result` is set. `record` holds
  * ts (0: the entry's), kind, from, body, cid, …; its gap and mid_off are set here. */

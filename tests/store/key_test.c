@@ -27,7 +27,7 @@ Test(key, order_is_that_of_the_numbers)
 /* A partition, a conversation, a user's list are ranges that nothing else falls into. */
 Test(key, ranges_are_apart)
 {
-    struct key header = key_header(3, a), first = key_member(3, a, span_str(""));
+    struct key header = key_header(3, a), first = key_member(3, a, (struct span){0});
     struct key member = key_member(3, a, span_str("zoe"));
     cr_assert(lt(int, order(key_partition(3), key_conv(3, a)), 0));
     cr_assert(lt(int, order(header, first), 0));
