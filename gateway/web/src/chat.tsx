@@ -1,0 +1,201 @@
+/** The page of somebody who is in: list, conversation, banner. */
+
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { isMessage, type Conv, type Rec } from "../sdk/index.ts";
+import { Composer, type Mode } from "./composer.tsx";
+import { DeleteMessage, NewChat } from "./dialogs.tsx";
+import { Members } from "./members.tsx";
+import type { RowActions } from "./message.tsx";
+import { Messages } from "./messages.tsx";
+import { useObserved } from "./observe.ts";
+import { Avatar, Icon } from "./parts.tsx";
+import { Sidebar } from "./sidebar.tsx";
+import type { Store } from "./store.ts";
+import { plural, titleOf } from "./words.ts";
+
+const ROUTE = /^#\/c\/(.+)$/;
+
+function routed(): string | null {
+  const found = ROUTE.exec(location.hash);
+  try {
+    return found ? decodeURIComponent(found[1]!) : null;
+  } catch {
+    return null;
+  }
+}
+
+export function Chat(props: { store: Store }) {
+  const store = useObserved(props.store);
+  const [starting, setStarting] = useState(false);
+  useEffect(() => {
+    const follow = (): void => store.open(routed());
+    follow();
+    addEventListener("hashchange", follow);
+    return () => removeEventListener("hashchange", follow);
+  }, [store]);
+  useEffect(() => {
+    document.title = store.unread > 0 ? `(${store.unread}) loquat` : "loquat";
+  }, [store.unread]);
+
+  const go = (c: string | null): void => {
+    location.hash = c === null ? "" : `/c/${encodeURIComponent(c)}`;
+    store.open(c);
+  };
+  const conv = store.current === null ? undefined : store.convs.get(store.current);
+  return (
+    <div class={`chat${conv ? " in-conv" : ""}`}>
+      <Sidebar store={store} onOpen={go} onNew={() => setStarting(true)} />
+      <main>
+        <Banner store={store} />
+        {conv ? (
+          <Conversation key={conv.c} store={store} conv={conv} onBack={() => go(null)} />
+        ) : (
+          <Welcome store={store} onNew={() => setStarting(true)} />
+        )}
+      </main>
+      {starting && (
+        <NewChat
+          store={store}
+          onClose={() => setStarting(false)}
+          onOpened={(opened) => {
+            store.add(opened);
+            setStarting(false);
+            go(opened.c);
+          }}
+        />
+      )}
+      {store.notice && (
+        <div class={`notice${store.notice.bad ? " bad" : ""}`} role="alert">
+          {store.notice.text}
+        </div>
+      )}
+      <div class="spoken" aria-live="polite">
+        {store.spoken}
+      </div>
+    </div>
+  );
+}
+
+function Welcome(props: { store: Store; onNew: () => void }) {
+  const { store } = props;
+  if (!store.loaded) return <div class="welcome" aria-busy="true" />;
+  return (
+    <div class="welcome">
+      <span class="fruit" aria-hidden="true" />
+      <h1>Hello, {store.me}</h1>
+      <p>{store.convs.size > 0 ? "Pick a conversation, or start a new one." : "Start your first conversation."}</p>
+      <button type="button" class="primary" onClick={props.onNew}>
+        New chat
+      </button>
+    </div>
+  );
+}
+
+function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
+  const { store, conv } = props;
+  const timeline = useMemo(() => store.timeline(conv.c), [conv.c]);
+  const [mode, setMode] = useState<Mode>({ kind: "new" });
+  const [removing, setRemoving] = useState<Rec | null>(null);
+  const [people, setPeople] = useState(false);
+  const title = titleOf(conv);
+  const messages = useRef<Messages>(null);
+  const actions = useMemo<Omit<RowActions, "jump">>(
+    () => ({
+      reply: (rec) => setMode({ kind: "reply", rec }),
+      edit: (rec) => setMode({ kind: "edit", rec }),
+      remove: (rec) => setRemoving(rec),
+    }),
+    [],
+  );
+  const editLast = (): void => {
+    const rec = timeline.lastWhere((r) => isMessage(r) && r.kind === "text" && r.from === store.me);
+    if (rec) setMode({ kind: "edit", rec });
+  };
+  const mayDelete = (rec: Rec): boolean =>
+    rec.from === store.me || (conv.kind === "group" && (conv.role === "owner" || conv.role === "admin"));
+  return (
+    <div class="conversation">
+      <section class="talk" aria-label={title}>
+        <header class="bar">
+          <button type="button" class="round back" aria-label="Back to the list" onClick={props.onBack}>
+            <Icon name="back" />
+          </button>
+          <Avatar name={title} group={conv.kind === "group"} />
+          <div class="what">
+            <h1>{title}</h1>
+            <span>{conv.kind === "group" ? conv.topic || plural(conv.members, "member") : "Direct chat"}</span>
+          </div>
+          {conv.kind === "group" && (
+            <button
+              type="button"
+              class="round"
+              aria-label="Members"
+              aria-expanded={people}
+              onClick={() => setPeople(!people)}
+            >
+              <Icon name="people" />
+            </button>
+          )}
+        </header>
+        <Messages ref={messages} store={store} conv={conv} timeline={timeline} actions={actions} />
+        <Composer
+          store={store}
+          conv={conv}
+          mode={mode}
+          onDone={() => setMode({ kind: "new" })}
+          onEditLast={editLast}
+        />
+      </section>
+      {people && <Members store={store} conv={conv} onClose={() => setPeople(false)} />}
+      {removing && (
+        <DeleteMessage
+          rec={removing}
+          all={mayDelete(removing)}
+          store={store}
+          onClose={() => setRemoving(null)}
+        />
+      )}
+    </div>
+  );
+}
+
+/** Says when the connection is away, for how long, and what waits for it. */
+function Banner(props: { store: Store }) {
+  const { store } = props;
+  const { state } = store;
+  const [, tick] = useState(0);
+  useEffect(() => {
+    if (state.name !== "waiting") return;
+    const timer = setInterval(() => tick((n) => n + 1), 1000);
+    return () => clearInterval(timer);
+  }, [state]);
+  // A quick reconnect is nobody's business.
+  const [late, setLate] = useState(false);
+  const away = state.name !== "live";
+  useEffect(() => {
+    setLate(false);
+    if (!away) return;
+    const timer = setTimeout(() => setLate(true), store.loaded ? 400 : 1500);
+    return () => clearTimeout(timer);
+  }, [away]);
+  if (!away || !late) return <div class="banner" role="status" hidden />;
+
+  const waiting = store.queue.filter((entry) => !entry.error).length;
+  const seconds = state.name === "waiting" ? Math.ceil((state.retryAt - Date.now()) / 1000) : 0;
+  const offline = !navigator.onLine;
+  const what = offline ? "You are offline." : seconds > 1 ? `No connection. Trying again in ${seconds} s.` : "Connecting…";
+  return (
+    <div class="banner" role="status">
+      <span class="dot" aria-hidden="true" />
+      <span>
+        {what}
+        {waiting > 0 && ` ${plural(waiting, "message waits", "messages wait")} to be sent.`}
+      </span>
+      {state.name === "waiting" && !offline && (
+        <button type="button" onClick={() => store.client.wake()}>
+          Now
+        </button>
+      )}
+    </div>
+  );
+}

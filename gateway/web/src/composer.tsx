@@ -1,0 +1,116 @@
+/** Where messages are written, answered and changed. */
+
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import type { Conv, Rec } from "../sdk/index.ts";
+import { Icon } from "./parts.tsx";
+import type { Store } from "./store.ts";
+import { textOf } from "./words.ts";
+
+export type Mode = { kind: "new" } | { kind: "reply"; rec: Rec } | { kind: "edit"; rec: Rec };
+
+interface Props {
+  store: Store;
+  conv: Conv;
+  mode: Mode;
+  onDone: () => void;
+  /** Arrow up in an empty field. */
+  onEditLast: () => void;
+}
+
+/** The server's bound on a text, in bytes. */
+const TEXT_MAX = 32_768;
+/** The field grows up to this, then it scrolls. */
+const FIELD_MAX_PX = 200;
+const encoder = new TextEncoder();
+const drafts = new Map<string, string>();
+const touch = matchMedia("(pointer: coarse)");
+
+export function Composer({ store, conv, mode, onDone, onEditLast }: Props) {
+  const field = useRef<HTMLTextAreaElement>(null);
+  const [text, setText] = useState(() => drafts.get(conv.c) ?? "");
+  const editing = mode.kind === "edit" ? mode.rec : null;
+
+  useEffect(() => {
+    if (editing) setText(textOf(editing));
+    if (editing || mode.kind === "reply" || !touch.matches) field.current?.focus();
+    return () => {
+      if (editing) setText(drafts.get(conv.c) ?? "");
+    };
+  }, [mode]);
+  useLayoutEffect(() => {
+    const { style } = field.current!;
+    style.height = "auto";
+    style.height = `${Math.min(FIELD_MAX_PX, field.current!.scrollHeight)}px`;
+  }, [text]);
+
+  const change = (value: string): void => {
+    setText(value);
+    if (editing) return;
+    if (value) drafts.set(conv.c, value);
+    else drafts.delete(conv.c);
+  };
+  const submit = (): void => {
+    const trimmed = text.replace(/\s+$/, "");
+    if (trimmed.trim() === "") return;
+    if (encoder.encode(trimmed).length > TEXT_MAX)
+      return store.tell("This text is too long for one message.", true);
+    // What becomes of it, the queue tells.
+    if (editing) {
+      if (trimmed !== textOf(editing)) store.client.edit(conv.c, editing.s, { ...editing.body, text: trimmed });
+    } else {
+      const reply = mode.kind === "reply" ? { reply: mode.rec.s } : {};
+      store.client.send(conv.c, { kind: "text", body: { text: trimmed }, ...reply });
+      change("");
+    }
+    onDone();
+    field.current?.focus();
+  };
+  const onKeyDown = (event: KeyboardEvent): void => {
+    if (event.isComposing) return;
+    if (event.key === "Enter" && !event.shiftKey && !touch.matches) submit();
+    else if (event.key === "Escape" && mode.kind !== "new") onDone();
+    else if (event.key === "ArrowUp" && text === "") onEditLast();
+    else return;
+    event.preventDefault();
+  };
+
+  return (
+    <form
+      class="composer"
+      onSubmit={(event) => {
+        event.preventDefault();
+        submit();
+      }}
+    >
+      {mode.kind !== "new" && (
+        <div class="about">
+          <Icon name={mode.kind} />
+          <div>
+            <b>
+              {editing ? "Edit message" : `Reply to ${mode.rec.from === store.me ? "yourself" : mode.rec.from}`}
+            </b>
+            <span>{textOf(mode.rec).slice(0, 200)}</span>
+          </div>
+          <button type="button" class="round" aria-label="Cancel" onClick={onDone}>
+            <Icon name="close" />
+          </button>
+        </div>
+      )}
+      <div class="field">
+        <textarea
+          ref={field}
+          rows={1}
+          value={text}
+          placeholder="Write a message"
+          aria-label="Message"
+          enterkeyhint="send"
+          onInput={(event) => change(event.currentTarget.value)}
+          onKeyDown={onKeyDown}
+        />
+        <button type="submit" class="send" aria-label={editing ? "Save" : "Send"} disabled={text.trim() === ""}>
+          <Icon name={editing ? "check" : "send"} />
+        </button>
+      </div>
+    </form>
+  );
+}

@@ -1,0 +1,187 @@
+/** One row of a conversation: a message in its bubble, or a line about what happened. */
+
+import { isHole, isMessage, type Conv, type Rec, type Seq } from "../sdk/index.ts";
+import { Avatar, hueClass, Icon, Linked } from "./parts.tsx";
+import type { Peer, Store } from "./store.ts";
+import type { Item, Timeline } from "./timeline.ts";
+import { dayOf, eventOf, holeText, momentOf, sameDay, textOf, timeOf } from "./words.ts";
+
+export interface RowActions {
+  reply(rec: Rec): void;
+  edit(rec: Rec): void;
+  remove(rec: Rec): void;
+  jump(s: Seq): void;
+}
+
+export interface RowProps {
+  store: Store;
+  conv: Conv;
+  timeline: Timeline;
+  item: Item;
+  /** The row above, if it is at hand. */
+  before: Item | undefined;
+  after: Item | undefined;
+  peer: Peer | null;
+  active: boolean;
+  /** The only row that Tab reaches. */
+  reachable: boolean;
+  flash: boolean;
+  firstNew: boolean;
+  actions: RowActions;
+}
+
+const GROUP_MS = 5 * 60_000;
+const LONELY_EMOJI = /^(?:\p{Extended_Pictographic}[\u{1F3FB}-\u{1F3FF}\uFE0F]?(?:\u200D|\s)?){1,3}$/u;
+
+const tsOf = (item: Item | undefined): number | null => (item && !isHole(item) ? item.ts : null);
+
+function together(a: Item | undefined, b: Item | undefined): boolean {
+  if (!a || !b || isHole(a) || isHole(b) || !isMessage(a) || !isMessage(b)) return false;
+  return a.from === b.from && Math.abs(b.ts - a.ts) < GROUP_MS && sameDay(a.ts, b.ts);
+}
+
+export function Row(props: RowProps) {
+  const { item, before } = props;
+  const ts = tsOf(item);
+  const earlier = tsOf(before);
+  const newDay = ts !== null && (before === undefined || (earlier !== null && !sameDay(ts, earlier)));
+  return (
+    <>
+      {newDay && (
+        <div class="day" role="separator">
+          <span>{dayOf(ts)}</span>
+        </div>
+      )}
+      {props.firstNew && (
+        <div class="new-line" role="separator">
+          <span>New messages</span>
+        </div>
+      )}
+      <Content {...props} joined={!newDay && !props.firstNew && together(before, item)} />
+    </>
+  );
+}
+
+function Content(props: RowProps & { joined: boolean }) {
+  const { item, store } = props;
+  if (isHole(item)) {
+    const text = holeText(item);
+    return text === null ? null : <Line s={item.hole[0]} text={text} />;
+  }
+  if (isMessage(item)) return <Message {...props} rec={item} />;
+  const text = eventOf(item, store.me);
+  return text === null ? null : <Line s={item.s} text={text} />;
+}
+
+function Line(props: { s: Seq; text: string }) {
+  return (
+    <div class="line" data-s={props.s}>
+      {props.text}
+    </div>
+  );
+}
+
+function Message(props: RowProps & { rec: Rec; joined: boolean }) {
+  const { rec, store, conv, joined } = props;
+  const own = rec.from === store.me;
+  const change = store.changeOf(conv.c, rec.s);
+  const body = change?.op === "edit" ? (change.fields["body"] as Rec["body"]) : rec.body;
+  const text = textOf({ kind: rec.kind, ...(body && { body }) });
+  const named = conv.kind === "group" && !own;
+  const going = change?.op === "delete";
+  const shape = ["msg", own ? "own" : "other", joined && "joined", props.flash && "flash", going && "going"];
+  const ends = !together(rec, props.after);
+  return (
+    <div
+      class={shape.filter(Boolean).join(" ") + (ends ? " ends" : "")}
+      role="article"
+      data-s={rec.s}
+      tabIndex={props.reachable ? 0 : -1}
+      aria-label={`${own ? "You" : rec.from}, ${timeOf(rec.ts)}`}
+    >
+      {named && (joined ? <span class="avatar-room" /> : <Avatar name={rec.from} />)}
+      <div class={`bubble${LONELY_EMOJI.test(text) ? " big" : ""}`}>
+        {named && !joined && <div class={`author ${hueClass(rec.from)}`}>{rec.from}</div>}
+        {rec.reply !== undefined && <Quote {...props} s={rec.reply} />}
+        <Body rec={rec} text={text} />
+        <span class="meta" title={momentOf(rec.ts)}>
+          {(rec.edited !== undefined || change?.op === "edit") && <span>edited </span>}
+          <time dateTime={new Date(rec.ts).toISOString()}>{timeOf(rec.ts)}</time>
+          {own && <Tick s={rec.s} peer={props.peer} busy={change !== undefined} />}
+        </span>
+      </div>
+      {props.active && !going && <Tools rec={rec} own={own} actions={props.actions} />}
+    </div>
+  );
+}
+
+function Body(props: { rec: Rec; text: string }) {
+  const { rec, text } = props;
+  if (rec.kind === "text")
+    return (
+      <span class="text">
+        <Linked text={text} />
+      </span>
+    );
+  return (
+    <span class="attachment">
+      <Icon name="file" />
+      <span class="text">{text}</span>
+    </span>
+  );
+}
+
+function Tick(props: { s: Seq; peer: Peer | null; busy: boolean }) {
+  const { s, peer, busy } = props;
+  const state = busy
+    ? "pending"
+    : peer && peer.read >= s
+      ? "read"
+      : peer && peer.delivered >= s
+        ? "delivered"
+        : "sent";
+  const icon = state === "pending" ? "clock" : state === "sent" ? "check" : "checks";
+  return (
+    <span class={`tick ${state}`} role="img" aria-label={state}>
+      <Icon name={icon} />
+    </span>
+  );
+}
+
+function Quote(props: RowProps & { s: Seq }) {
+  const quoted = props.timeline.quote(props.s);
+  const there = quoted && !isHole(quoted) ? quoted : null;
+  const who = there ? (there.from === props.store.me ? "You" : there.from) : "";
+  const text = there ? textOf(there).slice(0, 200) : quoted === undefined ? "…" : "Message deleted";
+  return (
+    <button
+      type="button"
+      class={`quote ${there ? hueClass(there.from) : ""}`}
+      tabIndex={-1}
+      aria-label={`In reply to ${who}: ${text}`}
+      onClick={() => there && props.actions.jump(props.s)}
+    >
+      <b>{who}</b>
+      <span>{text}</span>
+    </button>
+  );
+}
+
+function Tools(props: { rec: Rec; own: boolean; actions: RowActions }) {
+  const { rec, own, actions } = props;
+  return (
+    <div class="tools" role="toolbar" aria-label="Message">
+      <button type="button" title="Reply (R)" aria-label="Reply" onClick={() => actions.reply(rec)}>
+        <Icon name="reply" />
+      </button>
+      {own && rec.kind === "text" && (
+        <button type="button" title="Edit (E)" aria-label="Edit" onClick={() => actions.edit(rec)}>
+          <Icon name="edit" />
+        </button>
+      )}
+      <button type="button" title="Delete (Del)" aria-label="Delete" onClick={() => actions.remove(rec)}>
+        <Icon name="trash" />
+      </button>
+    </div>
+  );
+}

@@ -1,0 +1,523 @@
+/**
+ * The messages of one conversation. Only blocks near the window are in the DOM; spacers above and
+ * below stand for the rest, so the scroll bar spans the whole history. What is being looked at stays
+ * where it is, whatever is loaded, measured, edited or dropped above it.
+ */
+
+import { Component, createRef } from "preact";
+import { isHole, isMessage, type Conv, type Rec, type Seq } from "../sdk/index.ts";
+import { Row, type RowActions } from "./message.tsx";
+import { Icon } from "./parts.tsx";
+import { Pending } from "./pending.tsx";
+import type { Peer, Store } from "./store.ts";
+import { BLOCK, blockOf, firstOf, seqOf, type Block, type Item, type Timeline } from "./timeline.ts";
+import { Heights } from "./window.ts";
+import { count, dayOf } from "./words.ts";
+
+/** Rendered beyond each edge of the window, px. */
+const OVERSCAN = 800;
+/** Blocks loaded ahead of each edge of what is rendered. */
+const AHEAD = 2;
+/** Browsers stop at 17 to 33 million px: a longer history is shown in spans of so many blocks. */
+const SPAN_BLOCKS = 3200;
+const END_PX = 40;
+const FLASH_MS = 1600;
+const DATE_MS = 1200;
+
+interface Props {
+  store: Store;
+  conv: Conv;
+  timeline: Timeline;
+  actions: Omit<RowActions, "jump">;
+}
+
+interface State {
+  from: number;
+  to: number;
+  active: Seq | null;
+  focus: Seq | null;
+  flash: Seq | null;
+  atEnd: boolean;
+  date: string | null;
+}
+
+/** The row that stays in its place: so many px below the upper edge. */
+interface Anchor {
+  s: Seq;
+  top: number;
+}
+
+export class Messages extends Component<Props, State> {
+  override state: State;
+  #scroller = createRef<HTMLDivElement>();
+  #heights: Heights;
+  #anchor: Anchor | null = null;
+  #stick = true;
+  #firstNew: Seq | null = null;
+  #unwatch: (() => void)[] = [];
+  #resize: ResizeObserver | null = null;
+  #flashTimer: ReturnType<typeof setTimeout> | undefined;
+  #dateTimer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(props: Props) {
+    super(props);
+    const { timeline, conv } = props;
+    const last = blockOf(Math.max(1, timeline.head));
+    this.#heights = new Heights(Math.max(blockOf(timeline.floor), last - SPAN_BLOCKS + 1), last);
+    if (conv.unread > 0 && conv.read < timeline.head) {
+      this.#firstNew = conv.read + 1;
+      this.#anchor = { s: conv.read + 1, top: 120 };
+      this.#stick = false;
+    }
+    const at = this.#anchor ? Math.max(blockOf(this.#anchor.s), this.#heights.first) : last;
+    this.state = {
+      from: Math.max(at - 1, this.#heights.first),
+      to: Math.min(at + 1, last),
+      active: null,
+      focus: null,
+      flash: null,
+      atEnd: this.#stick,
+      date: null,
+    };
+  }
+
+  override componentDidMount(): void {
+    const { timeline } = this.props;
+    this.#unwatch = [timeline.watch(() => this.#onTimeline())];
+    this.#resize = new ResizeObserver(() => this.#settle());
+    this.#resize.observe(this.#scroller.current!);
+    addEventListener("focus", this.#markRead);
+    document.addEventListener("visibilitychange", this.#markRead);
+    this.#want();
+    this.#settle();
+  }
+
+  override componentDidUpdate(): void {
+    this.#settle();
+  }
+
+  override componentWillUnmount(): void {
+    for (const off of this.#unwatch) off();
+    this.#resize?.disconnect();
+    removeEventListener("focus", this.#markRead);
+    document.removeEventListener("visibilitychange", this.#markRead);
+    clearTimeout(this.#flashTimer);
+    clearTimeout(this.#dateTimer);
+  }
+
+  // ---- what is shown ---------------------------------------------------------------------------
+
+  #onTimeline(): void {
+    const { timeline } = this.props;
+    const last = blockOf(Math.max(1, timeline.head));
+    const heights = this.#heights;
+    if (last > heights.last && heights.last - heights.first + 1 < SPAN_BLOCKS + 64) heights.last = last;
+    if (!this.#present()) this.#firstNew ??= this.#firstUnseen();
+    if (this.#stick) this.#show(heights.last - 1, heights.last);
+    this.#want();
+    this.forceUpdate();
+  }
+
+  /** Somebody looks at this page. */
+  #present(): boolean {
+    return document.visibilityState === "visible" && document.hasFocus();
+  }
+
+  #firstUnseen(): Seq | null {
+    const { conv } = this.props;
+    return conv.unread > 0 ? conv.read + 1 : null;
+  }
+
+  #show(from: number, to: number): void {
+    const { first, last } = this.#heights;
+    const next = { from: Math.max(first, from), to: Math.min(last, to) };
+    if (next.from === this.state.from && next.to === this.state.to) return;
+    this.setState(next);
+  }
+
+  /** Asks for what is rendered, then for its neighbours; the middle first. */
+  #want(): void {
+    const { from, to } = this.state;
+    const middle = this.#anchor ? blockOf(this.#anchor.s) : to;
+    const wanted: number[] = [];
+    for (let i = from - AHEAD; i <= to + AHEAD; i++) {
+      if (i >= this.#heights.first && i <= this.#heights.last) wanted.push(i);
+    }
+    const near = (i: number): number => Math.abs(i - middle) + (i >= from && i <= to ? 0 : AHEAD * 4);
+    this.props.timeline.want(wanted.sort((a, b) => near(a) - near(b)));
+  }
+
+  // ---- keeping the place -------------------------------------------------------------------------
+
+  #row(s: Seq): HTMLElement | null {
+    return this.#scroller.current?.querySelector<HTMLElement>(`[data-s="${s}"]`) ?? null;
+  }
+
+  /** After each change of the DOM, before it is painted: measure, and put back what is looked at. */
+  #settle(): void {
+    const scroller = this.#scroller.current;
+    if (!scroller) return;
+    const { timeline } = this.props;
+    let changed = false;
+    for (const element of scroller.querySelectorAll<HTMLElement>(".block")) {
+      const index = Number(element.dataset["block"]);
+      if (timeline.block(index)?.state !== "ready") continue;
+      const whole = firstOf(index + 1) <= timeline.head && firstOf(index) >= timeline.floor;
+      const px = element.getBoundingClientRect().height;
+      changed = this.#heights.measure(index, px, whole) || changed;
+    }
+    if (changed) this.#spaceOut(scroller);
+    if (this.#stick) scroller.scrollTop = scroller.scrollHeight;
+    else this.#restore(scroller);
+    this.#afterMove(scroller);
+  }
+
+  /** The spacers, without another rendering. */
+  #spaceOut(scroller: HTMLElement): void {
+    const above = scroller.querySelector<HTMLElement>(".above")!;
+    const below = scroller.querySelector<HTMLElement>(".below")!;
+    above.style.height = `${this.#heights.above(this.state.from)}px`;
+    below.style.height = `${this.#heights.below(this.state.to)}px`;
+  }
+
+  #restore(scroller: HTMLElement): void {
+    const anchor = this.#anchor;
+    if (!anchor) return;
+    const top = this.#topOf(scroller, anchor.s);
+    if (top === null) return;
+    const off = top - anchor.top;
+    if (Math.abs(off) >= 1) scroller.scrollTop += off;
+  }
+
+  /** Where a sequence is, px below the upper edge; by estimate where its row is not rendered. */
+  #topOf(scroller: HTMLElement, s: Seq): number | null {
+    const edge = scroller.getBoundingClientRect().top;
+    const index = blockOf(s);
+    const block = this.props.timeline.block(index);
+    if (block?.state === "ready" && index >= this.state.from && index <= this.state.to) {
+      const shown = block.items.find((item) => seqOf(item) >= s && this.#row(seqOf(item)) !== null);
+      const row = shown ? this.#row(seqOf(shown)) : null;
+      if (row) return row.getBoundingClientRect().top - edge;
+    }
+    if (index < this.#heights.first || index > this.#heights.last) return null;
+    const part = (s - firstOf(index)) / BLOCK;
+    return this.#heights.above(index) + part * this.#heights.of(index) - scroller.scrollTop;
+  }
+
+  /** Takes what is at the upper edge for the anchor. */
+  #drop(scroller: HTMLElement): void {
+    const edge = scroller.getBoundingClientRect().top;
+    for (const block of scroller.querySelectorAll<HTMLElement>(".block")) {
+      const box = block.getBoundingClientRect();
+      if (box.bottom <= edge) continue;
+      const rows = block.querySelectorAll<HTMLElement>("[data-s]");
+      let low = 0;
+      let high = rows.length; // the first row that ends below the edge
+      while (low < high) {
+        const middle = (low + high) >> 1;
+        if (rows[middle]!.getBoundingClientRect().bottom > edge) high = middle;
+        else low = middle + 1;
+      }
+      const row = rows[low];
+      if (!row && rows.length > 0) continue;
+      if (row) {
+        this.#anchor = { s: Number(row.dataset["s"]), top: row.getBoundingClientRect().top - edge };
+        return;
+      }
+      break;
+    }
+    const { index, part } = this.#heights.at(scroller.scrollTop);
+    const s = firstOf(index) + Math.min(BLOCK - 1, Math.floor(part * BLOCK));
+    this.#anchor = { s, top: 0 };
+    this.#anchor.top = this.#topOf(scroller, s) ?? 0;
+  }
+
+  #afterMove(scroller: HTMLElement): void {
+    const { heights, end } = { heights: this.#heights, end: this.#atEnd(scroller) };
+    const from = heights.at(scroller.scrollTop - OVERSCAN).index;
+    const to = heights.at(scroller.scrollTop + scroller.clientHeight + OVERSCAN).index;
+    if (from !== this.state.from || to !== this.state.to) {
+      this.#show(from, to);
+      queueMicrotask(() => this.#want());
+    }
+    if (end !== this.state.atEnd) this.setState({ atEnd: end });
+    this.#markRead();
+  }
+
+  #atEnd(scroller: HTMLElement): boolean {
+    const rest = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight;
+    return rest <= END_PX && this.state.to === blockOf(Math.max(1, this.props.timeline.head));
+  }
+
+  #onScroll = (): void => {
+    const scroller = this.#scroller.current!;
+    this.#stick = this.#atEnd(scroller);
+    this.#drop(scroller);
+    this.#afterMove(scroller);
+    this.#showDate();
+  };
+
+  /** While somebody scrolls: which day this is. */
+  #showDate(): void {
+    const item = this.#anchor && this.props.timeline.find(this.#anchor.s);
+    const date = item && !isHole(item) && !this.#stick ? dayOf(item.ts) : null;
+    if (date !== this.state.date) this.setState({ date });
+    clearTimeout(this.#dateTimer);
+    this.#dateTimer = setTimeout(() => this.setState({ date: null }), DATE_MS);
+  }
+
+  // ---- marks -------------------------------------------------------------------------------------
+
+  #markRead = (): void => {
+    const scroller = this.#scroller.current;
+    const { store, conv } = this.props;
+    if (!scroller || !this.#present() || conv.read >= conv.head) return;
+    const seen = this.#lastSeen(scroller.getBoundingClientRect().bottom);
+    if (!seen) return;
+    // At the end everything is read, also changes that have no row of their own.
+    if (this.#atEnd(scroller)) store.read(conv.c, conv.head, conv.n);
+    else if (seen.s > conv.read) store.read(conv.c, seen.s, seen.n);
+  };
+
+  /** The last unread record whose row begins above an edge. */
+  #lastSeen(edge: number): Rec | null {
+    const { conv, timeline } = this.props;
+    let seen: Rec | null = null;
+    for (let index = this.state.from; index <= this.state.to; index++) {
+      const block = timeline.block(index);
+      if (block?.state !== "ready") continue;
+      for (const item of block.items) {
+        if (isHole(item) || item.s <= conv.read) continue;
+        const row = this.#row(item.s);
+        if (row && row.getBoundingClientRect().top > edge - 8) return seen;
+        seen = item;
+      }
+    }
+    return seen;
+  }
+
+  // ---- moving about ------------------------------------------------------------------------------
+
+  toEnd = (): void => {
+    const last = blockOf(Math.max(1, this.props.timeline.head));
+    const heights = this.#heights;
+    if (heights.last < last) this.#heights = new Heights(Math.max(heights.first, last - SPAN_BLOCKS + 1), last);
+    this.#stick = true;
+    this.#anchor = null;
+    this.#firstNew = null;
+    this.#show(last - 1, last);
+    this.setState({ atEnd: true }, () => this.#want());
+  };
+
+  jump = (s: Seq): void => {
+    const index = blockOf(s);
+    if (index < this.#heights.first || index > this.#heights.last) this.#moveSpan(index);
+    this.#stick = false;
+    this.#anchor = { s, top: this.#scroller.current!.clientHeight * 0.35 };
+    this.#show(index - 1, index + 1);
+    clearTimeout(this.#flashTimer);
+    this.setState({ flash: s, focus: s, atEnd: false }, () => this.#want());
+    this.#flashTimer = setTimeout(() => this.setState({ flash: null }), FLASH_MS);
+  };
+
+  /** Another part of a history that is too long for one list. */
+  #moveSpan(middle: number): void {
+    const lowest = blockOf(this.props.timeline.floor);
+    const highest = blockOf(Math.max(1, this.props.timeline.head));
+    const first = Math.max(lowest, Math.min(middle - SPAN_BLOCKS / 2, highest - SPAN_BLOCKS + 1));
+    this.#heights = new Heights(first, Math.min(highest, first + SPAN_BLOCKS - 1));
+  }
+
+  #earlier = (): void => {
+    const s = firstOf(this.#heights.first);
+    this.#moveSpan(this.#heights.first);
+    this.jump(s);
+  };
+
+  #onKey = (event: KeyboardEvent): void => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const row = (event.target as HTMLElement).closest<HTMLElement>("[role=article]");
+    if (event.key === "End") this.toEnd();
+    else if (!row || row !== event.target) return;
+    else if (event.key === "ArrowUp" || event.key === "ArrowDown") this.#focusNext(row, event.key === "ArrowUp");
+    else if (!this.#act(event.key, Number(row.dataset["s"]))) return;
+    event.preventDefault();
+  };
+
+  #act(key: string, s: Seq): boolean {
+    const rec = this.props.timeline.find(s);
+    if (!rec || isHole(rec)) return false;
+    const { actions, store } = this.props;
+    if (key === "r") actions.reply(rec);
+    else if (key === "e" && rec.from === store.me && rec.kind === "text") actions.edit(rec);
+    else if (key === "Delete") actions.remove(rec);
+    else return false;
+    return true;
+  }
+
+  #focusNext(row: HTMLElement, up: boolean): void {
+    const rows = [...this.#scroller.current!.querySelectorAll<HTMLElement>("[role=article]")];
+    const next = rows[rows.indexOf(row) + (up ? -1 : 1)];
+    next?.focus({ preventScroll: true });
+    next?.scrollIntoView({ block: "nearest" });
+  }
+
+  #onOver = (event: Event): void => {
+    const row = (event.target as HTMLElement).closest<HTMLElement>("[data-s]");
+    const s = row ? Number(row.dataset["s"]) : null;
+    if (s !== this.state.active) this.setState({ active: s });
+  };
+
+  #onFocus = (event: Event): void => {
+    const row = (event.target as HTMLElement).closest<HTMLElement>("[role=article]");
+    if (row) this.setState({ focus: Number(row.dataset["s"]), active: Number(row.dataset["s"]) });
+  };
+
+  override render() {
+    const { store, conv, timeline, actions } = this.props;
+    const { from, to, atEnd, date } = this.state;
+    const heights = this.#heights;
+    const blocks = [];
+    const more = { ...actions, jump: this.jump };
+    const focus = this.state.focus ?? timeline.lastWhere(isMessage)?.s ?? null;
+    for (let index = from; index <= to; index++) {
+      const s = (x: Seq | null): Seq | null => (x !== null && blockOf(x) === index ? x : null);
+      blocks.push(
+        <BlockView
+          key={index}
+          index={index}
+          store={store}
+          conv={conv}
+          timeline={timeline}
+          block={timeline.block(index)}
+          before={lastShown(timeline.block(index - 1))}
+          after={timeline.block(index + 1)?.items[0]}
+          placeholder={heights.of(index)}
+          peer={store.peer(conv)}
+          queue={store.queue}
+          active={s(this.state.active)}
+          focus={s(focus)}
+          flash={s(this.state.flash)}
+          firstNew={this.#firstNew}
+          actions={more}
+        />,
+      );
+    }
+    return (
+      <div class="messages">
+        <div
+          class="scroller"
+          ref={this.#scroller}
+          role="log"
+          aria-live="off"
+          aria-label="Messages"
+          onScroll={this.#onScroll}
+          onKeyDown={this.#onKey}
+          onMouseOver={this.#onOver}
+          onMouseLeave={() => this.setState({ active: null })}
+          onFocusIn={this.#onFocus}
+          onClick={this.#onOver}
+        >
+          {heights.first > blockOf(timeline.floor) && (
+            <button type="button" class="earlier" onClick={this.#earlier}>
+              Earlier messages
+            </button>
+          )}
+          <div class="above" style={{ height: `${heights.above(from)}px` }} />
+          {blocks}
+          <div class="below" style={{ height: `${heights.below(to)}px` }} />
+          <Pending store={store} c={conv.c} onGrow={this.#onPending} />
+        </div>
+        {date !== null && (
+          <div class="date" aria-hidden="true">
+            {date}
+          </div>
+        )}
+        {!atEnd && (
+          <button type="button" class="to-end" onClick={this.toEnd} aria-label="To the newest message">
+            {conv.unread > 0 && <span class="badge">{count(conv.unread)}</span>}
+            <Icon name="down" />
+          </button>
+        )}
+      </div>
+    );
+  }
+
+  /** Who sends looks at the end. */
+  #onPending = (): void => this.toEnd();
+}
+
+interface BlockProps {
+  index: number;
+  store: Store;
+  conv: Conv;
+  timeline: Timeline;
+  block: Block | undefined;
+  before: Item | undefined;
+  after: Item | undefined;
+  placeholder: number;
+  peer: Peer | null;
+  queue: unknown;
+  active: Seq | null;
+  focus: Seq | null;
+  flash: Seq | null;
+  firstNew: Seq | null;
+  actions: RowActions;
+}
+
+function lastShown(block: Block | undefined): Item | undefined {
+  return block?.items.findLast((item) => !isHole(item));
+}
+
+/** Drawn again only when something in it changed: scrolling alone costs next to nothing. */
+class BlockView extends Component<BlockProps> {
+  #version = -1;
+
+  override shouldComponentUpdate(next: BlockProps): boolean {
+    const now = this.props;
+    if ((next.block?.version ?? -1) !== this.#version) return true;
+    for (const key of Object.keys(next) as (keyof BlockProps)[]) {
+      if (key === "actions" || key === "placeholder" || key === "conv") continue;
+      if (next[key] !== now[key]) return true;
+    }
+    return false;
+  }
+
+  override render() {
+    const { block, index, placeholder, firstNew } = this.props;
+    this.#version = block?.version ?? -1;
+    if (block?.state === "failed")
+      return (
+        <div class="block failed" data-block={index} style={{ height: `${placeholder}px` }}>
+          <button type="button" onClick={() => this.props.timeline.retry()}>
+            These messages could not be read. Try again
+          </button>
+        </div>
+      );
+    if (block?.state !== "ready")
+      return <div class="block skeleton" data-block={index} style={{ height: `${placeholder}px` }} />;
+    const items = block.items;
+    const newest = (i: number): boolean => {
+      if (firstNew === null || seqOf(items[i]!) < firstNew) return false;
+      const before = i > 0 ? items[i - 1] : this.props.before;
+      return before === undefined ? blockOf(firstNew) === index || i > 0 : seqOf(before) < firstNew;
+    };
+    return (
+      <div class="block" data-block={index}>
+        {items.map((item, i) => (
+          <Row
+            key={seqOf(item)}
+            {...this.props}
+            item={item}
+            before={i > 0 ? items[i - 1] : this.props.before}
+            after={items[i + 1] ?? this.props.after}
+            active={this.props.active === seqOf(item)}
+            reachable={this.props.focus === seqOf(item)}
+            flash={this.props.flash === seqOf(item)}
+            firstNew={newest(i)}
+          />
+        ))}
+      </div>
+    );
+  }
+}

@@ -1,0 +1,115 @@
+/** Small parts that several views use. */
+
+import type { ComponentChildren } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+
+const HUES = 12;
+
+function hueOf(name: string): number {
+  let hash = 0;
+  for (const char of name) hash = (Math.imul(hash, 31) + char.codePointAt(0)!) >>> 0;
+  return hash % HUES;
+}
+
+function initialsOf(name: string): string {
+  const words = name.split(/[\s._@-]+/).filter((word) => /[\p{L}\p{N}]/u.test(word));
+  const letters = words.slice(0, 2).map((word) => [.../[\p{L}\p{N}].*/u.exec(word)![0]][0]!);
+  return (letters.join("") || "?").toUpperCase();
+}
+
+export const hueClass = (name: string): string => `hue-${hueOf(name)}`;
+
+export function Avatar(props: { name: string; group?: boolean; small?: boolean }) {
+  const shape = `avatar ${hueClass(props.name)}${props.group ? " group" : ""}${props.small ? " small" : ""}`;
+  return (
+    <span class={shape} aria-hidden="true">
+      {initialsOf(props.name)}
+    </span>
+  );
+}
+
+const PATHS = {
+  add: "M12 5v14M5 12h14",
+  back: "M15 5l-7 7 7 7",
+  check: "M5 12.5l4.5 4.5L19 7.5",
+  checks: "M2.5 12.5L7 17l8.5-9.5M11.5 16l1 1L21 7.5",
+  clock: "M12 7v5l3 2M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17z",
+  close: "M6 6l12 12M18 6L6 18",
+  down: "M6 9l6 6 6-6",
+  edit: "M4 20h4L19 9l-4-4L4 16zM13.5 6.5l4 4",
+  exit: "M14 4h5v16h-5M10 8l-4 4 4 4M6 12h9",
+  file: "M7 3h7l4 4v14H7zM14 3v4h4",
+  people: "M9 11a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7zM2.5 20c.5-4 3-6 6.500-6s6 2 6.500 6M16 4.500a3.500 3.500 0 0 1 0 6M18.500 14.500c1.800.8 2.800 2.500 3 5.500",
+  reply: "M9 6l-5 5 5 5M4 11h9c4 0 7 2.500 7 7",
+  search: "M10.500 4a6.500 6.500 0 1 0 0 13 6.500 6.500 0 0 0 0-13zM15.500 15.500L20 20",
+  send: "M4 12L20 4l-4 16-4.500-6.500zM11.500 13.500L20 4",
+  trash: "M5 7h14M10 7V4.500h4V7M7 7l1 13h8l1-13M10.500 11v5M13.500 11v5",
+  warn: "M12 4l9 16H3zM12 10v4.500M12 17v.5",
+} as const;
+
+export function Icon(props: { name: keyof typeof PATHS }) {
+  return (
+    <svg class="icon" viewBox="0 0 24 24" aria-hidden="true" focusable="false">
+      <path d={PATHS[props.name]} />
+    </svg>
+  );
+}
+
+const LINK = /\bhttps?:\/\/[^\s<>"'`]+/gi;
+const TAIL = /[.,;:!?)\]}>’”…]+$/;
+
+/** Text with its http(s) addresses as links, and nothing else made of it. */
+export function Linked(props: { text: string }) {
+  const { text } = props;
+  const out: ComponentChildren[] = [];
+  let from = 0;
+  for (const match of text.matchAll(LINK)) {
+    let address = match[0];
+    const tail = TAIL.exec(address)?.[0] ?? "";
+    // A bracket that was opened inside belongs to the address.
+    const keep = tail.startsWith(")") && address.includes("(") ? 1 : 0;
+    address = address.slice(0, address.length - tail.length + keep);
+    if (!URL.canParse(address)) continue;
+    out.push(text.slice(from, match.index));
+    out.push(
+      <a href={address} target="_blank" rel="noopener noreferrer nofollow">
+        {address}
+      </a>,
+    );
+    from = match.index + address.length;
+  }
+  out.push(text.slice(from));
+  return <>{out}</>;
+}
+
+/** A modal dialog; Escape and a click beside it close it. */
+export function Dialog(props: { title: string; onClose: () => void; children: ComponentChildren }) {
+  const ref = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    const dialog = ref.current!;
+    dialog.showModal();
+    return () => dialog.close();
+  }, []);
+  return (
+    <dialog
+      ref={ref}
+      class="dialog"
+      aria-label={props.title}
+      onCancel={(event) => {
+        event.preventDefault();
+        props.onClose();
+      }}
+      onClick={(event) => event.target === ref.current && props.onClose()}
+    >
+      <div class="dialog-body">
+        <header>
+          <h2>{props.title}</h2>
+          <button type="button" class="round" aria-label="Close" onClick={props.onClose}>
+            <Icon name="close" />
+          </button>
+        </header>
+        {props.children}
+      </div>
+    </dialog>
+  );
+}

@@ -1,0 +1,336 @@
+/** What the page knows: the connection, the conversation list, timelines, marks of the others. */
+
+import {
+  Client,
+  isHole,
+  isMessage,
+  tokenClaims,
+  webStorage,
+  type Conv,
+  type ConvId,
+  type Entry,
+  type Rec,
+  type SendResult,
+  type Seq,
+  type State,
+} from "../sdk/index.ts";
+import { Observed } from "./observe.ts";
+import { Timeline } from "./timeline.ts";
+import { textOf, titleOf } from "./words.ts";
+
+export interface Peer {
+  read: Seq;
+  delivered: Seq;
+}
+
+export interface Notice {
+  text: string;
+  bad: boolean;
+}
+
+const TIMELINES_MAX = 4;
+/** Further behind than this, a conversation is read anew rather than caught up with. */
+const LAG_MAX = 1000;
+const NOTICE_MS = 6000;
+const DEVICE_KEY = "loquat.device";
+
+export class Store extends Observed {
+  readonly client: Client;
+  readonly me: string;
+  state: State = { name: "idle" };
+  /** The list came at least once. */
+  loaded = false;
+  convs = new Map<ConvId, Conv>();
+  queue: Entry[] = [];
+  current: ConvId | null = null;
+  notice: Notice | null = null;
+  /** For screen readers: what just happened. */
+  spoken = "";
+  #sorted: Conv[] | null = null;
+  #timelines = new Map<ConvId, Timeline>();
+  #peers = new Map<ConvId, Map<string, Peer>>();
+  #landed = new Set<string>();
+  #noticeTimer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(token: string, freshToken: () => string) {
+    super();
+    this.me = tokenClaims(token)?.sub ?? "";
+    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+    this.client = new Client({
+      url: `${scheme}//${location.host}/v1/ws`,
+      token: freshToken,
+      device: device(),
+      storage: webStorage(localStorage, this.me),
+      lagMax: LAG_MAX,
+      pingTimeoutMs: 4000,
+    });
+    this.queue = this.client.queue();
+    this.#listen();
+  }
+
+  start(): void {
+    this.client.start();
+    addEventListener("online", this.#wake);
+    addEventListener("offline", this.#wake);
+    document.addEventListener("visibilitychange", this.#wake);
+  }
+
+  stop(): void {
+    this.client.stop();
+    removeEventListener("online", this.#wake);
+    removeEventListener("offline", this.#wake);
+    document.removeEventListener("visibilitychange", this.#wake);
+  }
+
+  /** Newest first. */
+  list(): Conv[] {
+    return (this.#sorted ??= [...this.convs.values()].sort((a, b) => when(b) - when(a)));
+  }
+
+  get unread(): number {
+    let sum = 0;
+    for (const conv of this.convs.values()) sum += conv.unread;
+    return sum;
+  }
+
+  timeline(c: ConvId): Timeline {
+    let timeline = this.#timelines.get(c);
+    if (timeline) this.#timelines.delete(c);
+    const conv = this.convs.get(c);
+    timeline ??= new Timeline(this.client, c, conv?.head ?? 0, conv?.floor ?? 1);
+    this.#timelines.set(c, timeline); // the newest use last
+    const oldest = this.#timelines.keys().next();
+    if (this.#timelines.size > TIMELINES_MAX && !oldest.done) this.#timelines.delete(oldest.value);
+    return timeline;
+  }
+
+  /** What the other one of a direct conversation has received and read. */
+  peer(conv: Conv): Peer | null {
+    if (conv.kind !== "direct" || !conv.with) return null;
+    return this.#peers.get(conv.c)?.get(conv.with) ?? null;
+  }
+
+  /** Sends that no record of this timeline stands for yet. */
+  pending(c: ConvId): Entry[] {
+    return this.queue.filter((e) => e.c === c && e.op === "send" && !this.#landed.has(e.cid));
+  }
+
+  /** A queued edit or delete of this message. */
+  changeOf(c: ConvId, s: Seq): Entry | undefined {
+    return this.queue.findLast((e) => e.c === c && e.op !== "send" && e.fields["s"] === s);
+  }
+
+  open(c: ConvId | null): void {
+    this.current = c;
+    const conv = c === null ? undefined : this.convs.get(c);
+    if (conv) void this.#loadPeers(conv);
+    this.changed();
+  }
+
+  /** Seen on this screen up to `s`. */
+  read(c: ConvId, s: Seq, n: number): void {
+    const conv = this.convs.get(c);
+    if (!conv || s <= conv.read) return;
+    conv.read = s;
+    conv.unread = Math.max(0, Math.min(conv.unread, conv.n - n));
+    this.client.mark(c, { read: s });
+    this.changed();
+  }
+
+  tell(text: string, bad = false): void {
+    this.notice = { text, bad };
+    clearTimeout(this.#noticeTimer);
+    this.#noticeTimer = setTimeout(() => {
+      this.notice = null;
+      this.changed();
+    }, NOTICE_MS);
+    this.changed();
+  }
+
+  /** A conversation that this user has just opened. */
+  add(conv: Conv): void {
+    this.#put(conv);
+    this.changed();
+  }
+
+  remove(c: ConvId): void {
+    this.convs.delete(c);
+    this.#sorted = null;
+    this.#timelines.delete(c);
+    this.#peers.delete(c);
+    if (this.current === c) this.current = null;
+    this.changed();
+  }
+
+  #wake = (): void => {
+    if (document.visibilityState === "visible") this.client.wake();
+  };
+
+  #listen(): void {
+    const { client } = this;
+    client.on("state", (state) => {
+      this.state = state;
+      if (state.name === "live") for (const timeline of this.#timelines.values()) timeline.retry();
+      this.changed();
+    });
+    client.on("convs", ({ convs }) => this.#onConvs(convs));
+    client.on("joined", ({ conv }) => {
+      this.#put(conv);
+      this.spoken = `You are in ${titleOf(conv)} now`;
+      this.changed();
+    });
+    client.on("left", ({ c }) => this.remove(c));
+    client.on("rec", ({ c, rec }) => this.#onRec(c, rec));
+    client.on("hole", ({ c, hole }) => {
+      const conv = this.convs.get(c);
+      if (conv) conv.head = Math.max(conv.head, hole.hole[1]);
+      this.#timelines.get(c)?.apply(hole);
+    });
+    client.on("skipped", ({ c, to }) => this.#timelines.get(c)?.reset(to));
+    client.on("mark", (mark) => this.#onMark(mark));
+    client.on("user", (event) => {
+      if (typeof event["read"] === "number" && typeof event["c"] === "string")
+        this.#onMark({ c: event["c"], user: this.me, read: event["read"] });
+    });
+    client.on("queue", ({ entries }) => {
+      this.queue = entries;
+      this.changed();
+    });
+    client.on("sent", ({ entry, result }) => this.#onSent(entry, result));
+    client.on("failed", ({ entry, error }) => {
+      if (entry.op !== "send") {
+        this.tell(`Could not ${entry.op} the message: ${error.message}`, true);
+        client.discard(entry.cid);
+      }
+    });
+    client.on("trouble", ({ error }) => this.tell(error.message, true));
+  }
+
+  #put(conv: Conv): void {
+    const known = this.convs.get(conv.c);
+    this.convs.set(conv.c, { ...conv, read: Math.max(conv.read, known?.read ?? 0) });
+    this.#sorted = null;
+  }
+
+  #onConvs(convs: Conv[]): void {
+    const old = this.convs;
+    this.convs = new Map();
+    for (const conv of convs) {
+      const known = old.get(conv.c);
+      // Marks made while away are on their way: don't count those messages again.
+      const ahead = known !== undefined && known.read > conv.read;
+      this.convs.set(conv.c, ahead ? { ...conv, read: known.read, unread: known.unread } : conv);
+      const timeline = this.#timelines.get(conv.c);
+      if (timeline) timeline.head = Math.max(timeline.head, conv.head);
+    }
+    this.#sorted = null;
+    this.loaded = true;
+    for (const c of this.#timelines.keys()) if (!this.convs.has(c)) this.#timelines.delete(c);
+    const conv = this.current === null ? undefined : this.convs.get(this.current);
+    if (conv) void this.#loadPeers(conv);
+    this.changed();
+  }
+
+  #onRec(c: ConvId, rec: Rec): void {
+    if (rec.cid !== undefined && this.queue.some((entry) => entry.cid === rec.cid)) this.#landed.add(rec.cid);
+    this.#timelines.get(c)?.apply(rec);
+    const conv = this.convs.get(c);
+    if (!conv) return;
+    const news = rec.s > conv.head;
+    conv.head = Math.max(conv.head, rec.s);
+    conv.n = Math.max(conv.n, rec.n);
+    if (isMessage(rec)) {
+      if (news || when(conv) <= rec.ts) conv.last = rec;
+      this.#count(conv, rec, news);
+    } else if (conv.last && !isHole(conv.last) && rec.target === conv.last.s) {
+      if (rec.kind === "edit" && rec.body) conv.last = { ...conv.last, body: rec.body };
+      if (rec.kind === "delete") conv.last = { hole: [rec.target, rec.target], why: "erased" };
+    }
+    if (rec.kind === "member" && news) this.#onMember(conv, rec);
+    this.#sorted = null;
+    this.changed();
+  }
+
+  #count(conv: Conv, rec: Rec, news: boolean): void {
+    if (rec.from === this.me) {
+      conv.read = Math.max(conv.read, rec.s);
+      if (rec.s >= conv.head) conv.unread = 0;
+      return;
+    }
+    // What `sync` gave already counts the records that follow it up to its head.
+    if (news && rec.s > conv.read) conv.unread++;
+    if (conv.kind === "direct") this.client.mark(conv.c, { delivered: rec.s });
+    const where = conv.c === this.current ? "" : ` in ${titleOf(conv)}`;
+    this.spoken = `${rec.from}${where}: ${textOf(rec).slice(0, 300)}`;
+  }
+
+  #onMember(conv: Conv, rec: Rec): void {
+    const { user, set, role } = (rec.body ?? {}) as Record<string, unknown>;
+    if (set === "add") conv.members++;
+    if (set === "remove") conv.members = Math.max(0, conv.members - 1);
+    if (set === "role" && user === this.me && typeof role === "string") conv.role = role;
+  }
+
+  #onMark(mark: { c: ConvId; user: string; read?: Seq; delivered?: Seq }): void {
+    const conv = this.convs.get(mark.c);
+    if (!conv) return;
+    if (mark.user === this.me) {
+      conv.read = Math.max(conv.read, mark.read ?? 0);
+      if (conv.read >= conv.head) conv.unread = 0;
+    } else if (conv.kind === "direct") {
+      this.#see(conv.c, mark.user, mark.read ?? 0, mark.delivered ?? 0);
+    }
+    this.changed();
+  }
+
+  #see(c: ConvId, user: string, read: Seq, delivered: Seq): void {
+    const peers = this.#peers.get(c) ?? new Map<string, Peer>();
+    const old = peers.get(user) ?? { read: 0, delivered: 0 };
+    const newest = Math.max(old.read, read);
+    peers.set(user, { read: newest, delivered: Math.max(old.delivered, delivered, newest) });
+    this.#peers.set(c, peers);
+    this.#timelines.get(c)?.changed();
+  }
+
+  async #loadPeers(conv: Conv): Promise<void> {
+    if (conv.kind !== "direct") return;
+    try {
+      const { members } = await this.client.members(conv.c);
+      for (const m of members) this.#see(conv.c, m.user, m.read ?? 0, m.delivered ?? 0);
+    } catch {
+      // Ticks stay at "sent"; the next mark or reconnect brings them.
+    }
+  }
+
+  #onSent(entry: Entry, result: SendResult): void {
+    this.#landed.delete(entry.cid);
+    const timeline = this.#timelines.get(entry.c);
+    if (!timeline || !result.s || timeline.find(result.s)) return;
+    const { s: target, ...fields } = entry.fields as { s?: Seq; kind?: string };
+    timeline.foresee({
+      ...fields,
+      c: entry.c,
+      s: result.s,
+      mid: result.mid,
+      ts: result.ts,
+      n: result.n,
+      from: this.me,
+      kind: entry.op === "send" ? (fields.kind ?? "text") : entry.op,
+      cid: entry.cid,
+      ...(target !== undefined && { target }),
+    });
+  }
+}
+
+function when(conv: Conv): number {
+  return conv.last && !isHole(conv.last) ? conv.last.ts : 0;
+}
+
+/** One name per tab: a duplicated tab is a device of its own. */
+function device(): string {
+  const known = sessionStorage.getItem(DEVICE_KEY);
+  if (known) return known;
+  const name = `web-${crypto.getRandomValues(new Uint32Array(1))[0]!.toString(36)}`;
+  sessionStorage.setItem(DEVICE_KEY, name);
+  return name;
+}

@@ -1,0 +1,234 @@
+/**
+ * One conversation as it is shown: blocks of BLOCK sequences, read by `range` when they come near the
+ * window and dropped when they are far from it. What happens live is applied to the blocks at hand.
+ */
+
+import { isHole, isMessage, type Client, type Hole, type Rec, type Seq } from "../sdk/index.ts";
+import { Observed } from "./observe.ts";
+
+export type Item = Rec | Hole;
+
+export interface Block {
+  index: number;
+  state: "loading" | "ready" | "failed";
+  items: Item[];
+  /** The head when the block was read: later records change it. */
+  asOf: Seq;
+  version: number;
+  /** What came while it was being read. */
+  early: Item[];
+}
+
+/** Sequences per block. */
+export const BLOCK = 64;
+/** Blocks that are kept, most; those farthest from the window go first. */
+export const BLOCKS_MAX = 24;
+const LOADS_MAX = 3;
+const QUOTES_MAX = 300;
+const QUOTE_LOADS_MAX = 4;
+
+export const blockOf = (s: Seq): number => Math.floor((s - 1) / BLOCK);
+export const firstOf = (index: number): Seq => index * BLOCK + 1;
+export const seqOf = (item: Item): Seq => (isHole(item) ? item.hole[0] : item.s);
+
+export class Timeline extends Observed {
+  readonly c: string;
+  head: Seq;
+  floor: Seq;
+  #client: Client;
+  #blocks = new Map<number, Block>();
+  #wanted: number[] = [];
+  #loads = 0;
+  #quotes = new Map<Seq, Item | null>();
+  #quoteQueue: Seq[] = [];
+  #quoteLoads = 0;
+
+  constructor(client: Client, c: string, head: Seq, floor: Seq) {
+    super();
+    this.#client = client;
+    this.c = c;
+    this.head = head;
+    this.floor = Math.max(1, floor);
+  }
+
+  block(index: number): Block | undefined {
+    return this.#blocks.get(index);
+  }
+
+  get blockCount(): number {
+    return this.#blocks.size;
+  }
+
+  /** These blocks are needed, the most urgent first: others may go, and are no longer waited for. */
+  want(indices: number[]): void {
+    this.#wanted = indices;
+    if (this.#blocks.size > BLOCKS_MAX) this.#drop(indices);
+    this.#load();
+  }
+
+  /** A record that was just given out; each once, in order. */
+  apply(item: Item): void {
+    const last = isHole(item) ? item.hole[1] : item.s;
+    this.head = Math.max(this.head, last);
+    this.#place(item, true);
+    this.changed();
+  }
+
+  /** What an acknowledgement says ahead of the record itself. */
+  foresee(rec: Rec): void {
+    this.head = Math.max(this.head, rec.s);
+    this.#place(rec, false);
+    this.changed();
+  }
+
+  /** Much happened that is not given out: what is shown is read again. */
+  reset(head: Seq): void {
+    this.head = Math.max(this.head, head);
+    this.#blocks.clear();
+    this.#quotes.clear();
+    this.#load();
+    this.changed();
+  }
+
+  /** Blocks that could not be read are tried again. */
+  retry(): void {
+    for (const block of this.#blocks.values())
+      if (block.state === "failed") this.#blocks.delete(block.index);
+    this.#load();
+    this.changed();
+  }
+
+  find(s: Seq): Item | undefined {
+    const block = this.#blocks.get(blockOf(s));
+    return block?.items.find((item) => (isHole(item) ? s >= item.hole[0] && s <= item.hole[1] : item.s === s));
+  }
+
+  /** The message that is replied to: undefined while it is being read, null when there is none. */
+  quote(s: Seq): Item | null | undefined {
+    const here = this.find(s);
+    if (here) return here;
+    const known = this.#quotes.get(s);
+    if (known !== undefined) return known;
+    if (!this.#quoteQueue.includes(s)) {
+      this.#quoteQueue.push(s);
+      if (this.#quoteQueue.length > QUOTES_MAX) this.#quoteQueue.shift();
+      this.#loadQuotes();
+    }
+    return undefined;
+  }
+
+  /** The newest message that passes; of the blocks at hand only. */
+  lastWhere(test: (rec: Rec) => boolean): Rec | null {
+    for (let index = blockOf(this.head); index >= blockOf(this.floor); index--) {
+      const block = this.#blocks.get(index);
+      if (!block) return null;
+      for (let i = block.items.length - 1; i >= 0; i--) {
+        const item = block.items[i]!;
+        if (!isHole(item) && test(item)) return item;
+      }
+    }
+    return null;
+  }
+
+  #drop(keep: number[]): void {
+    const middle = keep[0] ?? 0;
+    const far = [...this.#blocks.keys()].filter((index) => !keep.includes(index));
+    far.sort((a, b) => Math.abs(b - middle) - Math.abs(a - middle));
+    for (const index of far.slice(0, this.#blocks.size - BLOCKS_MAX)) this.#blocks.delete(index);
+  }
+
+  #load(): void {
+    for (const index of this.#wanted) {
+      if (this.#loads >= LOADS_MAX) return;
+      if (!this.#blocks.has(index) && firstOf(index) <= this.head) void this.#read(index);
+    }
+  }
+
+  async #read(index: number): Promise<void> {
+    const block: Block = { index, state: "loading", items: [], asOf: 0, version: 0, early: [] };
+    this.#blocks.set(index, block);
+    this.#loads++;
+    try {
+      let from: Seq | null = Math.max(firstOf(index), this.floor);
+      const to = firstOf(index + 1);
+      while (from !== null && from < to) {
+        const page = await this.#client.range(this.c, {
+          from,
+          to,
+          max: BLOCK,
+          view: "folded",
+          order: "asc",
+        });
+        this.floor = Math.max(this.floor, page.floor);
+        block.items.push(...page.records.map((item) => clip(item, firstOf(index), to - 1)));
+        block.asOf ||= page.head;
+        from = page.next;
+      }
+      block.state = "ready";
+    } catch {
+      block.state = "failed";
+    }
+    this.#loads--;
+    if (this.#blocks.get(index) === block) {
+      block.version++;
+      for (const item of block.early.splice(0)) this.#place(item, true);
+    }
+    this.#load();
+    this.changed();
+  }
+
+  #place(item: Item, ordered: boolean): void {
+    const s = seqOf(item);
+    const at = isHole(item) || item.target === undefined ? s : item.target;
+    const block = this.#blocks.get(blockOf(at));
+    if (at !== s) this.#quotes.delete(at);
+    if (block?.state === "loading") block.early.push(item);
+    if (block?.state !== "ready" || (ordered && s <= block.asOf)) return;
+    if (at === s) insert(block.items, item);
+    else change(block.items, item as Rec);
+    block.version++;
+  }
+
+  #loadQuotes(): void {
+    while (this.#quoteLoads < QUOTE_LOADS_MAX && this.#quoteQueue.length > 0) {
+      const s = this.#quoteQueue.pop()!; // what is seen now, first
+      this.#quoteLoads++;
+      this.#client
+        .range(this.c, { from: s, to: s + 1, max: 1, view: "folded" })
+        .then((page) => this.#quotes.set(s, page.records[0] ?? null))
+        .catch(() => this.#quotes.set(s, null))
+        .finally(() => {
+          this.#quoteLoads--;
+          const oldest = this.#quotes.keys().next();
+          if (this.#quotes.size > QUOTES_MAX && !oldest.done) this.#quotes.delete(oldest.value);
+          const block = [...this.#blocks.values()].filter((b) => b.items.some((i) => !isHole(i) && i.reply === s));
+          for (const each of block) each.version++;
+          this.#loadQuotes();
+          this.changed();
+        });
+    }
+  }
+}
+
+function clip(item: Item, first: Seq, last: Seq): Item {
+  if (!isHole(item)) return item;
+  return { ...item, hole: [Math.max(item.hole[0], first), Math.min(item.hole[1], last)] };
+}
+
+/** In its place; over what is there with the same sequence. */
+function insert(items: Item[], item: Item): void {
+  if (!isHole(item) && !isMessage(item) && item.kind !== "member" && item.kind !== "meta") return;
+  const s = seqOf(item);
+  let at = items.length;
+  while (at > 0 && seqOf(items[at - 1]!) >= s) at--;
+  const same = at < items.length && seqOf(items[at]!) === s;
+  items.splice(at, same ? 1 : 0, item);
+}
+
+function change(items: Item[], rec: Rec): void {
+  const at = items.findIndex((item) => !isHole(item) && item.s === rec.target);
+  const old = items[at];
+  if (!old || isHole(old)) return;
+  if (rec.kind === "edit" && rec.body) items[at] = { ...old, body: rec.body, edited: rec.ts };
+  if (rec.kind === "delete") items[at] = { hole: [old.s, old.s], why: "erased" };
+}

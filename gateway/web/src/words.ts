@@ -1,0 +1,101 @@
+/** How people, times and messages are put into words. */
+
+import { isHole, type Conv, type Hole, type Rec } from "../sdk/index.ts";
+
+const locale = navigator.language.startsWith("en") ? navigator.language : "en-GB";
+const clock = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit" });
+const weekday = new Intl.DateTimeFormat(locale, { weekday: "long" });
+const dayMonth = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short" });
+const numeric = new Intl.DateTimeFormat(locale, { dateStyle: "short" });
+const whole = new Intl.DateTimeFormat(locale, { dateStyle: "full" });
+const full = new Intl.DateTimeFormat(locale, { dateStyle: "full", timeStyle: "medium" });
+const counts = new Intl.NumberFormat(locale);
+
+const WEEK_DAYS = 7;
+
+/** Whole days between then and now, by the local calendar. */
+function daysAgo(ts: number): number {
+  const noon = (ms: number): number => new Date(ms).setHours(12, 0, 0, 0);
+  return Math.round((noon(Date.now()) - noon(ts)) / 86_400_000);
+}
+
+export const timeOf = (ts: number): string => clock.format(ts);
+export const momentOf = (ts: number): string => full.format(ts);
+export const count = (n: number): string => counts.format(n);
+
+export function sameDay(a: number, b: number): boolean {
+  return new Date(a).toDateString() === new Date(b).toDateString();
+}
+
+export function dayOf(ts: number): string {
+  const days = daysAgo(ts);
+  return days === 0 ? "Today" : days === 1 ? "Yesterday" : whole.format(ts);
+}
+
+/** As short as a list has room for. */
+export function shortTime(ts: number): string {
+  const days = daysAgo(ts);
+  if (days <= 0) return clock.format(ts);
+  if (days === 1) return "Yesterday";
+  if (days < WEEK_DAYS) return weekday.format(ts);
+  return days < 300 ? dayMonth.format(ts) : numeric.format(ts);
+}
+
+export function titleOf(conv: Conv): string {
+  return (conv.kind === "direct" ? conv.with : conv.name) || "Conversation";
+}
+
+/** The text of a message, or what stands for it. */
+export function textOf(rec: Pick<Rec, "kind" | "body">): string {
+  const body = rec.body ?? {};
+  const string = (key: string): string => (typeof body[key] === "string" ? (body[key] as string) : "");
+  if (rec.kind === "text") return string("text");
+  if (rec.kind === "image") return string("alt") || "Picture";
+  if (rec.kind === "file") return string("name") || "File";
+  return `Message of kind ${rec.kind}`;
+}
+
+/** What happened to the group; null: nothing that is told. */
+export function eventOf(rec: Rec, me: string): string | null {
+  const who = rec.from === me ? "You" : rec.from;
+  const body = rec.body ?? {};
+  const user = String(body["user"] ?? "");
+  const whom = user === me ? (who === "You" ? "yourself" : "you") : user;
+  if (rec.kind === "member" && user !== "") {
+    if (body["set"] === "add") return user === rec.from ? `${who} joined` : `${who} added ${whom}`;
+    if (body["set"] === "remove")
+      return user === rec.from ? `${who} left` : `${who} removed ${whom}`;
+    if (body["set"] === "role") return `${who} made ${whom} ${String(body["role"] ?? "member")}`;
+  }
+  if (rec.kind === "leave") return `${who} left`;
+  if (rec.kind === "meta" && typeof body["name"] === "string")
+    return `${who} named the group “${body["name"]}”`;
+  return null;
+}
+
+/** Null: a hole that nothing is said about. */
+export function holeText(hole: Hole): string | null {
+  const n = hole.hole[1] - hole.hole[0] + 1;
+  const what = n === 1 ? "Message" : `${count(n)} messages`;
+  if (hole.why === "erased") return `${what} deleted`;
+  if (hole.why === "expired") return `${what} expired`;
+  return null;
+}
+
+export function previewOf(conv: Conv, me: string): string {
+  const last = conv.last;
+  if (!last) return conv.kind === "direct" ? "Say hello" : "No messages yet";
+  if (isHole(last)) return holeText(last) ?? "";
+  const event = eventOf(last, me);
+  if (event !== null) return event;
+  const text = textOf(last).slice(0, 200);
+  if (last.from === me) return `You: ${text}`;
+  return conv.kind === "group" ? `${last.from}: ${text}` : text;
+}
+
+export function plural(n: number, one: string, more = `${one}s`): string {
+  return `${count(n)} ${n === 1 ? one : more}`;
+}
+
+const USER = /^[A-Za-z0-9._@-]{1,64}$/;
+export const isUser = (text: string): boolean => USER.test(text);
