@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #include "store/base/check.h"
@@ -167,26 +168,33 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         buf_cut(&link->in, at);
 }
 
+static int open_stream(struct link *link, uv_loop_t *loop, int fd)
+{
+    int domain = 0;
+    socklen_t size = sizeof domain;
+    int rv = getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size);
+    if (rv == 0 && domain == AF_UNIX) {
+        int err = uv_pipe_init(loop, &link->io.pipe, 0);
+        ASSERT(err == 0);
+        return uv_pipe_open(&link->io.pipe, fd);
+    }
+    int err = uv_tcp_init(loop, &link->io.tcp);
+    ASSERT(err == 0);
+    if (rv != 0)
+        return UV_EBADF;
+    rv = uv_tcp_open(&link->io.tcp, fd);
+    if (rv == 0)
+        uv_tcp_nodelay(&link->io.tcp, 1);
+    return rv;
+}
+
 int link_open_fd(struct link *link, uv_loop_t *loop, int fd, const struct link_ops *ops)
 {
     void *data = link->data;
     *link = (struct link){.ops = ops, .data = data};
-    int type = 0;
-    socklen_t size = sizeof type;
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &type, &size) != 0)
-        return ERR_IO;
-    int rv;
-    if (type == AF_UNIX) {
-        rv = uv_pipe_init(loop, &link->io.pipe, 0);
-        ASSERT(rv == 0);
-        rv = uv_pipe_open(&link->io.pipe, fd);
-    } else {
-        rv = uv_tcp_init(loop, &link->io.tcp);
-        ASSERT(rv == 0);
-        rv = uv_tcp_open(&link->io.tcp, fd);
-        if (rv == 0)
-            uv_tcp_nodelay(&link->io.tcp, 1);
-    }
+    int rv = open_stream(link, loop, fd);
+    if (rv != 0)
+        close(fd); /* libuv did not take it */
     link->io.handle.data = link;
     uv_prepare_init(loop, &link->prepare);
     link->prepare.data = link;
