@@ -5,7 +5,8 @@
  * Thread: the loop's.
  * Limits: a block holds at most LINK_BLOCK_MAX bytes; a message LINK_MESSAGE_MAX. What was sent and
  *         not yet written is bounded by the caller: ask link_pending before sending more.
- * Errors: link_open_fd that fails still calls on_close. A malformed block ends the link with ERR_CORRUPT; on_close comes once, last. */
+ * Errors: a malformed block ends the link with ERR_CORRUPT, one of another version with ERR_VERSION,
+ *         the other side's end with ERR_CLOSED; on_close comes once, last. */
 #ifndef LOQUAT_BASE_LINK_H
 #define LOQUAT_BASE_LINK_H
 
@@ -20,7 +21,8 @@ enum {
     LINK_HEAD_SIZE = 16,
 };
 
-enum link_type { /* the message of wire.proto that the body holds */
+/* The message of wire.proto that the body holds. */
+enum link_type {
     LINK_HELLO = 1,
     LINK_WRITE,
     LINK_READ,
@@ -59,7 +61,8 @@ struct link {
     int handles;          /* still open */
 };
 
-/* Adopts a connected descriptor (socketpair or TCP). 0 or ERR_IO. */
+/* Adopts a connected descriptor (socketpair or TCP): 0, or ERR_IO, and then the descriptor is closed
+ * and on_close comes as well. */
 int link_open_fd(struct link *link, uv_loop_t *loop, int fd, const struct link_ops *ops);
 /* Adds a message to this turn's block. Silently dropped once the link is closing. */
 void link_send(struct link *link, int type, struct span body);
