@@ -477,6 +477,6 @@ int apply_op_retain(struct apply *apply, const Loquat__Command *command)
         conv->header->floor = floor;
         state_conv_save(apply, conv);
     }
-    apply->result->seq = conv->header->floor;
+    apply->result->seq = conv->header->floor > 0 ? conv->header->floor : 1;
     return 0;
 }

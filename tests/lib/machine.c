@@ -13,6 +13,8 @@ static void open_life(struct machine *m)
 {
     struct kv_options options = {.create = true, .memtable_bytes = MEMTABLE};
     int err = kv_open(m->dir, KV_DATA, &options, &m->kv);
+    if (err != 0)
+        fprintf(stderr, "machine: %s: %s\n", m->dir, kv_error());
     ASSERT(err == 0);
     kv_batch_init(&m->batch, m->kv);
     err = apply_open(m->kv, 0, 1, &m->apply);
@@ -143,6 +145,12 @@ void machine_flush(struct machine *m)
     snprintf(scratch, sizeof scratch, "%s/flush.tmp", m->root);
     int err = kv_flush(m->kv, scratch);
     ASSERT(err == 0);
+}
+
+void machine_seal(struct machine *m)
+{
+    apply_seal(m->apply, &m->batch);
+    machine_write(m);
 }
 
 static void catch_up(struct machine *m)

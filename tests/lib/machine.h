@@ -33,6 +33,7 @@ struct apply_result machine_do(struct machine *machine, const Loquat__Command *c
 void machine_replay(struct machine *machine, struct span entry);
 void machine_write(struct machine *machine);
 void machine_flush(struct machine *machine);
+void machine_seal(struct machine *machine);
 /* Ends without a flush, opens what is on disk, and applies the entries again that it lacks. */
 void machine_crash(struct machine *machine);
 void machine_restart(struct machine *machine); /* the same after an orderly close */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "store/base/check.h"
 
@@ -50,7 +51,27 @@ static void copy_file(const char *from, const char *to)
     close(out);
 }
 
-void scratch_copy(const char *from, const char *to)
+/* Names and sizes of what is in it, in any order. */
+static uint64_t stamp_of(const char *dir)
+{
+    uint64_t sum = 0;
+    DIR *stream = opendir(dir);
+    ASSERT(stream != NULL);
+    struct dirent *entry;
+    while ((entry = readdir(stream)) != NULL) {
+        char path[2 * SCRATCH_MAX];
+        struct stat st;
+        snprintf(path, sizeof path, "%s/%s", dir, entry->d_name);
+        if (strncmp(entry->d_name, "LOG", 3) == 0 || stat(path, &st) != 0)
+            continue;
+        uint64_t size = S_ISDIR(st.st_mode) ? 0 : (uint64_t)st.st_size;
+        sum += XXH3_64bits_withSeed(entry->d_name, strlen(entry->d_name), size);
+    }
+    closedir(stream);
+    return sum;
+}
+
+static void copy_once(const char *from, const char *to)
 {
     int rv = mkdir(to, 0700);
     ASSERT(rv == 0);
@@ -70,6 +91,17 @@ void scratch_copy(const char *from, const char *to)
             copy_file(a, b);
     }
     closedir(stream);
+}
+
+void scratch_copy(const char *from, const char *to)
+{
+    for (;;) {
+        uint64_t before = stamp_of(from);
+        copy_once(from, to);
+        if (stamp_of(from) == before)
+            return;
+        scratch_remove(to);
+    }
 }
 
 bool scratch_has(const char *dir, const char *name)
