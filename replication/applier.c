@@ -95,6 +95,11 @@ static void apply_failed(const struct job *job, int err)
               kv_error());
 }
 
+static bool is_entry(const struct job *job)
+{
+    return job->kind == JOB_ENTRY || job->kind == JOB_NOTHING;
+}
+
 /* Entries from `job` on, as many as fit one batch. Returns the first job that was not taken. */
 static struct job *do_entries(struct applier *applier, struct job *job)
 {
@@ -103,7 +108,7 @@ static struct job *do_entries(struct applier *applier, struct job *job)
     int err = 0;
     int64_t count = 0;
     bool full = false;
-    for (int n = 0; job != NULL && job->kind != JOB_READ && !full; n++) {
+    for (int n = 0; job != NULL && is_entry(job) && !full; n++) {
         if (job->kind == JOB_NOTHING)
             apply_nothing(job->apply, job->index, job->term, &applier->batch);
         else
@@ -133,6 +138,9 @@ static void do_jobs(struct applier *applier, struct jobs *jobs)
         struct job *first = job;
         if (job->kind == JOB_READ) {
             do_read(job);
+            job = job->next;
+        } else if (job->kind == JOB_CALL) {
+            job->call(job);
             job = job->next;
         } else {
             job = do_entries(applier, job);

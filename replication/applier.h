@@ -12,7 +12,7 @@
 
 enum { APPLIER_BATCH_BYTES_MAX = 1 << 20, APPLIER_BATCH_ENTRIES_MAX = 64 };
 
-enum job_kind { JOB_ENTRY, JOB_NOTHING, JOB_READ };
+enum job_kind { JOB_ENTRY, JOB_NOTHING, JOB_READ, JOB_CALL };
 
 struct job {
     enum job_kind kind;
@@ -22,6 +22,7 @@ struct job {
     struct applied applied; /* JOB_ENTRY: the outcome */
     struct buf read, reply; /* JOB_READ: packed Loquat__Read in, packed Loquat__Reply out */
     uint64_t now_ms;        /* JOB_READ */
+    void (*call)(struct job *job); /* JOB_CALL: on the apply thread, between batches */
     void (*done)(struct job *job);
     void *owner;
     uint64_t tag; /* the caller's */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "replication/control.h"
 #include "replication/datadir.h"
 #include "replication/rpc.h"
 #include "store/base/check.h"
@@ -36,6 +37,8 @@ struct node {
     struct shard_env shard_env;
     struct feed feed;
     struct rpc_env rpc;
+    struct filter *filter;
+    struct control *control;
     struct list owed; /* effects that could not be handed over yet */
     bool disk_full, writers_stopped;
     uint64_t ticks;
@@ -103,6 +106,9 @@ static void on_answer(void *arg, const struct waiter *waiter, const struct apply
             shard_owed_done(owed->source, owed);
         break;
     }
+    case WAITER_CONTROL:
+        control_answer(waiter->owner, result);
+        break;
     }
 }
 
@@ -137,7 +143,7 @@ static bool idle(const struct node *node)
         if (!shard_idle(&node->shards[i]))
             return false;
     return wal_idle(node->wal) && applier_idle(node->applier) && node->feed.reads == 0 &&
-           node->rpc.reads == 0 && node->rpc.peer_count == 0;
+           node->rpc.reads == 0 && node->rpc.peer_count == 0 && control_idle(node->control);
 }
 
 static void on_writer_closed(uv_handle_t *handle)
@@ -163,6 +169,7 @@ static void turn(struct node *node)
     wal_kick(node->wal);
     if (node->phase == NODE_DRAINING && idle(node)) {
         node->phase = NODE_CLOSING;
+        control_stop(node->control);
         wal_stop(node->wal, on_writer_closed, node);
         applier_stop(node->applier, on_writer_closed, node);
     }
@@ -219,6 +226,7 @@ static void on_async(uv_async_t *async)
     if (stop && node->phase != NODE_CLOSING) {
         node->phase = NODE_DRAINING;
         rpc_close_all(&node->rpc);
+        control_close(node->control);
     }
 }
 
@@ -235,7 +243,9 @@ static int open_databases(struct node *node, const struct node_config *config, c
                           size_t size)
 {
     struct kv_options options = {.create = node->dir.fresh,
-                                 .memtable_bytes = config->memtable_bytes};
+                                 .memtable_bytes = config->memtable_bytes,
+                                 .filter = filter_row,
+                                 .filter_arg = node->filter};
     const char *path = node->dir.raft;
     int err = kv_open(path, KV_RAFT, &options, &node->raft);
     if (err == 0) {
@@ -315,6 +325,7 @@ static void free_databases(struct node *node)
 {
     kv_close(node->data);
     kv_close(node->raft);
+    filter_free(node->filter);
     datadir_close(&node->dir);
     pthread_mutex_destroy(&node->mutex);
     pthread_cond_destroy(&node->cond);
@@ -334,6 +345,7 @@ int node_start(const struct node_config *config, struct node **out, char *why, s
     snprintf(node->path, sizeof node->path, "%s", config->dir);
     node->disk_reserve =
         config->disk_reserve != 0 ? config->disk_reserve : NODE_DISK_RESERVE_DEFAULT;
+    node->filter = filter_new();
     uint64_t start = now_ms();
     int err = datadir_open(&node->dir, config->dir, config->partitions, true, why, size);
     if (err == 0)
@@ -351,6 +363,15 @@ int node_start(const struct node_config *config, struct node **out, char *why, s
         return err;
     }
     check_disk(node);
+    node->control = control_start(&(struct control_env){
+        .loop = &node->loop,
+        .dir = node->path,
+        .data = node->data,
+        .filter = node->filter,
+        .applier = node->applier,
+        .shards = node->shards,
+        .partitions = node->dir.partitions,
+    });
     uv_prepare_start(&node->prepare, on_prepare);
     uv_timer_start(&node->timer, on_tick, TICK_MS, TICK_MS);
     int rv = pthread_create(&node->thread, NULL, run, node);
@@ -399,6 +420,7 @@ void node_stop(struct node *node)
     pthread_join(node->thread, NULL);
     wal_free(node->wal);
     applier_free(node->applier);
+    control_free(node->control);
     feed_close(&node->feed);
     for (uint32_t p = 0; p < node->dir.partitions; p++)
         shard_close(&node->shards[p]);

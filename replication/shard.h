@@ -19,10 +19,10 @@ enum {
 };
 
 /* Who gets the answer to a command. */
-enum waiter_kind { WAITER_NONE, WAITER_PEER, WAITER_OUT };
+enum waiter_kind { WAITER_NONE, WAITER_PEER, WAITER_OUT, WAITER_CONTROL };
 struct waiter {
     enum waiter_kind kind;
-    void *owner; /* struct peer, struct owed */
+    void *owner; /* struct peer, struct owed, struct control */
     uint64_t id;
 };
 
