@@ -27,7 +27,7 @@ void buf_reserve(struct buf *buf, size_t more)
 
 char *buf_grow(struct buf *buf, size_t more)
 {
-    buf_reserve(buf, more);
+    buf_reserve(buf, more > 0 ? more : 1); /* never NULL: memcpy and memset want none */
     char *p = buf->p + buf->n;
     buf->n += more;
     return p;

@@ -28,8 +28,8 @@ const char *kind_name(uint32_t kind);
 /* 0 when unknown. A name that begins with "x-" is KIND_X with the rest in *xkind (1–32 bytes of
  * a-z0-9-). */
 uint32_t kind_of(struct span name, struct span *xkind);
-const char *role_name(uint32_t role);
+const char *role_name(uint32_t role); /* "none" when unknown, as a newer version's are */
 uint32_t role_of(struct span name);
-const char *hole_name(uint32_t hole);
+const char *hole_name(uint32_t hole); /* likewise */
 
 #endif
