@@ -1,12 +1,12 @@
 /* store/base/link.h: framed messages over a libuv stream (TCP or a socketpair), both ways.
- * Wire:   blocks: magic "lq" u16, version u16, size u32, XXH3-64 of the content u64 (little-endian),
- *         then `size` bytes: messages, each varint size, type byte, body. One block per loop turn.
+ * Wire:   blocks: magic "lq" u16, version u16, size u32, XXH3-64 of the content u64 (all
+ *         little-endian), then `size` bytes: messages, each varint size, type byte, body. One block per loop turn.
  * Owner:  the caller embeds struct link; message spans die with the callback.
  * Thread: the loop's.
  * Limits: a block holds at most LINK_BLOCK_MAX bytes; a message LINK_MESSAGE_MAX. What was sent and
  *         not yet written is bounded by the caller: ask link_pending before sending more.
- * Errors: a malformed block ends the link with ERR_CORRUPT, one of another version with ERR_VERSION,
- *         the other side's end with ERR_CLOSED; on_close comes once, last. */
+ * Errors: a malformed block ends the link with ERR_CORRUPT, one of another version with
+ *         ERR_VERSION, the other side's end with ERR_CLOSED; on_close comes once, last. */
 #ifndef LOQUAT_BASE_LINK_H
 #define LOQUAT_BASE_LINK_H
 
@@ -61,12 +61,12 @@ struct link {
     int handles;          /* still open */
 };
 
-/* Adopts a connected descriptor (socketpair or TCP): 0, or ERR_IO, and then the descriptor is closed
- * and on_close comes as well. */
+/* Adopts a connected descriptor (socketpair or TCP): 0, or ERR_IO, and then the descriptor is
+ * closed and on_close comes as well. */
 int link_open_fd(struct link *link, uv_loop_t *loop, int fd, const struct link_ops *ops);
 /* Adds a message to this turn's block. Silently dropped once the link is closing. */
 void link_send(struct link *link, int type, struct span body);
-/* The same without a copy: body_size bytes to be filled by the caller at once; NULL when closing. */
+/* The same without a copy: body_size bytes to be filled by the caller at once; NULL: closing. */
 char *link_send_begin(struct link *link, int type, size_t body_size);
 size_t link_pending(const struct link *link); /* unsent + unwritten bytes */
 void link_close(struct link *link, int err);

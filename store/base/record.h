@@ -10,7 +10,7 @@
 enum { RECORD_VERSION = 1, RECORD_HEAD_SIZE = 5 };
 
 void record_encode(const Loquat__Record *record, struct buf *out); /* appended */
-/* Unpacks with `allocator` (an arena's, or NULL for the heap: free with loquat__record__free_unpacked). */
+/* Unpacks with `allocator`: an arena's, or NULL for the heap (loquat__record__free_unpacked). */
 int record_decode(struct span bytes, ProtobufCAllocator *allocator, Loquat__Record **record);
 int record_check(struct span bytes); /* checksum only: 0 or ERR_CORRUPT */
 
