@@ -1,6 +1,7 @@
 /* store/base/link.h: framed messages over a libuv stream (TCP or a socketpair), both ways.
  * Wire:   blocks: magic "lq" u16, version u16, size u32, XXH3-64 of the content u64 (all
- *         little-endian), then `size` bytes: messages, each varint size, type byte, body. One block per loop turn.
+ *         little-endian), then `size` bytes: messages, each varint size, type byte, body. One block
+ *         per loop turn.
  * Owner:  the caller embeds struct link; message spans die with the callback.
  * Thread: the loop's.
  * Limits: a block holds at most LINK_BLOCK_MAX bytes; a message LINK_MESSAGE_MAX. What was sent and
