@@ -23,7 +23,16 @@ const LIMITS = [
   ["store/timeline.h", "TIMELINE_RECORDS_MAX", ""],
   ["store/timeline.h", "TIMELINE_BYTES_MAX", "MiB"],
   ["store/apply.h", "MARK_EVENT_MEMBERS_MAX", ""],
-  ["store/apply_read.c", "READ_PAGE_MAX", ""],
+  ["gateway/proto.h", "PROTO_TEXT_MAX", "bytes"],
+  ["gateway/proto.h", "PROTO_NAME_MAX", "bytes"],
+  ["gateway/proto.h", "PROTO_TOPIC_MAX", "bytes"],
+  ["gateway/proto.h", "PROTO_MENTIONS_MAX", ""],
+  ["gateway/proto.h", "PROTO_MEMBERS_MAX", ""],
+  ["gateway/proto.h", "PROTO_LIST_MAX", ""],
+  ["gateway/proto.h", "PROTO_PAGE_MAX", ""],
+  ["gateway/session.h", "SESSION_FOLLOWS_MAX", ""],
+  ["gateway/conn.h", "CONN_READS_MAX", ""],
+  ["gateway/conn.h", "CONN_WRITES_MAX", ""],
   ["replication/node.h", "NODE_DISK_RESERVE_DEFAULT", "MiB"],
   ["gateway/settings.h", "GATEWAY_FRAME_MAX_DEFAULT", "bytes"],
   ["gateway/settings.h", "GATEWAY_GROUP_MAX_DEFAULT", ""],
@@ -55,10 +64,10 @@ export function limitProblems(protocol, read) {
 
 /* ---- operations ---- */
 
-/** The table of the gateway's operations, by their names there. */
+/** `source`: that of the gateway's table, whose last column says that an operation is HTTP's alone. */
 export function operationProblems(asyncText, source) {
   const described = new Set([...asyncText.matchAll(/^ {8}op: \{const: (\w+)\}$/gm)].map((m) => m[1]));
-  const served = new Set([...source.matchAll(/^ {4}\{"(\w+)", /gm)].map((m) => m[1]));
+  const served = new Set([...source.matchAll(/^ {4}\{"(\w+)", op_\w+, .*, false\},$/gm)].map((m) => m[1]));
   return [
     ...[...described].filter((op) => !served.has(op)).map((op) => `asyncapi.yaml describes ${op}, which the gateway does not serve`),
     ...[...served].filter((op) => !described.has(op)).map((op) => `the gateway serves ${op}, which asyncapi.yaml does not describe`),
@@ -116,6 +125,11 @@ export async function checkCode({ read, check, refuses }) {
   const protocol = read("docs/PROTOCOL.md");
   check("limits of PROTOCOL.md are those of the code", limitProblems(protocol, read));
   await refuses("a limit that is another", protocol, "| 16,384 bytes", "| 16,385 bytes", (t) => limitProblems(t, read));
+
+  const asyncText = read("docs/asyncapi.yaml");
+  const table = read("gateway/proto.c");
+  check("operations of asyncapi.yaml are those of the gateway", operationProblems(asyncText, table));
+  await refuses("an operation that the gateway does not serve", asyncText, "op: {const: leave}", "op: {const: typing}", (t) => operationProblems(t, table));
 
   const operating = read("docs/OPERATING.md");
   const code = sources().map(read).join("\n");
