@@ -34,7 +34,7 @@ async function start(program) {
   const dir = mkdtempSync(join(tmpdir(), "loquat-docs-"));
   const secret = randomBytes(32).toString("hex");
   writeFileSync(join(dir, "secret"), secret, { mode: 0o600 });
-  const args = ["--embed", join(dir, "data"), "--listen", "127.0.0.1:0", "--auth-secret-file", join(dir, "secret")];
+  const args = ["--embed", join(dir, "data"), "--listen", "127.0.0.1:0", "--auth-secret-file", join(dir, "secret"), "--log-level", "warn"];
   const server = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
   const exited = new Promise((resolve) => server.once("exit", resolve));
   const lines = createInterface({ input: server.stdout });
@@ -77,13 +77,13 @@ class Judge {
   }
 
   response(method, path, status, type, text) {
-    const name = `${method.toUpperCase()} ${path} ${status}`;
+    const name = `${method.toUpperCase()} ${path} ${status} ${type}`;
     const responses = this.#documents.root(OPEN).paths[path][method].responses;
     const described = responses[status] ?? responses[`${String(status)[0]}XX`];
     if (!described) return this.problems.add(`${name} is not described`);
     const [response, file] = this.#documents.resolve(described, OPEN);
     const media = response.content?.[type];
-    if (!media) return this.problems.add(`${name}: the type ${type} is not described`);
+    if (!media) return this.problems.add(`${name}: this type is not described`);
     this.#judge(name, media.schema, file, type === "application/json" ? JSON.parse(text) : text);
   }
 
