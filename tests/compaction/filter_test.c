@@ -1,0 +1,186 @@
+#include "compaction/filter.h"
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <stdio.h>
+
+#include "compaction/strip.h"
+#include "store/base/err.h"
+#include "store/base/record.h"
+#include "store/key.h"
+#include "store/kv.h"
+#include "tests/lib/scratch.h"
+
+enum { NOW = 1000000, BODY = 300 };
+
+static struct buf row, left;
+
+static void teardown(void)
+{
+    buf_close(&row);
+    buf_close(&left);
+}
+
+TestSuite(filter, .fini = teardown, .timeout = 60);
+
+static const struct conv_id id = {7, 8};
+
+/* A message with everything set, in `row`. */
+static Loquat__Record full(uint64_t expires)
+{
+    static char body[BODY + 1], *mentions[] = {"bob", "eve"};
+    memset(body, 'b', BODY);
+    Loquat__Record record = LOQUAT__RECORD__INIT;
+    record.ts = 1700000000000;
+    record.mid_off = -77;
+    record.gap = 3;
+    record.kind = LOQUAT__KIND__KIND_X;
+    record.xkind = "poll";
+    record.from = "ann";
+    record.cid = "cid-1";
+    record.body = (ProtobufCBinaryData){BODY, (uint8_t *)body};
+    record.reply = 4;
+    record.thread = 5;
+    record.mentions = mentions;
+    record.n_mentions = 2;
+    record.expires = expires;
+    record.target = 6;
+    row.n = 0;
+    record_encode(&record, &row);
+    return record;
+}
+
+static int decide(uint64_t seq, uint64_t floor)
+{
+    struct key key = key_seq(1, id, seq);
+    left.n = 0;
+    return filter_decide(key_span(&key), buf_span(&row), floor, NOW, &left);
+}
+
+/* Below the floor a record goes, whatever it is; at the floor it stays. */
+Test(filter, floor_drops)
+{
+    full(0);
+    cr_assert(eq(int, decide(9, 10), KV_DROP));
+    cr_assert(eq(int, decide(10, 10), KV_KEEP));
+    cr_assert(eq(int, decide(10, 0), KV_KEEP));
+    buf_cut(&row, 1); /* not even readable */
+    cr_assert(eq(int, decide(9, 10), KV_DROP));
+    cr_assert(eq(int, decide(10, 10), KV_KEEP));
+}
+
+/* What the state machine looks at is the same before and after; the content is gone. */
+Test(filter, expired_loses_its_content_only)
+{
+    Loquat__Record before = full(NOW);
+    cr_assert(eq(int, decide(9, 0), KV_REPLACE));
+    cr_assert(lt(sz, left.n, row.n - BODY));
+    Loquat__Record *after = NULL;
+    cr_assert(eq(int, record_decode(buf_span(&left), NULL, &after), 0));
+    cr_assert(eq(u64, after->ts, before.ts));
+    cr_assert(eq(i64, after->mid_off, before.mid_off));
+    cr_assert(eq(u64, after->gap, before.gap));
+    cr_assert(eq(u32, after->kind, before.kind));
+    cr_assert(eq(str, after->from, before.from));
+    cr_assert(eq(str, after->cid, before.cid));
+    cr_assert(eq(u64, after->thread, before.thread));
+    cr_assert(eq(u64, after->target, before.target));
+    cr_assert(eq(u64, after->expires, before.expires));
+    cr_assert(not(after->erased));
+    cr_assert(after->stripped);
+    cr_assert(eq(sz, after->body.len, 0));
+    cr_assert(eq(sz, after->n_mentions, 0));
+    cr_assert(eq(str, after->xkind, ""));
+    loquat__record__free_unpacked(after, NULL);
+    row.n = 0;
+    buf_add_span(&row, buf_span(&left));
+    cr_assert(eq(int, decide(9, 0), KV_KEEP)); /* once is enough */
+}
+
+/* Not yet expired, never expiring, damaged: left alone, byte for byte. */
+Test(filter, the_rest_is_kept)
+{
+    full(NOW + 1);
+    cr_assert(eq(int, decide(9, 0), KV_KEEP));
+    full(0);
+    cr_assert(eq(int, decide(9, 0), KV_KEEP));
+    full(NOW);
+    row.p[row.n - 1] ^= 1; /* verify must find it, so it is not papered over */
+    cr_assert(eq(int, decide(9, 0), KV_KEEP));
+    struct key key = key_seq(1, id, 9);
+    cr_assert(eq(int, filter_decide(span_of(key.p, 5), buf_span(&row), 10, NOW, &left), KV_KEEP));
+}
+
+/* The field is found without unpacking, and bytes that are no record are no trouble. */
+Test(filter, expires_is_read_from_any_bytes)
+{
+    full(123456789);
+    cr_assert(eq(u64, strip_expires(buf_span(&row)), 123456789));
+    for (size_t n = 0; n < row.n; n++) {
+        struct buf cut = {0}; /* of its own size, so that a read past it is seen */
+        buf_add(&cut, row.p, n);
+        uint64_t expires = strip_expires(span_of(cut.p, n));
+        cr_assert(expires == 0 || expires == 123456789 || n > 5);
+        buf_close(&cut);
+    }
+    for (unsigned seed = 0; seed < 2000; seed++) {
+        char noise[40];
+        unsigned x = seed;
+        for (size_t i = 0; i < sizeof noise; i++)
+            noise[i] = (char)((x = x * 1103515245 + 12345) >> 16);
+        noise[0] = RECORD_VERSION;
+        strip_expires(span_of(noise, sizeof noise));
+    }
+}
+
+/* ---- in a database ---- */
+
+static bool has(struct kv *kv, uint64_t seq)
+{
+    struct key key = key_seq(1, id, seq);
+    int err = kv_get(kv, KV_LOG, key_span(&key), &left);
+    cr_assert(err == 0 || err == ERR_NOT_FOUND);
+    return err == 0;
+}
+
+/* A compaction leaves out what is below the floor and strips what has expired, and counts it. */
+Test(filter, works_in_a_compaction)
+{
+    char dir[SCRATCH_MAX], data[SCRATCH_MAX + 8];
+    scratch_make(dir);
+    snprintf(data, sizeof data, "%s/data", dir);
+    struct filter *filter = filter_new();
+    struct kv_options options = {.create = true, .filter = filter_row, .filter_arg = filter};
+    struct kv *kv = NULL;
+    cr_assert(eq(int, kv_open(data, KV_DATA, &options, &kv), 0));
+    struct kv_batch batch;
+    kv_batch_init(&batch, kv);
+    for (uint64_t seq = 1; seq <= 20; seq++) {
+        struct key key = key_seq(1, id, seq), other = key_seq(2, id, seq);
+        full(seq == 15 ? 1 : 0); /* 15: expired long ago */
+        kv_put(&batch, KV_LOG, key_span(&key), buf_span(&row));
+        kv_put(&batch, KV_LOG, key_span(&other), buf_span(&row));
+    }
+    cr_assert(eq(int, kv_write(&batch), 0));
+    filter_raise(filter, 1, id, 11);
+    filter_raise(filter, 1, id, 4); /* lower: ignored */
+    struct key from = key_partition(0), until = key_partition(9);
+    kv_compact(kv, KV_LOG, key_span(&from), key_span(&until));
+    for (uint64_t seq = 1; seq <= 20; seq++)
+        cr_assert(eq(int, has(kv, seq), seq >= 11), "sequence %lu", seq);
+    struct key key = key_seq(1, id, 15), other = key_seq(2, id, 1);
+    cr_assert(eq(int, kv_get(kv, KV_LOG, key_span(&key), &left), 0));
+    cr_assert(lt(sz, left.n, (size_t)BODY));
+    cr_assert(eq(int, record_check(buf_span(&left)), 0));
+    cr_assert(eq(int, kv_get(kv, KV_LOG, key_span(&other), &left), 0)); /* another partition */
+    struct tally went[CAUSE_COUNT];
+    filter_went(filter, went);
+    cr_assert(eq(u64, went[CAUSE_FLOOR].rows, 10));
+    cr_assert(eq(u64, went[CAUSE_FLOOR].gone, went[CAUSE_FLOOR].bytes));
+    cr_assert(eq(u64, went[CAUSE_EXPIRED].rows, 2));
+    cr_assert(gt(u64, went[CAUSE_EXPIRED].gone, 2 * BODY));
+    kv_batch_close(&batch);
+    kv_close(kv);
+    filter_free(filter);
+    scratch_remove(dir);
+}
