@@ -119,7 +119,7 @@ void wal_notify(struct wal *wal, wal_durable done, void *arg, uint64_t a, uint64
 
 void wal_kick(struct wal *wal)
 {
-    if (wal->flying_now || wal->due.count == 0)
+    if (wal->flying_now || (wal->due.count == 0 && kv_batch_empty(&wal->filling)))
         return;
     struct kv_batch batch = wal->flying;
     wal->flying = wal->filling;
@@ -137,7 +137,7 @@ void wal_kick(struct wal *wal)
 
 bool wal_idle(const struct wal *wal)
 {
-    return !wal->flying_now && wal->due.count == 0;
+    return !wal->flying_now && wal->due.count == 0 && kv_batch_empty(&wal->filling);
 }
 
 void wal_stop(struct wal *wal, uv_close_cb on_closed, void *data)

@@ -176,8 +176,7 @@ static void make_options(struct kv *kv)
     rocksdb_block_based_options_set_format_version(kv->table, 5);
     kv->cf_count = kv->kind == KV_RAFT ? 1 : KV_CF_COUNT;
     for (size_t i = 0; i < kv->cf_count; i++)
-        kv->options[i] =
-            kv->kind == KV_RAFT ? raft_options(kv) : data_options(kv, (enum kv_cf)i);
+        kv->options[i] = kv->kind == KV_RAFT ? raft_options(kv) : data_options(kv, (enum kv_cf)i);
     kv->write = rocksdb_writeoptions_create();
     if (kv->kind == KV_RAFT)
         rocksdb_writeoptions_set_sync(kv->write, 1);
@@ -259,6 +258,11 @@ size_t kv_batch_bytes(const struct kv_batch *batch)
     size_t size = 0;
     rocksdb_writebatch_data(batch->rocks, &size);
     return size;
+}
+
+bool kv_batch_empty(const struct kv_batch *batch)
+{
+    return rocksdb_writebatch_count(batch->rocks) == 0;
 }
 
 void kv_put(struct kv_batch *batch, enum kv_cf cf, struct span key, struct span value)
@@ -477,8 +481,8 @@ uint64_t kv_size(struct kv *kv, enum kv_cf cf, struct span from, struct span unt
 {
     char *message = NULL;
     uint64_t size = 0;
-    rocksdb_approximate_sizes_cf(kv->db, kv->cf[cf], 1, &from.p, &from.n, &until.p, &until.n,
-                                 &size, &message);
+    rocksdb_approximate_sizes_cf(kv->db, kv->cf[cf], 1, &from.p, &from.n, &until.p, &until.n, &size,
+                                 &message);
     free(message);
     return size;
 }

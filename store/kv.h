@@ -26,8 +26,8 @@ enum kv_kind { KV_RAFT, KV_DATA };
 
 struct kv;
 struct kv_options {
-    bool create;    /* else the database must exist */
-    bool read_only; /* for inspection: nothing is written */
+    bool create;             /* else the database must exist */
+    bool read_only;          /* for inspection: nothing is written */
     uint64_t memtable_bytes; /* 0: the default */
     /* Called in compaction threads for rows of KV_LOG; NULL: nothing is filtered.
      * KV_KEEP, KV_DROP, or KV_REPLACE with the new value in `value`. */
@@ -49,6 +49,7 @@ void kv_batch_init(struct kv_batch *batch, struct kv *kv);
 void kv_batch_close(struct kv_batch *batch);
 void kv_batch_clear(struct kv_batch *batch);
 size_t kv_batch_bytes(const struct kv_batch *batch);
+bool kv_batch_empty(const struct kv_batch *batch);
 void kv_put(struct kv_batch *batch, enum kv_cf cf, struct span key, struct span value);
 void kv_put2(struct kv_batch *batch, enum kv_cf cf, struct span key, struct span head,
              struct span rest); /* one value in two pieces */
@@ -80,8 +81,8 @@ void kv_iter_open(struct kv_iter *iter, struct kv *kv, const struct kv_view *vie
 void kv_iter_close(struct kv_iter *iter);
 void kv_iter_first(struct kv_iter *iter);
 void kv_iter_last(struct kv_iter *iter);
-void kv_iter_seek(struct kv_iter *iter, struct span key);          /* at or after */
-void kv_iter_seek_back(struct kv_iter *iter, struct span key);     /* at or before */
+void kv_iter_seek(struct kv_iter *iter, struct span key);      /* at or after */
+void kv_iter_seek_back(struct kv_iter *iter, struct span key); /* at or before */
 void kv_iter_next(struct kv_iter *iter);
 void kv_iter_prev(struct kv_iter *iter);
 bool kv_iter_valid(const struct kv_iter *iter);
