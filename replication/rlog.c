@@ -45,6 +45,13 @@ static struct span rkey_span(const struct rkey *key)
 
 /* ---- rows ---- */
 
+/* Of everything in a row but the version: head is the row's, up to the sum. */
+static uint64_t entry_sum(uint64_t index, const char *head, struct span bytes)
+{
+    uint64_t seed = XXH3_64bits_withSeed(head + 1, 10, index); /* term and type */
+    return XXH3_64bits_withSeed(bytes.p, bytes.n, seed);
+}
+
 static void put_entry_row(struct kv_batch *batch, uint32_t partition, uint64_t index,
                           const struct rcore_entry *entry)
 {
@@ -53,7 +60,7 @@ static void put_entry_row(struct kv_batch *batch, uint32_t partition, uint64_t i
     put_le64(head + 1, entry->term);
     head[9] = (char)(entry->type & 0xff);
     head[10] = (char)(entry->type >> 8);
-    put_le64(head + 11, XXH3_64bits(entry->bytes.p, entry->bytes.n));
+    put_le64(head + 11, entry_sum(index, head, entry->bytes));
     struct rkey key = rkey_entry(partition, index);
     kv_put2(batch, KV_LOG, rkey_span(&key), span_of(head, sizeof head), entry->bytes);
 }
@@ -230,7 +237,7 @@ static int load_entry(struct rlog *log, uint64_t index, struct span row)
     if (row.n < ENTRY_ROW_HEAD || row.p[0] != RLOG_VERSION)
         return ERR_CORRUPT;
     struct span bytes = span_of(row.p + ENTRY_ROW_HEAD, row.n - ENTRY_ROW_HEAD);
-    if (get_le64(row.p + 11) != XXH3_64bits(bytes.p, bytes.n))
+    if (get_le64(row.p + 11) != entry_sum(index, row.p, bytes))
         return ERR_CORRUPT;
     if (log->count == 0)
         log->first = index;
@@ -257,8 +264,9 @@ int rlog_load(struct rlog *log, struct kv *kv, uint32_t partition)
     if (err == 0)
         err = kv_iter_error(&iter);
     kv_iter_close(&iter);
-    if (err == 0 && log->first > log->snapshot_index + 1)
-        err = ERR_CORRUPT; /* entries between the snapshot and the log are missing */
+    /* Entries between the snapshot and the log are missing, or the newest are. */
+    if (err == 0 && (log->first > log->snapshot_index + 1 || rlog_last(log) < log->snapshot_index))
+        err = ERR_CORRUPT;
     if (err != 0)
         rlog_close(log);
     return err;

@@ -1,7 +1,8 @@
 /* replication/rlog.h: the raft log of one partition: in the raft DB, and in memory as far as it is
  * needed (payloads go when they are applied, terms when they are trimmed).
  * Keys:   [p u16 BE][0] term, vote; [p][1] snapshot metadata; [p][2][index u64 BE] entry.
- * Values: version u8, then numbers LE; an entry is term u64, type u16, XXH3-64 u64, payload.
+ * Values: version u8, then numbers LE; an entry is term u64, type u16, XXH3-64 u64 of the payload
+ *         (seeded with that of term and type, and that with the index), payload.
  * Thread: the loop's. Writes go into the batch that the caller gives; they count when it is synced.
  * Errors: rlog_load: ERR_CORRUPT (a gap, a checksum, an unknown version) or a kv error. */
 #ifndef LOQUAT_REPLICATION_RLOG_H
@@ -35,9 +36,9 @@ void rlog_bootstrap(struct kv_batch *batch, uint32_t partition, const struct rco
 int rlog_load(struct rlog *log, struct kv *kv, uint32_t partition);
 void rlog_close(struct rlog *log);
 
-uint64_t rlog_last(const struct rlog *log);                /* first - 1 when empty */
+uint64_t rlog_last(const struct rlog *log); /* first - 1 when empty */
 const struct rlog_entry *rlog_get(const struct rlog *log, uint64_t index); /* NULL: not here */
-uint64_t rlog_term_at(const struct rlog *log, uint64_t index); /* 0: not known */
+uint64_t rlog_term_at(const struct rlog *log, uint64_t index);             /* 0: not known */
 
 void rlog_put_hard(struct rlog *log, struct kv_batch *batch, uint64_t term, uint64_t voted_for);
 /* Replaces everything from `index` on. */
