@@ -72,8 +72,8 @@ static int read_format(struct datadir *dir, const char *path, char *why, size_t 
     close(fd);
     unsigned format = 0, partitions = 0;
     if (n <= 0 || sscanf(text, "loquat data directory\nformat %u\n", &format) != 1) {
-        snprintf(why, size, "%s is damaged: it does not begin as it should; restore it from a backup",
-                 file);
+        snprintf(why, size,
+                 "%s is damaged: it does not begin as it should; restore it from a backup", file);
         return ERR_CORRUPT;
     }
     if (format != DATADIR_FORMAT) {
@@ -115,6 +115,54 @@ static int check_existing(struct datadir *dir, const char *path, uint32_t partit
     return 0;
 }
 
+/* What is there, without touching it: 0 a directory of ours that can be opened (or made, then
+ * dir->fresh is set), or what is wrong. */
+static int inspect(struct datadir *dir, const char *path, uint32_t partitions, int create,
+                   char *why, size_t size)
+{
+    int err = read_format(dir, path, why, size);
+    if (err == 0) {
+        dir->fresh = 0;
+        return check_existing(dir, path, partitions, why, size);
+    }
+    if (err != ERR_NOT_FOUND)
+        return err;
+    /* A first start that was cut short leaves databases but no FORMAT; nothing in them was ever
+     * acknowledged. Anything else in the way is not ours. */
+    char begun[DATADIR_PATH_MAX];
+    err = join(begun, path, "BEGUN");
+    if (err == 0 && (!create || (access(begun, F_OK) != 0 && !directory_empty(path)))) {
+        snprintf(why, size, "%s holds no loquat data (no FORMAT file)%s", path,
+                 create ? " and is not empty; choose another directory" : "");
+        return ERR_NOT_FOUND;
+    }
+    dir->fresh = 1;
+    return err;
+}
+
+static int begin(struct datadir *dir, const char *path, uint32_t partitions, char *why, size_t size)
+{
+    static const char digits[] = "0123456789abcdef";
+    unsigned char random[16];
+    random_bytes(random, sizeof random);
+    for (size_t i = 0; i < 16; i++) {
+        dir->id[2 * i] = digits[random[i] >> 4];
+        dir->id[2 * i + 1] = digits[random[i] & 15];
+    }
+    dir->id[32] = 0;
+    dir->partitions = partitions != 0 ? partitions : PARTITIONS_DEFAULT;
+    char file[DATADIR_PATH_MAX];
+    if (join(file, path, "BEGUN") != 0)
+        return ERR_TOO_LARGE;
+    int fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        snprintf(why, size, "%s: %s", file, strerror(errno));
+        return ERR_IO;
+    }
+    close(fd);
+    return 0;
+}
+
 int datadir_open(struct datadir *dir, const char *path, uint32_t partitions, int create, char *why,
                  size_t size)
 {
@@ -136,37 +184,13 @@ int datadir_open(struct datadir *dir, const char *path, uint32_t partitions, int
         snprintf(why, size, "%s is not a directory", path);
         return ERR_NOT_FOUND;
     }
-    err = lock(dir, path, why, size);
+    err = inspect(dir, path, partitions, create, why, size); /* before LOCK is put there */
     if (err == 0)
-        err = read_format(dir, path, why, size);
-    if (err == 0) {
-        err = check_existing(dir, path, partitions, why, size);
-    } else if (err == ERR_NOT_FOUND) {
-        /* A first start that was cut short leaves databases but no FORMAT; nothing in them was ever
-         * acknowledged. Anything else in the way is not ours. */
-        err = 0;
-        char half[DATADIR_PATH_MAX];
-        bool begun = join(half, path, "BEGUN") == 0 && access(half, F_OK) == 0;
-        if (!create || (!begun && !directory_empty(path))) {
-            snprintf(why, size, "%s holds no loquat data (no FORMAT file)%s", path,
-                     create ? " and is not empty; choose another directory" : "");
-            err = ERR_NOT_FOUND;
-        }
-        dir->fresh = 1;
-        dir->partitions = partitions != 0 ? partitions : PARTITIONS_DEFAULT;
-        static const char digits[] = "0123456789abcdef";
-        unsigned char random[16];
-        random_bytes(random, sizeof random);
-        for (size_t i = 0; i < 16; i++) {
-            dir->id[2 * i] = digits[random[i] >> 4];
-            dir->id[2 * i + 1] = digits[random[i] & 15];
-        }
-        if (err == 0) {
-            int fd = open(half, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-            if (fd >= 0)
-                close(fd);
-        }
-    }
+        err = lock(dir, path, why, size);
+    if (err == 0) /* again: another process may have made or changed it until the lock was ours */
+        err = inspect(dir, path, partitions, create, why, size);
+    if (err == 0 && dir->fresh)
+        err = begin(dir, path, partitions, why, size);
     if (err != 0)
         datadir_close(dir);
     return err;
