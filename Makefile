@@ -6,6 +6,8 @@ CC := gcc
 CXX := g++
 VERSION := 0.1.0
 
+# V=1 prints the commands themselves.
+Q := $(if $(V),,@)
 SAN ?=
 OPT ?= -O2 -g
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
@@ -14,8 +16,8 @@ PKGS := libuv libssl libcrypto jansson libprotobuf-c cjose libcyaml libzstd libx
 DEFS := -D_GNU_SOURCE -DLOQUAT_VERSION='"$(VERSION)"'
 INC := -I. -I$(BUILD)/gen -isystem /usr/share/include/llhttp
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
-CFLAGS = -std=c17 $(OPT) $(WARN) $(DEFS) $(INC) $(SANFLAGS) -MMD -MP $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-CXXFLAGS = -std=c++17 $(OPT) $(WARNXX) $(DEFS) $(INC) $(SANFLAGS) -MMD -MP -fno-exceptions
+CFLAGS = -std=c17 $(OPT) -fvisibility=hidden $(WARN) $(DEFS) $(INC) $(SANFLAGS) -MMD -MP $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+CXXFLAGS = -std=c++17 $(OPT) -fvisibility=hidden $(WARNXX) $(DEFS) $(INC) $(SANFLAGS) -MMD -MP -fno-exceptions
 LDLIBS = -lrocksdb -lraft -lwslay -lsimdjson $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lyaml -lstdc++ -lpthread -lm
 LDFLAGS = $(SANFLAGS) -Wl,-z,now
 
@@ -43,7 +45,8 @@ $(BUILD)/loquat-gateway: $(BUILD)/obj/gateway/main.c.o $(LIBS)
 $(BUILD)/loquat-log: $(BUILD)/obj/store/client/main.c.o $(LIBS)
 $(BUILD)/loquat-compact: $(BUILD)/obj/compaction/main.c.o $(LIBS)
 $(addprefix $(BUILD)/,$(PROGRAMS)):
-	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS)
+	@echo "  link $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS)
 
 $(BUILD)/libbase.a: $(BASE_OBJ)
 $(BUILD)/libstore.a: $(STORE_OBJ)
@@ -54,27 +57,29 @@ $(BUILD)/libgateway.a: $(GATEWAY_OBJ)
 %.a:
 	@mkdir -p $(@D)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(Q)$(AR) rcs $@ $^
 
 $(BUILD)/gen/wire.pb-c.h: store/base/wire.proto
 	@mkdir -p $(@D)
-	protoc-c --proto_path=store/base --c_out=$(BUILD)/gen $<
+	$(Q)protoc-c --proto_path=store/base --c_out=$(BUILD)/gen $<
 $(BUILD)/gen/wire.pb-c.c: $(BUILD)/gen/wire.pb-c.h
 $(BUILD)/obj/gen/wire.pb-c.c.o: $(BUILD)/gen/wire.pb-c.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
 # llhttp comes as sources; strict: otherwise any byte passes for the LF of a chunk's line
 $(BUILD)/obj/llhttp.o: $(wildcard /usr/share/llhttp/*.c)
 	@mkdir -p $(@D)/llhttp
-	for f in $(wildcard /usr/share/llhttp/*.c); do \
+	$(Q)for f in $(wildcard /usr/share/llhttp/*.c); do \
 		$(CC) -O2 -g $(SANFLAGS) -DLLHTTP_STRICT_MODE=1 -I/usr/share/include/llhttp -c -o $(@D)/llhttp/$$(basename $$f).o $$f || exit 1; done
-	$(LD) -r -o $@ $(@D)/llhttp/*.o
+	$(Q)$(LD) -r -o $@ $(@D)/llhttp/*.o
 $(BUILD)/obj/%.c.o: %.c | $(BUILD)/gen/wire.pb-c.h
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -c -o $@ $<
+	@echo "  cc   $<"
+	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
 $(BUILD)/obj/%.cc.o: %.cc | $(BUILD)/gen/wire.pb-c.h
 	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS) -c -o $@ $<
+	@echo "  c++  $<"
+	$(Q)$(CXX) $(CXXFLAGS) -c -o $@ $<
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
 # ---- tests -------------------------------------------------------------------------------------
@@ -84,7 +89,8 @@ TEST_LIB_OBJ := $(call obj,$(wildcard tests/lib/*.c))
 TEST_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.c.o $(TEST_LIB_OBJ) $(LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) -lcriterion
+	@echo "  link $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) -lcriterion
 FAULT_SRC := $(wildcard tests/faults/*.c)
 FAULT_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(FAULT_SRC))
 tests-build: all $(TEST_BIN) $(FAULT_BIN)
@@ -147,14 +153,16 @@ fuzz: setup-test ## run each fuzz target for FUZZ_SECS seconds
 fuzz-build: $(FUZZ_BIN)
 $(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.c.o $(TEST_LIB_OBJ) $(LIBS)
 	@mkdir -p $(@D)
-	$(CXX) -fsanitize=address,undefined,fuzzer -o $@ $(filter %.o,$^) \
+	@echo "  link $@"
+	$(Q)$(CXX) -fsanitize=address,undefined,fuzzer -o $@ $(filter %.o,$^) \
 		-Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS)
 
 # ---- benches: one program per promise, one JSON line per result ---------------------------------
 BENCH_BIN := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 $(BUILD)/bench/%: $(BUILD)/obj/bench/%.c.o $(TEST_LIB_OBJ) $(LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS)
+	@echo "  link $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS)
 bench-build: all $(BENCH_BIN)
 bench: setup ## measure: every figure and its reference in the same run
 	+$(MAKE) --no-print-directory bench-build

@@ -93,6 +93,7 @@ static int fill_info(struct apply *apply, struct conv *conv, const struct member
     info->floor = header->floor > 0 ? header->floor : 1;
     info->n = conv->n;
     info->ttl_s = header->ttl_s;
+    info->created = header->created;
     info->history_joined = header->history_joined;
     info->since = 1;
     int err = 0;

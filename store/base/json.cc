@@ -235,6 +235,16 @@ static const char *read_value(struct json *json, const char *p, const char *end,
     return after;
 }
 
+/* A name and its value at `p`; returns the place after them. */
+static const char *read_member(struct json *json, const char *p, const char *end,
+                               struct json_field *field)
+{
+    bool escaped;
+    const char *after = skip_string(p, &escaped);
+    field->name = string_content(json, span_of(p, (size_t)(after - p)), escaped);
+    return read_value(json, after + 1, end, &field->val);
+}
+
 /* `obj` has members only when all of them are right. */
 static int read_object(struct json *json, struct span raw, struct json_obj *obj)
 {
@@ -249,13 +259,10 @@ static int read_object(struct json *json, struct span raw, struct json_obj *obj)
         if (count == JSON_FIELDS_MAX)
             return fail(json, "an object with too many members");
         struct json_field *field = &obj->fields[count];
-        bool escaped;
-        const char *after = skip_string(p, &escaped);
-        field->name = string_content(json, span_of(p, (size_t)(after - p)), escaped);
+        p = read_member(json, p, end, field);
         for (size_t i = 0; i < count; i++)
             if (span_eq(obj->fields[i].name, field->name))
                 return fail(json, "a member is there twice");
-        p = read_value(json, after + 1, end, &field->val);
         count++;
     }
     obj->count = count;
@@ -319,7 +326,7 @@ int json_parse(struct json *json, const char *text, size_t n, struct json_obj *o
     return read_object(json, span_of(json->text, size), obj);
 }
 
-int json_object(struct json *json, const struct json_val *val, struct json_obj *obj)
+int json_open(struct json *json, const struct json_val *val, struct json_obj *obj)
 {
     obj->count = 0;
     if (val->type != JSON_OBJECT)
@@ -327,7 +334,7 @@ int json_object(struct json *json, const struct json_val *val, struct json_obj *
     return read_object(json, val->raw, obj);
 }
 
-int json_array(struct json *json, const struct json_val *val, struct json_val *vals, size_t max)
+int json_items(struct json *json, const struct json_val *val, struct json_val *vals, size_t max)
 {
     if (val->type != JSON_ARRAY)
         return fail(json, "not an array");
@@ -343,6 +350,25 @@ int json_array(struct json *json, const struct json_val *val, struct json_val *v
         count++;
     }
     return (int)count;
+}
+
+int json_each(struct json *json, const struct json_val *val,
+              bool (*fn)(void *arg, const struct json_field *field), void *arg)
+{
+    if (val->type != JSON_OBJECT)
+        return fail(json, "not an object");
+    const char *p = val->raw.p + 1, *end = val->raw.p + val->raw.n;
+    while (*p != '}') {
+        if (*p == ',')
+            p++;
+        if (json->strings_used + (size_t)(end - p) > STRINGS_TIMES * json->text_cap)
+            return fail(json, "opened too often"); /* `fn` may open more */
+        struct json_field field;
+        p = read_member(json, p, end, &field);
+        if (!fn(arg, &field))
+            return fail(json, "a member that does not fit");
+    }
+    return 0;
 }
 
 const struct json_val *json_get(const struct json_obj *obj, const char *name)

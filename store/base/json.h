@@ -49,10 +49,14 @@ int json_parse(struct json *json, const char *text, size_t n, struct json_obj *o
 const char *json_error(const struct json *json);
 
 /* Opens a nested object or array by its `raw`, without disturbing spans already handed out by the
- * current parse. `json_array` fills at most `max` values and returns how many there are (more than
+ * current parse. `json_items` fills at most `max` values and returns how many there are (more than
  * max: the caller refuses), or a negative error. */
-int json_object(struct json *json, const struct json_val *val, struct json_obj *obj);
-int json_array(struct json *json, const struct json_val *val, struct json_val *vals, size_t max);
+int json_open(struct json *json, const struct json_val *val, struct json_obj *obj);
+int json_items(struct json *json, const struct json_val *val, struct json_val *vals, size_t max);
+/* Every member of an object of any size, in order (a name may come twice), until `fn` says false:
+ * then ERR_BAD_REQUEST. */
+int json_each(struct json *json, const struct json_val *val,
+              bool (*fn)(void *arg, const struct json_field *field), void *arg);
 
 /* NULL when absent. */
 const struct json_val *json_get(const struct json_obj *obj, const char *name);

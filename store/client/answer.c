@@ -84,7 +84,7 @@ void answer_parse(struct json *json, const struct json_obj *obj, struct answer_w
     answer_make(0, "", words, answer);
     if (ok != NULL && ok->type == JSON_OBJECT) {
         answer->json = text_of(ok->raw);
-        if (json_object(json, ok, &inner) != 0)
+        if (json_open(json, ok, &inner) != 0)
             return; /* more fields than are opened here: the text is all there is */
         answer->s = number(&inner, "s");
         answer->ts = number(&inner, "ts");
@@ -92,7 +92,7 @@ void answer_parse(struct json *json, const struct json_obj *obj, struct answer_w
         answer->dup = truth(&inner, "dup");
         return;
     }
-    if (err == NULL || json_object(json, err, &inner) != 0) {
+    if (err == NULL || json_open(json, err, &inner) != 0) {
         answer_make(LOQUAT_INTERNAL, "the answer is neither ok nor err", words, answer);
         return;
     }
@@ -113,7 +113,7 @@ bool record_parse(struct json *json, const struct json_obj *obj, struct span tex
     const struct json_val *hole = json_get(obj, "hole");
     if (hole != NULL) {
         struct json_val ends[2];
-        if (json_array(json, hole, ends, 2) != 2 || ends[0].whole <= 0 ||
+        if (json_items(json, hole, ends, 2) != 2 || ends[0].whole <= 0 ||
             ends[1].whole < ends[0].whole)
             return false;
         record->hole = true;

@@ -90,10 +90,10 @@ static int take_page(struct export *export, const struct loquat_answer *answer, 
         return LOQUAT_INTERNAL;
     const struct json_val *convs = json_get(&list, "convs"), *next = json_get(&list, "next");
     struct json_val *vals = xcalloc(PAGE, sizeof *vals);
-    int count = convs != NULL ? json_array(export->json, convs, vals, PAGE) : -1;
+    int count = convs != NULL ? json_items(export->json, convs, vals, PAGE) : -1;
     int err = count >= 0 && count <= PAGE ? 0 : LOQUAT_INTERNAL;
     for (int i = 0; i < count && err == 0; i++)
-        if (json_object(export->json, &vals[i], &conv) != 0 || !add_target(export, &conv))
+        if (json_open(export->json, &vals[i], &conv) != 0 || !add_target(export, &conv))
             err = LOQUAT_INTERNAL;
     free(vals);
     if (next != NULL && next->type != JSON_NULL)

@@ -38,7 +38,7 @@ static bool add_conv(struct buf *out, struct span text)
     for (size_t i = 0; fine && i < sizeof ROWS / sizeof *ROWS; i++)
         add_row(out, ROWS[i], json_get(&conv, ROWS[i]));
     const struct json_val *record = fine ? json_get(&conv, "last") : NULL;
-    if (record != NULL && record->type == JSON_OBJECT && json_object(json, record, &last) == 0) {
+    if (record != NULL && record->type == JSON_OBJECT && json_open(json, record, &last) == 0) {
         const struct json_val *ts = json_get(&last, "ts");
         buf_add_str(out, "last         ");
         print_time(out, ts != NULL && ts->whole > 0 ? (uint64_t)ts->whole : 0);

@@ -45,7 +45,7 @@ static bool seqs_find(const struct export_conv *conv, uint64_t seq, size_t *posi
 static int add_hole(struct export_conv *conv, struct json *json, const struct json_val *hole)
 {
     struct json_val ends[2];
-    if (json_array(json, hole, ends, 2) != 2 || !ends[0].is_whole || !ends[1].is_whole ||
+    if (json_items(json, hole, ends, 2) != 2 || !ends[0].is_whole || !ends[1].is_whole ||
         ends[1].whole < ends[0].whole)
         return ERR_BAD_REQUEST;
     conv->holes += (uint64_t)(ends[1].whole - ends[0].whole) + 1;
@@ -125,7 +125,7 @@ int export_line(struct export_conv *conv, struct json *json, struct span text, s
     }
     if (conv->count > 0 && conv->seqs[conv->count - 1] >= (uint64_t)seq->whole)
         return ERR_BAD_REQUEST;
-    if (content == NULL || json_object(json, content, &body) != 0)
+    if (content == NULL || json_open(json, content, &body) != 0)
         return ERR_BAD_REQUEST;
     if (json_get(&body, "ts") != NULL)
         ts = NULL;

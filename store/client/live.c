@@ -125,13 +125,13 @@ bool live_on_sync(struct loquat *chat, const struct json_val *ok)
     enum { CONVS_MAX = 4096 };
     struct json_obj outer, inner;
     chat->live.page.n = 0;
-    if (json_object(chat->json, ok, &outer) != 0)
+    if (json_open(chat->json, ok, &outer) != 0)
         return true;
     const struct json_val *convs = json_get(&outer, "convs"), *next = json_get(&outer, "next");
     struct json_val *vals = xcalloc(CONVS_MAX, sizeof *vals);
-    int count = convs != NULL ? json_array(chat->json, convs, vals, CONVS_MAX) : 0;
+    int count = convs != NULL ? json_items(chat->json, convs, vals, CONVS_MAX) : 0;
     for (int i = 0; i < count && i < CONVS_MAX; i++)
-        if (json_object(chat->json, &vals[i], &inner) == 0)
+        if (json_open(chat->json, &vals[i], &inner) == 0)
             meet(chat, &inner);
     free(vals);
     if (next == NULL || next->type == JSON_NULL)
@@ -204,9 +204,9 @@ static void give_page(struct loquat *chat, struct live_conv *conv, const struct 
     struct json_val *vals = xcalloc(FILL_RECORDS, sizeof *vals);
     struct json_obj obj;
     struct loquat_record record;
-    int count = json_array(chat->json, records, vals, FILL_RECORDS);
+    int count = json_items(chat->json, records, vals, FILL_RECORDS);
     for (int i = 0; i < count && i < FILL_RECORDS; i++) {
-        if (json_object(chat->json, &vals[i], &obj) != 0 ||
+        if (json_open(chat->json, &vals[i], &obj) != 0 ||
             !record_parse(chat->json, &obj, vals[i].raw,
                           (struct loquat_text){conv->c, strlen(conv->c)}, &record))
             continue;
@@ -222,7 +222,7 @@ static void live_on_fill(struct loquat *chat, const struct loquat_answer *answer
     struct json_obj obj;
     struct json_val ok = {.type = JSON_OBJECT, .raw = span_of(answer->json.p, answer->json.n)};
     conv->fills = false;
-    if (answer->err != 0 || json_object(chat->json, &ok, &obj) != 0) {
+    if (answer->err != 0 || json_open(chat->json, &ok, &obj) != 0) {
         if (!answer->retry)
             conv->seen = conv->cursor; /* left, or gone: nothing to catch up with */
         return;

@@ -120,7 +120,7 @@ void print_record(struct buf *out, struct json *json, const struct loquat_record
     if (json_parse(json, record->json.p, record->json.n, &whole) != 0)
         return;
     const struct json_val *content = json_get(&whole, "body");
-    if (content != NULL && json_object(json, content, &body) != 0)
+    if (content != NULL && json_open(json, content, &body) != 0)
         body.count = 0;
     buf_addf(out, "%7llu  ", (unsigned long long)record->s);
     print_time(out, record->ts);

@@ -35,7 +35,7 @@ static void on_goodbye(struct loquat *chat, const struct json_obj *obj)
 {
     struct json_val range[2];
     const struct json_val *val = json_get(obj, "reconnect_ms");
-    if (val == NULL || json_array(chat->json, val, range, 2) != 2)
+    if (val == NULL || json_items(chat->json, val, range, 2) != 2)
         return;
     chat->session.goodbye_min = (uint32_t)range[0].whole;
     chat->session.goodbye_max = (uint32_t)range[1].whole;
@@ -81,7 +81,7 @@ static void on_own_answer(struct loquat *chat, uint64_t id, const struct json_ob
         return;
     }
     struct json_obj inner;
-    if (json_object(chat->json, ok, &inner) == 0) {
+    if (json_open(chat->json, ok, &inner) == 0) {
         struct span user = string(&inner, "user");
         snprintf(chat->session.user, sizeof chat->session.user, "%.*s", (int)user.n, user.p);
     }

@@ -253,7 +253,7 @@ Test(json, names_come_once)
     refused("{\"a\":1,\"\\u0061\":2}");
     refused("{\"\":1,\"\":2}");
     parse("{\"a\":{\"b\":1,\"b\":2}}");
-    cr_assert(eq(int, json_object(json, get("a"), &inner), ERR_BAD_REQUEST));
+    cr_assert(eq(int, json_open(json, get("a"), &inner), ERR_BAD_REQUEST));
 }
 
 /* ---- bounds ---- */
@@ -350,18 +350,18 @@ Test(json, nested_objects_and_arrays)
     struct json_val vals[3];
     parse(
         "{\"a\":{\"s\":\"\\n\",\"b\":{\"c\":[\"\\t\",{},[2,\"]\"],true]}},\"z\":\"\\r\",\"e\":[]}");
-    cr_assert(eq(int, json_object(json, get("a"), &inner), 0));
+    cr_assert(eq(int, json_open(json, get("a"), &inner), 0));
     struct json_val b = *json_get(&inner, "b");
-    cr_assert(eq(int, json_object(json, &b, &inner), 0));
+    cr_assert(eq(int, json_open(json, &b, &inner), 0));
     struct json_val c = *json_get(&inner, "c");
-    cr_assert(eq(int, json_array(json, &c, vals, 3), 4));
+    cr_assert(eq(int, json_items(json, &c, vals, 3), 4));
     cr_assert(span_is(vals[0].str, "\t"));
     cr_assert(span_is(vals[1].raw, "{}"));
     cr_assert(span_is(vals[2].raw, "[2,\"]\"]"));
     cr_assert(span_is(get("z")->str, "\r")); /* spans of the levels above are as they were */
-    cr_assert(eq(int, json_array(json, get("e"), vals, 3), 0));
-    cr_assert(eq(int, json_array(json, get("z"), vals, 3), ERR_BAD_REQUEST));
-    cr_assert(eq(int, json_object(json, get("e"), &inner), ERR_BAD_REQUEST));
+    cr_assert(eq(int, json_items(json, get("e"), vals, 3), 0));
+    cr_assert(eq(int, json_items(json, get("z"), vals, 3), ERR_BAD_REQUEST));
+    cr_assert(eq(int, json_open(json, get("e"), &inner), ERR_BAD_REQUEST));
 }
 
 /* Opening the same value without end runs into the bound, not out of memory. */
@@ -375,7 +375,7 @@ Test(json, opening_is_bounded)
     buf_add_str(&in, "\"]}");
     cr_assert(eq(int, parse_bytes(buf_span(&in)), 0));
     int opened = 0;
-    while (json_array(json, get("a"), vals, 2) == 1 && opened < 1000)
+    while (json_items(json, get("a"), vals, 2) == 1 && opened < 1000)
         opened++;
     cr_assert(ge(int, opened, 4));
     cr_assert(lt(int, opened, 1000));

@@ -31,7 +31,8 @@ export interface ClientOptions {
   url: string;
   /**
    * The token, or who knows it. Asked at every connect (`start`), ahead of its end (`refresh`), and
-   * after the server refused the last one (`refused`): the same one again stops the client.
+   * after the last one was refused or turned out to have ended (`refused`): the same one again
+   * stops the client.
    */
   token: string | ((why: TokenWhy) => string | Promise<string>);
   /** Names this device among the user's, at most 64 bytes. */
@@ -100,6 +101,8 @@ export type OpenRequest = { topic?: string; ttl?: number; cid?: string } & (
   | { kind: "direct"; with: string }
   | { kind: "group"; name: string; members: string[]; history?: "all" | "joined" }
 );
+
+type SyncReply = { u?: Seq; convs: Conv[]; next?: string | null };
 
 const SYNC_LIMIT = 200;
 /** Room in a `sync` frame for all but the cursors. */
@@ -309,12 +312,10 @@ export class Client extends EventTarget {
     const convs: Conv[] = [];
     let page: string | null = null;
     do {
-      const reply: { u?: Seq; convs: Conv[]; next?: string | null } = await link.request("sync", {
-        cur,
-        u: this.#userCursor,
-        limit: SYNC_LIMIT,
-        ...(page !== null && { page }),
-      });
+      // The cursors hold for all pages.
+      const more = page === null ? { cur, u: this.#userCursor } : { page };
+      const fields = { limit: SYNC_LIMIT, ...more };
+      const reply: SyncReply = await link.request("sync", fields);
       if (page === null) this.#userCursor = Math.max(this.#userCursor, reply.u ?? 0);
       convs.push(...reply.convs);
       page = reply.next ?? null;
@@ -332,8 +333,8 @@ export class Client extends EventTarget {
     const c = event["c"] as ConvId;
     switch (event.ev) {
       case "rec": {
-        const { ev: _, ...rec } = event;
-        return this.#feed.rec(rec as unknown as Rec);
+        const { ev: _, ...item } = event;
+        return this.#feed.live(c, item as unknown as Rec | Hole);
       }
       case "lag":
         return this.#feed.lag(c, event["head"] as Seq);

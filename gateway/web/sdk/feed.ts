@@ -86,14 +86,15 @@ export class Feed {
     this.#cursors.delete(c);
   }
 
-  /** A live record. */
-  rec(rec: Rec): void {
-    let cursor = this.#cursors.get(rec.c);
-    if (!cursor || (cursor.soft && rec.s <= cursor.at)) cursor = this.#set(rec.c, rec.s - 1, false);
-    if (rec.s <= cursor.at) return;
-    cursor.top = Math.max(cursor.top, rec.s);
-    if (rec.s === cursor.at + 1 && this.#hooks.ready()) this.#give(rec.c, cursor, rec, rec.s);
-    else void this.#fill(rec.c, cursor);
+  /** A live record, or a hole where the server caught up for the client. */
+  live(c: ConvId, item: Rec | Hole): void {
+    const [first, last] = isHole(item) ? item.hole : [item.s, item.s];
+    let cursor = this.#cursors.get(c);
+    if (!cursor || (cursor.soft && first <= cursor.at)) cursor = this.#set(c, first - 1, false);
+    if (last <= cursor.at) return;
+    cursor.top = Math.max(cursor.top, last);
+    if (first <= cursor.at + 1 && this.#hooks.ready()) this.#give(c, cursor, item, last);
+    else void this.#fill(c, cursor);
   }
 
   lag(c: ConvId, head: Seq): void {
@@ -110,10 +111,12 @@ export class Feed {
     return cursor;
   }
 
+  /** The item ends at `last`, and begins at most one after what was given: a hole may overlap that. */
   #give(c: ConvId, cursor: Cursor, item: Rec | Hole, last: Seq): void {
+    const first = cursor.at + 1;
     cursor.at = last;
     cursor.soft = false;
-    this.#hooks.give(c, item);
+    this.#hooks.give(c, isHole(item) ? { ...item, hole: [first, last] } : item);
   }
 
   /** Reads on until nothing known is missing, then tells a server that waits for it. */
@@ -173,8 +176,7 @@ export class Feed {
       if (first > cursor.at + 1)
         throw new LoquatError({ code: "protocol", msg: `${c}: ${first} after ${cursor.at}` });
       if (!this.#hooks.ready()) return;
-      const rest: Rec | Hole = isHole(item) ? { ...item, hole: [cursor.at + 1, last] } : item;
-      this.#give(c, cursor, rest, last);
+      this.#give(c, cursor, item, last);
       if (!current()) return; // a listener stopped the client
     }
     if (cursor.at === before && cursor.at < cursor.top)

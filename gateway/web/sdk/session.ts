@@ -101,6 +101,8 @@ export class Connector {
     const refused = this.#token;
     try {
       this.#token = await this.#options.token(why);
+      if ((tokenExpiry(this.#token) ?? Infinity) <= Date.now())
+        this.#token = await this.#options.token("refused");
     } catch (err) {
       const final = err instanceof LoquatError && !err.retry;
       return { code: final ? 4202 : 4000, reason: `no token: ${message(err)}`, live: false };

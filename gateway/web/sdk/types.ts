@@ -33,6 +33,7 @@ export type HoleWhy = "erased" | "expired" | "hidden" | "compacted" | "trimmed";
 
 /** Sequences that exist but have no content (any more) for this reader; both ends inclusive. */
 export interface Hole {
+  c?: ConvId;
   hole: [Seq, Seq];
   why: HoleWhy;
 }

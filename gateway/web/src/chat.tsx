@@ -93,7 +93,7 @@ function Welcome(props: { store: Store; onNew: () => void }) {
 
 function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
   const { store, conv } = props;
-  const timeline = useMemo(() => store.timeline(conv.c), [conv.c]);
+  const timeline = useMemo(() => store.timeline(conv), [conv.c]);
   const [mode, setMode] = useState<Mode>({ kind: "new" });
   const [removing, setRemoving] = useState<Rec | null>(null);
   const [people, setPeople] = useState(false);

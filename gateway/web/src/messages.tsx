@@ -38,7 +38,8 @@ interface State {
   focus: Seq | null;
   flash: Seq | null;
   atEnd: boolean;
-  date: string | null;
+  /** Somebody scrolls. */
+  moving: boolean;
 }
 
 /** The row that stays in its place: so many px below the upper edge. */
@@ -52,6 +53,8 @@ export class Messages extends Component<Props, State> {
   #scroller = createRef<HTMLDivElement>();
   #heights: Heights;
   #anchor: Anchor | null = null;
+  /** scrollTop when the anchor was true. */
+  #top = 0;
   #stick = true;
   #firstNew: Seq | null = null;
   #unwatch: (() => void)[] = [];
@@ -77,7 +80,7 @@ export class Messages extends Component<Props, State> {
       focus: null,
       flash: null,
       atEnd: this.#stick,
-      date: null,
+      moving: false,
     };
   }
 
@@ -111,6 +114,7 @@ export class Messages extends Component<Props, State> {
     const { timeline } = this.props;
     const last = blockOf(Math.max(1, timeline.head));
     const heights = this.#heights;
+    heights.first = Math.max(heights.first, Math.min(blockOf(timeline.floor), last));
     if (last > heights.last && heights.last - heights.first + 1 < SPAN_BLOCKS + 64) heights.last = last;
     if (!this.#present()) this.#firstNew ??= this.#firstUnseen();
     if (this.#stick) this.#show(heights.last - 1, heights.last);
@@ -183,6 +187,10 @@ export class Messages extends Component<Props, State> {
   #restore(scroller: HTMLElement): void {
     const anchor = this.#anchor;
     if (!anchor) return;
+    // Scrolled meanwhile, and the event has not come yet: the anchor moves along. (At the very end
+    // it was the browser, because the list became shorter.)
+    const clamped = scroller.scrollTop + scroller.clientHeight >= scroller.scrollHeight - 1;
+    if (!clamped) anchor.top -= scroller.scrollTop - this.#top;
     const top = this.#topOf(scroller, anchor.s);
     if (top === null) return;
     const off = top - anchor.top;
@@ -205,11 +213,12 @@ export class Messages extends Component<Props, State> {
   }
 
   /** Takes what is at the upper edge for the anchor. */
-  #drop(scroller: HTMLElement): void {
+  #hold(scroller: HTMLElement): void {
     const edge = scroller.getBoundingClientRect().top;
     for (const block of scroller.querySelectorAll<HTMLElement>(".block")) {
       const box = block.getBoundingClientRect();
       if (box.bottom <= edge) continue;
+      if (box.top >= edge + scroller.clientHeight) break; // of where it was before
       const rows = block.querySelectorAll<HTMLElement>("[data-s]");
       let low = 0;
       let high = rows.length; // the first row that ends below the edge
@@ -233,7 +242,9 @@ export class Messages extends Component<Props, State> {
   }
 
   #afterMove(scroller: HTMLElement): void {
-    const { heights, end } = { heights: this.#heights, end: this.#atEnd(scroller) };
+    const heights = this.#heights;
+    const end = this.#atEnd(scroller);
+    this.#top = scroller.scrollTop;
     const from = heights.at(scroller.scrollTop - OVERSCAN).index;
     const to = heights.at(scroller.scrollTop + scroller.clientHeight + OVERSCAN).index;
     if (from !== this.state.from || to !== this.state.to) {
@@ -251,19 +262,23 @@ export class Messages extends Component<Props, State> {
 
   #onScroll = (): void => {
     const scroller = this.#scroller.current!;
+    if (Math.abs(scroller.scrollTop - this.#top) < 1) return; // this was #settle
     this.#stick = this.#atEnd(scroller);
-    this.#drop(scroller);
+    this.#hold(scroller);
     this.#afterMove(scroller);
     this.#showDate();
   };
 
-  /** While somebody scrolls: which day this is. */
+  /** While somebody scrolls, the day is shown. */
   #showDate(): void {
-    const item = this.#anchor && this.props.timeline.find(this.#anchor.s);
-    const date = item && !isHole(item) && !this.#stick ? dayOf(item.ts) : null;
-    if (date !== this.state.date) this.setState({ date });
+    if (!this.state.moving) this.setState({ moving: true });
     clearTimeout(this.#dateTimer);
-    this.#dateTimer = setTimeout(() => this.setState({ date: null }), DATE_MS);
+    this.#dateTimer = setTimeout(() => this.setState({ moving: false }), DATE_MS);
+  }
+
+  #date(): string | null {
+    const item = this.#anchor && this.props.timeline.find(this.#anchor.s);
+    return item && !isHole(item) && this.state.moving && !this.state.atEnd ? dayOf(item.ts) : null;
   }
 
   // ---- marks -------------------------------------------------------------------------------------
@@ -375,7 +390,8 @@ export class Messages extends Component<Props, State> {
 
   override render() {
     const { store, conv, timeline, actions } = this.props;
-    const { from, to, atEnd, date } = this.state;
+    const { from, to, atEnd } = this.state;
+    const date = this.#date();
     const heights = this.#heights;
     const blocks = [];
     const more = { ...actions, jump: this.jump };

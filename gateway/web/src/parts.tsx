@@ -6,9 +6,10 @@ import { useEffect, useRef } from "preact/hooks";
 const HUES = 12;
 
 function hueOf(name: string): number {
-  let hash = 0;
-  for (const char of name) hash = (Math.imul(hash, 31) + char.codePointAt(0)!) >>> 0;
-  return hash % HUES;
+  let hash = 0x811c9dc5; // FNV-1a, then mixed once more: short names differ little
+  for (const char of name) hash = Math.imul(hash ^ char.codePointAt(0)!, 0x01000193);
+  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
+  return ((hash ^ (hash >>> 13)) >>> 0) % HUES;
 }
 
 function initialsOf(name: string): string {

@@ -93,12 +93,10 @@ export class Store extends Observed {
     return sum;
   }
 
-  timeline(c: ConvId): Timeline {
-    let timeline = this.#timelines.get(c);
-    if (timeline) this.#timelines.delete(c);
-    const conv = this.convs.get(c);
-    timeline ??= new Timeline(this.client, c, conv?.head ?? 0, conv?.floor ?? 1);
-    this.#timelines.set(c, timeline); // the newest use last
+  timeline(conv: Conv): Timeline {
+    const timeline = this.#timelines.get(conv.c) ?? new Timeline(this.client, conv);
+    this.#timelines.delete(conv.c);
+    this.#timelines.set(conv.c, timeline); // the newest use last
     const oldest = this.#timelines.keys().next();
     if (this.#timelines.size > TIMELINES_MAX && !oldest.done) this.#timelines.delete(oldest.value);
     return timeline;
@@ -189,8 +187,9 @@ export class Store extends Observed {
     client.on("skipped", ({ c, to }) => this.#timelines.get(c)?.reset(to));
     client.on("mark", (mark) => this.#onMark(mark));
     client.on("user", (event) => {
-      if (typeof event["read"] === "number" && typeof event["c"] === "string")
-        this.#onMark({ c: event["c"], user: this.me, read: event["read"] });
+      const body = (event["body"] ?? {}) as Record<string, unknown>;
+      if (event["kind"] === "read" && typeof body["read"] === "number")
+        this.#onMark({ c: String(body["c"]), user: this.me, read: body["read"] });
     });
     client.on("queue", ({ entries }) => {
       this.queue = entries;

@@ -3,7 +3,7 @@
  * window and dropped when they are far from it. What happens live is applied to the blocks at hand.
  */
 
-import { isHole, isMessage, type Client, type Hole, type Rec, type Seq } from "../sdk/index.ts";
+import { isHole, isMessage, type Client, type Conv, type Hole, type Rec, type Seq } from "../sdk/index.ts";
 import { Observed } from "./observe.ts";
 
 export type Item = Rec | Hole;
@@ -43,12 +43,15 @@ export class Timeline extends Observed {
   #quoteQueue: Seq[] = [];
   #quoteLoads = 0;
 
-  constructor(client: Client, c: string, head: Seq, floor: Seq) {
+  #events: boolean;
+
+  constructor(client: Client, conv: Conv) {
     super();
     this.#client = client;
-    this.c = c;
-    this.head = head;
-    this.floor = Math.max(1, floor);
+    this.#events = conv.kind === "group";
+    this.c = conv.c;
+    this.head = conv.head;
+    this.floor = Math.max(1, conv.floor);
   }
 
   block(index: number): Block | undefined {
@@ -149,21 +152,7 @@ export class Timeline extends Observed {
     this.#blocks.set(index, block);
     this.#loads++;
     try {
-      let from: Seq | null = Math.max(firstOf(index), this.floor);
-      const to = firstOf(index + 1);
-      while (from !== null && from < to) {
-        const page = await this.#client.range(this.c, {
-          from,
-          to,
-          max: BLOCK,
-          view: "folded",
-          order: "asc",
-        });
-        this.floor = Math.max(this.floor, page.floor);
-        block.items.push(...page.records.map((item) => clip(item, firstOf(index), to - 1)));
-        block.asOf ||= page.head;
-        from = page.next;
-      }
+      await this.#fetch(block);
       block.state = "ready";
     } catch {
       block.state = "failed";
@@ -175,6 +164,26 @@ export class Timeline extends Observed {
     }
     this.#load();
     this.changed();
+  }
+
+  async #fetch(block: Block): Promise<void> {
+    const to = firstOf(block.index + 1);
+    for (let from: Seq | null = Math.max(firstOf(block.index), this.floor); from !== null && from < to; ) {
+      const query = { from, to, max: BLOCK, order: "asc" } as const;
+      const page = await this.#client.range(this.c, { ...query, view: "folded" });
+      block.asOf ||= page.head;
+      for (const item of page.records) {
+        if (!isHole(item) || item.why === "erased" || item.why === "expired") block.items.push(item);
+        else this.floor = Math.max(this.floor, item.hole[1] + 1);
+      }
+      // Folded pages are silent about what is no message: who came and went is in the log alone.
+      const end = Math.min(page.next ?? to, page.head + 1);
+      if (this.#events && page.records.reduce((sum, item) => sum + lengthOf(item), 0) < end - from) {
+        const log = await this.#client.range(this.c, { ...query, to: end, view: "log" });
+        for (const item of log.records) if (!isHole(item) && isEvent(item)) insert(block.items, item);
+      }
+      from = page.next;
+    }
   }
 
   #place(item: Item, ordered: boolean): void {
@@ -210,14 +219,12 @@ export class Timeline extends Observed {
   }
 }
 
-function clip(item: Item, first: Seq, last: Seq): Item {
-  if (!isHole(item)) return item;
-  return { ...item, hole: [Math.max(item.hole[0], first), Math.min(item.hole[1], last)] };
-}
+const lengthOf = (item: Item): number => (isHole(item) ? item.hole[1] - item.hole[0] + 1 : 1);
+const isEvent = (rec: Rec): boolean => rec.kind === "member" || rec.kind === "meta";
 
 /** In its place; over what is there with the same sequence. */
 function insert(items: Item[], item: Item): void {
-  if (!isHole(item) && !isMessage(item) && item.kind !== "member" && item.kind !== "meta") return;
+  if (!isHole(item) && !isMessage(item) && !isEvent(item)) return;
   const s = seqOf(item);
   let at = items.length;
   while (at > 0 && seqOf(items[at - 1]!) >= s) at--;

@@ -3,7 +3,7 @@
 import { isHole, type Conv, type Hole, type Rec } from "../sdk/index.ts";
 
 const locale = navigator.language.startsWith("en") ? navigator.language : "en-GB";
-const clock = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit" });
+const clock = new Intl.DateTimeFormat(locale, { hour: "numeric", minute: "2-digit" });
 const weekday = new Intl.DateTimeFormat(locale, { weekday: "long" });
 const dayMonth = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short" });
 const numeric = new Intl.DateTimeFormat(locale, { dateStyle: "short" });

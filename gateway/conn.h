@@ -1,0 +1,79 @@
+/* gateway/conn.h: one client's connection: its socket, what waits to be written to it, its deadline.
+ * HTTP or WebSocket above it (httpd.h, session.h).
+ * Bounds: input is taken only while less than CONN_OUT_HIGH waits to be written and fewer than
+ *         CONN_READS_MAX reads and CONN_WRITES_MAX writes are unanswered; what came in and could not
+ *         be taken yet (CONN_HELD_MAX at most) is held, and the socket is not read meanwhile.
+ * Owner:  a connection frees itself when it is closed and no call refers to it any more.
+ * Thread: the loop's. */
+#ifndef LOQUAT_GATEWAY_CONN_H
+#define LOQUAT_GATEWAY_CONN_H
+
+#include "gateway/gate.h"
+#include "store/base/http.h"
+
+enum {
+    CONN_OUT_HIGH = 256 << 10,
+    CONN_OUT_LOW = 64 << 10,
+    CONN_READS_MAX = 8,
+    CONN_WRITES_MAX = 4096,
+};
+
+enum conn_phase { CONN_HTTP, CONN_WS, CONN_LINGER, CONN_CLOSED };
+
+/* Who is on the other side, once a token was accepted. */
+struct who {
+    uint64_t exp_ms;
+    uint32_t scope; /* enum jwt_scope */
+    uint32_t slot;  /* of limits.h */
+    bool held;      /* counts among the user's connections */
+    char user[];
+};
+
+struct session;
+struct stream;
+struct conn {
+    struct gate *gate;
+    uv_poll_t poll;
+    int fd;
+    uint32_t refs, reads, writes; /* refs: open, and one for each call */
+    uint32_t heard_s;             /* when something came last */
+    uint8_t phase, due_kind, events;
+    bool admin : 1;      /* came in at the admin address */
+    bool local : 1;      /* from this machine */
+    bool stuck : 1;      /* the socket takes no more now */
+    bool close_soon : 1; /* after what waits was written */
+    bool eof : 1;        /* the other side sends no more */
+    bool busy : 1;       /* an HTTP request is being answered */
+    bool keep : 1;       /* and the connection stays after it */
+    bool head_only : 1;  /* HEAD: without the body */
+    bool taking : 1;     /* input is being taken */
+    struct list_link in_gate, in_due, in_dirty;
+    uint64_t due_ms;
+    struct out out;
+    struct http *http; /* CONN_HTTP */
+    struct ws ws;      /* CONN_WS */
+    struct who *who;
+    struct session *session; /* live: CONN_WS, or an event stream */
+    struct stream *stream;   /* a range that is streamed */
+    struct buf held;         /* lines not taken yet */
+};
+
+void conn_open(struct gate *gate, int fd, bool admin);
+void conn_send(struct conn *conn, struct span bytes);
+void conn_send_frame(struct conn *conn, struct frame *frame);
+void conn_close_soon(struct conn *conn); /* when all is written: shuts down, lingers, closes */
+void conn_abort(struct conn *conn);      /* now */
+void conn_due(struct conn *conn, enum due due);
+void conn_ref(struct conn *conn);
+void conn_unref(struct conn *conn);
+bool conn_takes(const struct conn *conn); /* input may be taken */
+void conn_settle(struct conn *conn);      /* after anything changed: what the socket is asked for */
+void conn_flush(struct conn *conn);
+/* A token was accepted: false when the user has too many connections. */
+bool conn_identify(struct conn *conn, const struct jwt_claims *claims, bool hold);
+static inline bool conn_gone(const struct conn *conn)
+{
+    return conn->phase >= CONN_LINGER;
+}
+
+#endif

@@ -1,0 +1,396 @@
+#include "gateway/fanout.h"
+
+#include <stdlib.h>
+
+#include "gateway/follow.h"
+#include "gateway/httpd.h"
+#include "gateway/say.h"
+#include "store/base/check.h"
+#include "store/base/err.h"
+#include "store/base/log.h"
+#include "store/base/metrics.h"
+#include "store/base/record.h"
+
+enum { AUTHORS_MAX = 16 }; /* of one frame; a slice ends before there are more */
+
+static struct metric frames_built = {.name = "loquat_fanout_frames_total",
+                                     .help = "Frames built from tails, each shared by sessions",
+                                     .type = METRIC_COUNTER};
+static struct metric deliveries = {.name = "loquat_fanout_deliveries_total",
+                                   .help = "Frames of tails given to sessions",
+                                   .type = METRIC_COUNTER};
+static struct metric topics_gauge = {
+    .name = "loquat_fanout_topics", .help = "Logs followed, over all loops", .type = METRIC_GAUGE};
+
+static struct map_key key_of(struct conv_id id)
+{
+    return (struct map_key){id.hi, id.lo};
+}
+
+void fanout_init(struct fanout *fanout, struct gate *gate)
+{
+    fanout->gate = gate;
+    map_init(&fanout->topics);
+}
+
+void fanout_close(struct fanout *fanout)
+{
+    ASSERT(fanout->topics.count == 0);
+    map_close(&fanout->topics);
+}
+
+void fanout_metrics(void)
+{
+    metric_register(&frames_built);
+    metric_register(&deliveries);
+    metric_register(&topics_gauge);
+}
+
+/* ---- topics ---- */
+
+static struct topic *find(const struct fanout *fanout, struct span name, bool user_log)
+{
+    struct conv_id id = user_log ? user_log_id(name) : conv_id_of(name);
+    union map_val *val = map_get(&fanout->topics, key_of(id));
+    return val != NULL ? val->p : NULL;
+}
+
+struct topic *fanout_find(const struct fanout *fanout, struct span name)
+{
+    return find(fanout, name, false);
+}
+
+struct topic *fanout_topic(struct fanout *fanout, struct span name, bool user_log, uint64_t cursor)
+{
+    struct conv_id id = user_log ? user_log_id(name) : conv_id_of(name);
+    bool fresh;
+    union map_val *val = map_put(&fanout->topics, key_of(id), &fresh);
+    if (!fresh)
+        return val->p;
+    struct topic *topic = xcalloc(1, sizeof *topic + name.n + 1);
+    val->p = topic;
+    topic->id = id;
+    topic->head = TOPIC_NOT_STARTED;
+    topic->user_log = user_log;
+    topic->partition = partition_of(id, fanout->gate->up.partitions);
+    memcpy(topic->name, name.p, name.n);
+    metric_add(&topics_gauge, 1);
+    Loquat__Sub sub = LOQUAT__SUB__INIT;
+    sub.conv = topic->name;
+    sub.user_log = user_log;
+    sub.partition = topic->partition;
+    sub.cursor = cursor;
+    sub.from_head = cursor == FOLLOW_FROM_HEAD;
+    upstream_sub(&fanout->gate->up, &sub);
+    return topic;
+}
+
+uint32_t fanout_add(struct topic *topic, struct session *session, uint32_t follow)
+{
+    if (topic->count == topic->cap) {
+        topic->cap = topic->cap == 0 ? 2 : topic->cap * 2;
+        topic->entries = xrealloc(topic->entries, topic->cap * sizeof *topic->entries);
+    }
+    topic->entries[topic->count] = (struct topic_entry){session, follow, session->conn->who->slot};
+    return topic->count++;
+}
+
+void fanout_remove(struct fanout *fanout, struct topic *topic, uint32_t slot)
+{
+    ASSERT(slot < topic->count);
+    topic->count--;
+    if (slot != topic->count) {
+        struct topic_entry *moved = &topic->entries[slot];
+        *moved = topic->entries[topic->count];
+        moved->session->follows[moved->follow].slot = slot;
+    }
+    if (topic->count > 0)
+        return;
+    Loquat__Unsub unsub = LOQUAT__UNSUB__INIT;
+    unsub.conv = topic->name;
+    unsub.user_log = topic->user_log;
+    unsub.partition = topic->partition;
+    upstream_unsub(&fanout->gate->up, &unsub);
+    map_remove(&fanout->topics, key_of(topic->id));
+    metric_add(&topics_gauge, -1);
+    free(topic->entries);
+    free(topic);
+}
+
+/* ---- frames ---- */
+
+/* A run of records of one topic, and its frames as they are asked for. */
+struct slice {
+    struct gate *gate;
+    struct topic *topic;
+    Loquat__Item **items;
+    Loquat__Record **records; /* NULL: a hole */
+    size_t count;
+    uint64_t first, last;
+    struct frame *common, *stream;
+    struct { /* who gets a frame with the own cid in it */
+        const char *user;
+        uint32_t tag;
+        struct frame *frame;
+    } authors[AUTHORS_MAX];
+    size_t author_count;
+};
+
+static struct frame *build(const struct slice *slice, struct span self, bool stream)
+{
+    struct gate *gate = slice->gate;
+    struct say_place place = {
+        .conv = span_str(slice->topic->name), .partition = slice->topic->partition, .self = self};
+    struct buf *text = &gate->answer;
+    text->n = 0;
+    for (size_t i = 0; i < slice->count; i++) {
+        const Loquat__Item *item = slice->items[i];
+        if (stream)
+            buf_addf(text, "id: %llu\ndata: {",
+                     (unsigned long long)(item->last > item->seq ? item->last : item->seq));
+        else
+            buf_add_str(text, i == 0 ? "{\"ev\":\"rec\"," : "\n{\"ev\":\"rec\",");
+        say_members(text, &place, item, slice->records[i]);
+        buf_add_str(text, stream ? "}\n\n" : "}");
+    }
+    metric_add(&frames_built, 1);
+    if (stream)
+        return httpd_chunk(text);
+    char head[WS_HEAD_MAX];
+    size_t n = ws_frame_head(head, text->n);
+    return frame_new(span_of(head, n), buf_span(text));
+}
+
+static struct frame *frame_for(struct slice *slice, const struct topic_entry *entry)
+{
+    if (entry->session->stream) {
+        if (slice->stream == NULL)
+            slice->stream = build(slice, (struct span){0}, true);
+        return slice->stream;
+    }
+    for (size_t i = 0; i < slice->author_count; i++) {
+        const char *user = slice->authors[i].user;
+        if (slice->authors[i].tag != entry->tag ||
+            strcmp(entry->session->conn->who->user, user) != 0)
+            continue;
+        if (slice->authors[i].frame == NULL)
+            slice->authors[i].frame = build(slice, span_str(user), false);
+        return slice->authors[i].frame;
+    }
+    if (slice->common == NULL)
+        slice->common = build(slice, (struct span){0}, false);
+    return slice->common;
+}
+
+static void drop_frames(struct slice *slice)
+{
+    if (slice->common != NULL)
+        frame_unref(slice->common);
+    if (slice->stream != NULL)
+        frame_unref(slice->stream);
+    for (size_t i = 0; i < slice->author_count; i++)
+        if (slice->authors[i].frame != NULL)
+            frame_unref(slice->authors[i].frame);
+}
+
+/* False: no room for one more author. */
+static bool note_author(struct slice *slice, const Loquat__Record *record)
+{
+    if (record == NULL || record->cid[0] == 0)
+        return true;
+    for (size_t i = 0; i < slice->author_count; i++)
+        if (strcmp(slice->authors[i].user, record->from) == 0)
+            return true;
+    if (slice->author_count == AUTHORS_MAX)
+        return false;
+    slice->authors[slice->author_count].user = record->from;
+    slice->authors[slice->author_count].tag =
+        limits_slot(&slice->gate->settings->limits, span_str(record->from));
+    slice->author_count++;
+    return true;
+}
+
+/* ---- publishing ---- */
+
+static uint64_t last_of(const Loquat__Item *item)
+{
+    return item->last > item->seq ? item->last : item->seq;
+}
+
+static void give(struct slice *slice, const char *removed)
+{
+    struct topic *topic = slice->topic;
+    topic->head = slice->last;
+    for (uint32_t i = 0; i < topic->count; i++) {
+        struct topic_entry *entry = &topic->entries[i];
+        struct session *session = entry->session;
+        struct follow *follow = &session->follows[entry->follow];
+        if (follow->state != FOLLOW_LIVE || follow->cursor >= slice->last)
+            continue;
+        if (removed != NULL && strcmp(session->conn->who->user, removed) == 0)
+            continue; /* is told `left` */
+        if (follow->cursor + 1 != slice->first || session->conn->out.bytes >= CONN_OUT_HIGH) {
+            follow_fall_behind(session, follow);
+            continue;
+        }
+        conn_send_frame(session->conn, frame_for(slice, entry));
+        follow->cursor = slice->last;
+        metric_add(&deliveries, 1);
+    }
+}
+
+/* Whoever was taken out gets nothing more, whatever the own log says when. */
+static void end_removed(struct topic *topic, const char *removed, uint64_t seq)
+{
+    struct fanout *fanout = &topic->entries[0].session->conn->gate->fanout;
+    struct span name = span_str(topic->name);
+    for (uint32_t i = topic->count; i > 0 && find(fanout, name, false) == topic; i--) {
+        struct session *session = topic->entries[i - 1].session;
+        struct follow *follow = &session->follows[topic->entries[i - 1].follow];
+        if (follow->cursor < seq && strcmp(session->conn->who->user, removed) == 0)
+            follow_left(session, name);
+    }
+}
+
+/* The user that a record takes out of the conversation, in the arena; NULL: none. */
+static const char *removed_by(struct gate *gate, const Loquat__Record *record)
+{
+    struct json_obj obj;
+    if (record == NULL || record->kind != LOQUAT__KIND__KIND_MEMBER ||
+        json_parse(gate->inner, (const char *)record->body.data, record->body.len, &obj) != 0)
+        return NULL;
+    const struct json_val *user = json_get(&obj, "user"), *set = json_get(&obj, "set");
+    if (user == NULL || set == NULL || !span_is(set->str, "remove"))
+        return NULL;
+    return arena_copy(&gate->arena, user->str.p, user->str.n);
+}
+
+static void publish(struct fanout *fanout, struct topic *topic, const Loquat__Tail *tail,
+                    Loquat__Record **records)
+{
+    struct span own = span_str(topic->name);
+    struct span name = span_of(arena_copy(&fanout->gate->arena, own.p, own.n), own.n);
+    size_t at = 0;
+    while (at < tail->n_items) {
+        struct slice slice = {.gate = fanout->gate,
+                              .topic = topic,
+                              .items = tail->items + at,
+                              .records = records + at,
+                              .first = tail->items[at]->seq};
+        const char *removed = NULL;
+        size_t bytes = 0;
+        while (at < tail->n_items && bytes < FANOUT_FRAME_BYTES && removed == NULL &&
+               note_author(&slice, records[at])) {
+            slice.last = last_of(tail->items[at]);
+            bytes += tail->items[at]->record.len + 100;
+            removed = removed_by(fanout->gate, records[at]);
+            slice.count++;
+            at++;
+        }
+        give(&slice, removed);
+        drop_frames(&slice);
+        if (removed != NULL)
+            end_removed(topic, removed, slice.last);
+        if (find(fanout, name, false) != topic)
+            return; /* nobody is left */
+    }
+}
+
+static bool unpack(struct gate *gate, const Loquat__Tail *tail, Loquat__Record **records)
+{
+    for (size_t i = 0; i < tail->n_items; i++) {
+        const Loquat__Item *item = tail->items[i];
+        records[i] = NULL;
+        if (item->hole == 0 && record_decode(span_of(item->record.data, item->record.len),
+                                             &gate->arena.allocator, &records[i]) != 0)
+            return false;
+    }
+    return true;
+}
+
+static void publish_user(struct topic *topic, const Loquat__Tail *tail, Loquat__Record **records)
+{
+    for (size_t i = 0; i < tail->n_items; i++) {
+        uint64_t seq = tail->items[i]->seq;
+        for (uint32_t k = 0; k < topic->count; k++) {
+            struct session *session = topic->entries[k].session;
+            struct follow *follow = &session->follows[topic->entries[k].follow];
+            if (follow->cursor != FOLLOW_FROM_HEAD && follow->cursor >= seq)
+                continue;
+            follow->cursor = seq;
+            follow_user_record(session, seq, records[i]);
+        }
+        topic->head = seq;
+    }
+}
+
+static void start(struct topic *topic, uint64_t head)
+{
+    topic->head = head;
+    for (uint32_t i = 0; i < topic->count; i++) {
+        struct session *session = topic->entries[i].session;
+        follow_settle(session, &session->follows[topic->entries[i].follow]);
+    }
+}
+
+/* The node can't go on with this log: whoever follows it is told to read, and hears why. */
+static void fail(struct topic *topic, int err)
+{
+    log_error("a tail ended", {"conv", log_str(topic->name)}, {"err", log_str(err_name(err))});
+    for (uint32_t i = 0; i < topic->count; i++) {
+        struct session *session = topic->entries[i].session;
+        follow_lag(session, &session->follows[topic->entries[i].follow]);
+    }
+}
+
+void fanout_on_tail(struct fanout *fanout, const Loquat__Tail *tail)
+{
+    struct topic *topic = find(fanout, span_str(tail->conv), tail->user_log);
+    if (topic == NULL)
+        return; /* nobody follows it any more */
+    if (tail->err != 0) {
+        fail(topic, tail->err);
+        return;
+    }
+    if (tail->started) {
+        start(topic, tail->head);
+        return;
+    }
+    if (topic->head == TOPIC_NOT_STARTED || tail->n_items == 0)
+        return; /* of a subscription before this one */
+    struct gate *gate = fanout->gate;
+    Loquat__Record **records = arena_alloc(&gate->arena, tail->n_items * sizeof *records);
+    if (!unpack(gate, tail, records))
+        fail(topic, ERR_CORRUPT);
+    else if (topic->user_log)
+        publish_user(topic, tail, records);
+    else
+        publish(fanout, topic, tail, records);
+    arena_reset(&gate->arena);
+}
+
+void fanout_on_mark(struct fanout *fanout, const Loquat__MarkEvent *mark)
+{
+    struct topic *topic = find(fanout, span_str(mark->conv), false);
+    if (topic == NULL)
+        return;
+    struct buf *text = &fanout->gate->answer;
+    text->n = 0;
+    buf_add_str(text, "{\"ev\":\"mark\",\"c\":");
+    json_put_string(text, span_str(mark->conv));
+    buf_add_str(text, ",\"user\":");
+    json_put_string(text, span_str(mark->user));
+    buf_addf(text, ",\"read\":%llu,\"delivered\":%llu}", (unsigned long long)mark->read,
+             (unsigned long long)mark->delivered);
+    char head[WS_HEAD_MAX];
+    size_t n = ws_frame_head(head, text->n);
+    struct frame *frame = frame_new(span_of(head, n), buf_span(text));
+    for (uint32_t i = 0; i < topic->count; i++) {
+        struct session *session = topic->entries[i].session;
+        struct conn *conn = session->conn;
+        bool live = session->follows[topic->entries[i].follow].state == FOLLOW_LIVE;
+        if (live && !session->stream && conn->out.bytes < CONN_OUT_LOW) /* dropped under load */
+            conn_send_frame(conn, frame);
+    }
+    frame_unref(frame);
+}

@@ -1,0 +1,54 @@
+/* gateway/fanout.h: the logs that sessions of this loop follow, and who follows them.
+ * A topic is one subscription at the node, whatever the number of its sessions. What a Tail brings is
+ * made into a frame once, and the same bytes go to every session that is caught up; a session that
+ * is not has a cursor, and reads (session.h).
+ * Owner:  a topic lives as long as somebody follows it.
+ * Thread: the loop's. */
+#ifndef LOQUAT_GATEWAY_FANOUT_H
+#define LOQUAT_GATEWAY_FANOUT_H
+
+#include "store/base/ids.h"
+#include "store/base/map.h"
+#include "wire.pb-c.h"
+
+enum { FANOUT_FRAME_BYTES = 128 << 10 }; /* records gathered in one frame */
+#define TOPIC_NOT_STARTED UINT64_MAX
+#define FOLLOW_FROM_HEAD UINT64_MAX
+
+struct gate;
+struct session;
+
+struct topic_entry {
+    struct session *session;
+    uint32_t follow; /* index in session->follows */
+    uint32_t tag;    /* of the user: limits_slot */
+};
+
+struct topic {
+    struct conv_id id;
+    uint64_t head; /* everything up to here has come, or TOPIC_NOT_STARTED */
+    uint32_t partition;
+    bool user_log;
+    uint32_t count, cap;
+    struct topic_entry *entries;
+    char name[]; /* of the conversation, or the user */
+};
+
+struct fanout {
+    struct gate *gate;
+    struct map topics;
+};
+
+void fanout_init(struct fanout *fanout, struct gate *gate);
+void fanout_close(struct fanout *fanout);
+/* Found, or begun after `cursor` (or FOLLOW_FROM_HEAD); the caller adds itself at once. */
+struct topic *fanout_topic(struct fanout *fanout, struct span name, bool user_log, uint64_t cursor);
+struct topic *fanout_find(const struct fanout *fanout, struct span name);
+uint32_t fanout_add(struct topic *topic, struct session *session, uint32_t follow); /* slot */
+/* Takes the entry out (the last one moves into its place); the topic may be gone after. */
+void fanout_remove(struct fanout *fanout, struct topic *topic, uint32_t slot);
+void fanout_on_tail(struct fanout *fanout, const Loquat__Tail *tail);
+void fanout_on_mark(struct fanout *fanout, const Loquat__MarkEvent *mark);
+void fanout_metrics(void); /* registers; once */
+
+#endif

@@ -1,0 +1,396 @@
+#include "gateway/gate.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "gateway/conn.h"
+#include "gateway/follow.h"
+#include "gateway/marks.h"
+#include "gateway/proto.h"
+#include "gateway/session.h"
+#include "store/base/check.h"
+#include "store/base/clock.h"
+#include "store/base/err.h"
+#include "store/base/log.h"
+#include "store/base/metrics.h"
+
+enum { ACCEPT_PAUSE_MS = 200, INNER_BYTES_MAX = 1 << 20 };
+
+static struct metric conns_gauge = {.name = "loquat_connections",
+                                    .help = "Connections of clients that are open",
+                                    .type = METRIC_GAUGE};
+static struct metric accepted = {.name = "loquat_connections_accepted_total",
+                                 .help = "Connections of clients that were taken",
+                                 .type = METRIC_COUNTER};
+static struct metric refused = {.name = "loquat_connections_refused_total",
+                                .help = "Connections that were closed at once: too many",
+                                .type = METRIC_COUNTER};
+static struct metric expired = {.name = "loquat_connections_timed_out_total",
+                                .help = "Connections closed because a deadline passed",
+                                .type = METRIC_COUNTER};
+
+void gate_metrics(void)
+{
+    metric_register(&conns_gauge);
+    metric_register(&accepted);
+    metric_register(&refused);
+    metric_register(&expired);
+    proto_metrics();
+    fanout_metrics();
+    follow_metrics();
+}
+
+/* ---- accepting ---- */
+
+static void accept_all(struct gate *gate, int listen_fd, bool admin)
+{
+    for (int i = 0; i < GATE_ACCEPTS_MAX; i++) {
+        int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) {
+            if (errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != ENOBUFS)
+                return; /* none left, or one that went away */
+            log_warn("no more connections can be taken just now", {"errno", log_int(errno)},
+                     {"open", log_int((int64_t)gate->conn_count)});
+            uv_poll_stop(&gate->listener);
+            gate->accepting = false;
+            gate->accept_at_ms = gate->now_ms + ACCEPT_PAUSE_MS;
+            return;
+        }
+        if (gate->conn_count >= gate->settings->conns_max && !admin) {
+            metric_add(&refused, 1);
+            close(fd);
+            continue;
+        }
+        metric_add(&accepted, 1);
+        conn_open(gate, fd, admin);
+    }
+}
+
+static void on_listener(uv_poll_t *poll, int status, int events)
+{
+    (void)events;
+    struct gate *gate = poll->data;
+    gate->now_ms = uv_now(&gate->loop);
+    if (status == 0 && gate->state == GATE_SERVING)
+        accept_all(gate, poll == &gate->listener ? gate->listen_fd : gate->admin_fd,
+                   poll != &gate->listener);
+}
+
+static void start_accepting(struct gate *gate)
+{
+    uv_poll_start(&gate->listener, UV_READABLE, on_listener);
+    if (gate->admin_fd >= 0)
+        uv_poll_start(&gate->admin_listener, UV_READABLE, on_listener);
+    gate->accepting = true;
+}
+
+/* ---- deadlines ---- */
+
+static void on_due(struct conn *conn)
+{
+    switch (conn->due_kind) {
+    case DUE_PING:
+        session_ping(conn);
+        return;
+    case DUE_AUTH:
+        session_close(conn, SESSION_CLOSE_NO_AUTH, "no auth in time");
+        conn_due(conn, DUE_LINGER); /* should what waits not be taken either */
+        break;
+    default:
+        conn_abort(conn);
+    }
+    metric_add(&expired, 1);
+}
+
+static void sweep_due(struct gate *gate)
+{
+    for (int kind = 0; kind < DUE_NONE; kind++) {
+        struct list_link *link;
+        while ((link = list_first(&gate->due[kind])) != NULL) {
+            struct conn *conn = container_of(link, struct conn, in_due);
+            if (conn->due_ms > gate->now_ms)
+                break;
+            on_due(conn);
+        }
+    }
+}
+
+static void sweep_sessions(struct gate *gate)
+{
+    struct list_link *link;
+    uint64_t wall_ms = clock_wall_ms();
+    while ((link = list_first(&gate->expiring)) != NULL) {
+        struct session *session = container_of(link, struct session, in_expiring);
+        if (session->closes_ms > wall_ms)
+            break;
+        list_remove(link);
+        if (session->stream)
+            conn_close_soon(session->conn);
+        else
+            session_close(session->conn, SESSION_CLOSE_EXPIRED, "the token has expired");
+    }
+    while ((link = list_first(&gate->marking)) != NULL) {
+        struct session *session = container_of(link, struct session, in_marking);
+        if (session->marks_due_ms > gate->now_ms)
+            break;
+        marks_write(session);
+    }
+    struct list again;
+    list_init(&again);
+    while ((link = list_pop(&gate->hungry)) != NULL)
+        list_push(&again, link);
+    while ((link = list_pop(&again)) != NULL)
+        follow_catch_up(container_of(link, struct session, in_hungry));
+}
+
+/* ---- the loop's state ---- */
+
+static void close_handles(struct gate *gate);
+
+static void say_goodbye(struct gate *gate)
+{
+    for (struct list_link *link = list_first(&gate->conns), *next; link != NULL; link = next) {
+        struct conn *conn = container_of(link, struct conn, in_gate);
+        next = list_next(&gate->conns, link);
+        if (conn->phase == CONN_WS)
+            session_goodbye(conn);
+        else if (conn->phase == CONN_HTTP && (!conn->busy || conn->session != NULL))
+            conn_close_soon(conn);
+        conn_settle(conn);
+    }
+}
+
+/* Each is closed when what it asked for has been answered. */
+static void drain_answered(struct gate *gate)
+{
+    for (struct list_link *link = list_first(&gate->conns), *next; link != NULL; link = next) {
+        struct conn *conn = container_of(link, struct conn, in_gate);
+        next = list_next(&gate->conns, link);
+        if (gate->now_ms >= gate->drain_until_ms) {
+            conn_abort(conn);
+        } else if (conn->phase == CONN_WS && conn->refs == 1 && !conn->close_soon) {
+            if (conn->session->mark_count > 0)
+                marks_write(conn->session);
+            else
+                session_close(conn, SESSION_CLOSE_RESTART, "restart");
+        }
+    }
+}
+
+static void gate_tick(struct gate *gate)
+{
+    enum gate_state before;
+    do {
+        before = gate->state;
+        switch (gate->state) {
+        case GATE_STARTING:
+            if (gate->up.ready) {
+                gate->state = GATE_SERVING;
+                start_accepting(gate);
+            }
+            break;
+        case GATE_SERVING:
+            if (gate->drain_asked) {
+                gate->state = GATE_DRAINING;
+                uv_poll_stop(&gate->listener);
+                if (gate->admin_fd >= 0)
+                    uv_poll_stop(&gate->admin_listener);
+                gate->drain_until_ms = gate->now_ms + GATE_DRAIN_MS;
+                say_goodbye(gate);
+            }
+            break;
+        case GATE_DRAINING:
+            drain_answered(gate);
+            if (gate->conn_count == 0 && gate->up.calls == 0) {
+                gate->state = GATE_CLOSING;
+                upstream_close(&gate->up);
+            }
+            break;
+        case GATE_CLOSING:
+            if (gate->link_closed) {
+                gate->link_closed = false;
+                close_handles(gate);
+            }
+            break;
+        }
+    } while (gate->state != before);
+    atomic_store(&gate->phase, (int)gate->state);
+}
+
+/* ---- the loop's callbacks ---- */
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct gate *gate = prepare->data;
+    struct list_link *link;
+    gate->now_ms = uv_now(&gate->loop);
+    while ((link = list_pop(&gate->dirty)) != NULL)
+        conn_flush(container_of(link, struct conn, in_dirty));
+    if (gate->state == GATE_DRAINING)
+        gate_tick(gate);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct gate *gate = timer->data;
+    gate->now_ms = uv_now(&gate->loop);
+    metric_add(&conns_gauge, (int64_t)gate->conn_count - gate->conns_counted);
+    gate->conns_counted = (int64_t)gate->conn_count;
+    if (gate->state == GATE_SERVING || gate->state == GATE_DRAINING) {
+        sweep_due(gate);
+        sweep_sessions(gate);
+    }
+    if (gate->state == GATE_SERVING && !gate->accepting && gate->now_ms >= gate->accept_at_ms)
+        start_accepting(gate);
+    gate_tick(gate);
+}
+
+static void on_async(uv_async_t *async)
+{
+    struct gate *gate = async->data;
+    gate->drain_asked = true;
+    gate_tick(gate);
+}
+
+static void on_tail(void *arg, const Loquat__Tail *tail)
+{
+    fanout_on_tail(&((struct gate *)arg)->fanout, tail);
+}
+
+static void on_mark(void *arg, const Loquat__MarkEvent *mark)
+{
+    fanout_on_mark(&((struct gate *)arg)->fanout, mark);
+}
+
+static void on_ready(void *arg)
+{
+    gate_tick(arg);
+}
+
+static void on_link_closed(void *arg)
+{
+    struct gate *gate = arg;
+    gate->link_closed = gate->state == GATE_CLOSING;
+    if (gate->state != GATE_CLOSING)
+        log_error("the store has gone: nothing can be written or read");
+    gate_tick(gate);
+}
+
+static const struct upstream_ops UPSTREAM_OPS = {
+    .on_tail = on_tail, .on_mark = on_mark, .on_ready = on_ready, .on_closed = on_link_closed};
+
+/* ---- begin and end ---- */
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    ((struct gate *)handle->data)->handles--;
+}
+
+static void close_handle(struct gate *gate, uv_handle_t *handle)
+{
+    gate->handles++;
+    uv_close(handle, on_handle_closed);
+}
+
+static void close_handles(struct gate *gate)
+{
+    close_handle(gate, (uv_handle_t *)&gate->prepare);
+    close_handle(gate, (uv_handle_t *)&gate->timer);
+    close_handle(gate, (uv_handle_t *)&gate->async);
+    close_handle(gate, (uv_handle_t *)&gate->listener);
+    if (gate->admin_fd >= 0)
+        close_handle(gate, (uv_handle_t *)&gate->admin_listener);
+}
+
+static void init_handles(struct gate *gate)
+{
+    int rv = uv_loop_init(&gate->loop);
+    ASSERT(rv == 0);
+    uv_prepare_init(&gate->loop, &gate->prepare);
+    uv_timer_init(&gate->loop, &gate->timer);
+    uv_async_init(&gate->loop, &gate->async, on_async);
+    rv = uv_poll_init(&gate->loop, &gate->listener, gate->listen_fd);
+    ASSERT(rv == 0);
+    if (gate->admin_fd >= 0) {
+        rv = uv_poll_init(&gate->loop, &gate->admin_listener, gate->admin_fd);
+        ASSERT(rv == 0);
+    }
+    gate->prepare.data = gate->timer.data = gate->async.data = gate;
+    gate->listener.data = gate->admin_listener.data = gate;
+    uv_prepare_start(&gate->prepare, on_prepare);
+    uv_timer_start(&gate->timer, on_timer, GATE_SWEEP_MS, GATE_SWEEP_MS);
+    gate->now_ms = uv_now(&gate->loop);
+}
+
+struct gate *gate_new(struct settings *settings, int number, int listen_fd, int admin_fd)
+{
+    struct gate *gate = xcalloc(1, sizeof *gate);
+    gate->settings = gate->shared = settings;
+    gate->number = number;
+    gate->listen_fd = listen_fd;
+    gate->admin_fd = admin_fd;
+    gate->in = xmalloc(GATE_IN_BYTES);
+    gate->ws_pool = ws_pool_new(settings->frame_max, true);
+    gate->json = json_new(settings->frame_max);
+    gate->inner = json_new(INNER_BYTES_MAX);
+    arena_init(&gate->arena);
+    list_init(&gate->conns);
+    list_init(&gate->dirty);
+    list_init(&gate->marking);
+    list_init(&gate->expiring);
+    list_init(&gate->hungry);
+    for (int i = 0; i < DUE_NONE; i++)
+        list_init(&gate->due[i]);
+    init_handles(gate);
+    fanout_init(&gate->fanout, gate);
+    int fd = settings->connect(settings->connect_arg);
+    if (fd < 0 || upstream_open(&gate->up, &gate->loop, fd, &UPSTREAM_OPS, gate) != 0)
+        log_fatal("no link to the store could be opened", "");
+    return gate;
+}
+
+static void *run(void *arg)
+{
+    struct gate *gate = arg;
+    uv_run(&gate->loop, UV_RUN_DEFAULT);
+    return NULL;
+}
+
+void gate_start(struct gate *gate)
+{
+    int rv = pthread_create(&gate->thread, NULL, run, gate);
+    ASSERT(rv == 0);
+}
+
+void gate_drain(struct gate *gate)
+{
+    uv_async_send(&gate->async);
+}
+
+bool gate_ready(const struct gate *gate)
+{
+    return atomic_load(&gate->phase) == GATE_SERVING;
+}
+
+void gate_join(struct gate *gate)
+{
+    pthread_join(gate->thread, NULL);
+    ASSERT(gate->handles == 0 && gate->conn_count == 0);
+    int rv = uv_loop_close(&gate->loop);
+    ASSERT(rv == 0);
+    fanout_close(&gate->fanout);
+    upstream_free(&gate->up);
+    ws_pool_free(gate->ws_pool);
+    json_free(gate->json);
+    json_free(gate->inner);
+    arena_close(&gate->arena);
+    buf_close(&gate->answer);
+    out_pool_close(&gate->out_pool);
+    free(gate->in);
+    close(gate->listen_fd);
+    if (gate->admin_fd >= 0)
+        close(gate->admin_fd);
+    free(gate);
+}

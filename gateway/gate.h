@@ -1,0 +1,80 @@
+/* gateway/gate.h: one loop of the gateway, on a thread of its own: its listeners, its connections,
+ * its link to the node. Loops share nothing but struct settings.
+ * Thread: gate_new, gate_start, gate_drain, gate_join from the main thread; the rest is the loop's. */
+#ifndef LOQUAT_GATEWAY_GATE_H
+#define LOQUAT_GATEWAY_GATE_H
+
+#include <pthread.h>
+#include <uv.h>
+
+#include "gateway/fanout.h"
+#include "gateway/out.h"
+#include "gateway/settings.h"
+#include "gateway/upstream.h"
+#include "store/base/json.h"
+#include "store/base/list.h"
+#include "store/base/ws.h"
+
+enum {
+    GATE_IN_BYTES = 64 << 10, /* read from a socket at once */
+    GATE_SWEEP_MS = 250,      /* deadlines are looked at so often */
+    GATE_ACCEPTS_MAX = 256,   /* new connections of one turn */
+    GATE_DRAIN_MS = 5000,     /* after that, what is still open is cut */
+    GATE_LINGER_DRAIN_MS = 500,
+};
+
+/* What a connection waits for at most how long: a list each, oldest first. */
+enum due {
+    DUE_HEAD,   /* a whole request */
+    DUE_IDLE,   /* the next request */
+    DUE_AUTH,   /* the first `auth` */
+    DUE_PING,   /* the next ping of ours */
+    DUE_LINGER, /* the other side to close */
+    DUE_NONE,
+};
+
+enum gate_state { GATE_STARTING, GATE_SERVING, GATE_DRAINING, GATE_CLOSING };
+
+struct gate {
+    const struct settings *settings;
+    struct settings *shared; /* the same; for limits, whose counters are atomics */
+    int number;
+    enum gate_state state; /* changed by gate_tick alone */
+    bool drain_asked, link_closed;
+    uv_loop_t loop;
+    uv_prepare_t prepare;
+    uv_timer_t timer;
+    uv_async_t async;
+    uv_poll_t listener, admin_listener;
+    int listen_fd, admin_fd; /* -1: none */
+    bool accepting;
+    uint64_t accept_at_ms, drain_until_ms;
+    uint64_t now_ms; /* monotonic, of this turn */
+    struct list conns, due[DUE_NONE], dirty;
+    struct list marking, expiring; /* sessions */
+    struct list hungry;            /* sessions whose read was refused: tried again */
+    size_t conn_count;
+    int64_t conns_counted; /* of conn_count, in the metric */
+    struct upstream up;
+    struct fanout fanout;
+    struct ws_pool *ws_pool;
+    struct json *json;  /* requests */
+    struct json *inner; /* bodies of records, beside it */
+    struct arena arena; /* of the request in work */
+    struct buf answer;
+    struct out_pool out_pool;
+    char *in;
+    int handles;
+    pthread_t thread;
+    _Atomic int phase; /* for others: enum gate_state */
+};
+
+struct gate *gate_new(struct settings *settings, int number, int listen_fd, int admin_fd);
+void gate_start(struct gate *gate); /* its thread */
+void gate_drain(struct gate *gate);
+void gate_join(struct gate *gate); /* ended and freed */
+bool gate_ready(const struct gate *gate);
+
+void gate_metrics(void); /* registers those of all loops; once */
+
+#endif

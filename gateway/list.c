@@ -1,0 +1,366 @@
+/* gateway/list.c: the conversations of a user: `list`, sorted by what is newest, and `sync`, in pages as
+ * they are stored, which makes the session live. Ids come from the user's partition, what is seen of
+ * each from its own: one read for each partition. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "gateway/follow.h"
+#include "gateway/proto.h"
+#include "gateway/say.h"
+#include "store/base/check.h"
+#include "store/base/err.h"
+#include "store/base/record.h"
+
+struct found { /* a conversation, as JSON in gather->text */
+    char conv[CONV_ID_MAX + 1];
+    uint64_t head, newest_ms;
+    size_t at, size;
+};
+
+struct gather {
+    bool sync;
+    uint32_t waiting; /* reads under way */
+    int err;
+    uint64_t limit, user_head;
+    char after[CONV_ID_MAX + 1]; /* page of ids asked for; then where the next begins */
+    struct found *found;
+    size_t count, cap;
+    struct buf text;
+    /* list: what the page asked for comes after */
+    uint64_t page_ms;
+    char page_conv[CONV_ID_MAX + 1];
+};
+
+static void gather_free(struct gather *gather)
+{
+    free(gather->found);
+    buf_close(&gather->text);
+    free(gather);
+}
+
+static void fail(struct call *call, int err)
+{
+    gather_free(call->state);
+    call_fail(call, err, NULL, 0);
+}
+
+static void on_ids(void *owner, const Loquat__Reply *reply);
+
+static bool ask_ids(struct call *call)
+{
+    struct gather *gather = call->state;
+    Loquat__Read read = LOQUAT__READ__INIT;
+    read.op = LOQUAT__READ_OP__READ_USER;
+    read.user = call->conn->who->user;
+    read.partition =
+        partition_of(user_log_id(span_str(read.user)), call->conn->gate->up.partitions);
+    read.after = gather->after;
+    read.max = gather->sync ? (uint32_t)gather->limit : PROTO_PAGE_MAX;
+    return call_read(call, &read, on_ids);
+}
+
+/* ---- what is seen of each ---- */
+
+static int add_found(struct call *call, const Loquat__ConvInfo *info)
+{
+    struct gather *gather = call->state;
+    if (gather->count == gather->cap) {
+        gather->cap = gather->cap == 0 ? 64 : gather->cap * 2;
+        gather->found = xrealloc(gather->found, gather->cap * sizeof *gather->found);
+    }
+    struct span name = span_str(info->conv);
+    ProtobufCAllocator *alloc = &call->conn->gate->up.arena.allocator;
+    struct say_place place = {.conv = name,
+                              .partition =
+                                  partition_of(conv_id_of(name), call->conn->gate->up.partitions),
+                              .self = span_str(call->conn->who->user),
+                              .alloc = alloc};
+    struct found *found = &gather->found[gather->count];
+    *found = (struct found){.head = info->head, .at = gather->text.n};
+    if (name.n > CONV_ID_MAX)
+        return ERR_CORRUPT;
+    memcpy(found->conv, name.p, name.n);
+    Loquat__Record *record = NULL;
+    int err = 0;
+    if (info->last != NULL)
+        err =
+            record_decode(span_of(info->last->record.data, info->last->record.len), alloc, &record);
+    if (err == 0)
+        err = say_conv(&gather->text, &place, info);
+    if (err != 0)
+        return err;
+    found->newest_ms = record != NULL ? record->ts : info->created;
+    found->size = gather->text.n - found->at;
+    gather->count++;
+    return 0;
+}
+
+static void finish(struct call *call);
+
+static void on_infos(void *owner, const Loquat__Reply *reply)
+{
+    struct call *call = owner;
+    struct gather *gather = call->state;
+    if (gather->err == 0)
+        gather->err = reply->err;
+    for (size_t i = 0; i < reply->n_convs && gather->err == 0 && !conn_gone(call->conn); i++)
+        if (reply->convs[i]->err == 0) /* else: left meanwhile */
+            gather->err = add_found(call, reply->convs[i]);
+    if (--gather->waiting > 0)
+        return;
+    if (gather->err != 0 || conn_gone(call->conn))
+        fail(call, gather->err);
+    else if (!gather->sync && gather->after[0] != 0)
+        (void)(ask_ids(call) || (fail(call, ERR_BUSY), true));
+    else
+        finish(call);
+}
+
+/* One read for each partition that has some of the ids. */
+static void ask_infos(struct call *call, const Loquat__Reply *reply)
+{
+    struct gather *gather = call->state;
+    struct gate *gate = call->conn->gate;
+    struct arena *arena = &gate->up.arena;
+    char **names = arena_alloc(arena, (reply->n_ids + 1) * sizeof *names);
+    uint32_t *places = arena_alloc(arena, (reply->n_ids + 1) * sizeof *places);
+    for (size_t i = 0; i < reply->n_ids; i++)
+        places[i] = partition_of(conv_id_of(span_str(reply->ids[i])), gate->up.partitions);
+    gather->waiting = 1; /* this function's own, so that none of the answers is the last */
+    for (uint32_t p = 0; p < gate->up.partitions; p++) {
+        Loquat__Read read = LOQUAT__READ__INIT;
+        size_t n = 0;
+        for (size_t i = 0; i < reply->n_ids; i++)
+            if (places[i] == p)
+                names[n++] = reply->ids[i];
+        if (n == 0)
+            continue;
+        read.op = LOQUAT__READ_OP__READ_CONVS;
+        read.user = call->conn->who->user;
+        read.partition = p;
+        read.convs = names;
+        read.n_convs = n;
+        if (call_read(call, &read, on_infos))
+            gather->waiting++;
+        else
+            gather->err = ERR_BUSY;
+    }
+    Loquat__Reply own = LOQUAT__REPLY__INIT;
+    on_infos(call, &own);
+}
+
+static void on_ids(void *owner, const Loquat__Reply *reply)
+{
+    struct call *call = owner;
+    struct gather *gather = call->state;
+    if (reply->err != 0 || conn_gone(call->conn)) {
+        gather_free(gather);
+        call_fail_reply(call, reply);
+        return;
+    }
+    snprintf(gather->after, sizeof gather->after, "%s", reply->after);
+    gather->user_head = reply->head;
+    if (!gather->sync && gather->count + reply->n_ids > PROTO_USER_CONVS_MAX) {
+        fail(call, ERR_TOO_LARGE);
+        return;
+    }
+    ask_infos(call, reply);
+}
+
+/* ---- list: newest first ---- */
+
+static int by_newest(const void *a, const void *b)
+{
+    const struct found *x = a, *y = b;
+    if (x->newest_ms != y->newest_ms)
+        return x->newest_ms < y->newest_ms ? 1 : -1;
+    return strcmp(x->conv, y->conv);
+}
+
+static bool after_page(const struct gather *gather, const struct found *found)
+{
+    if (gather->page_conv[0] == 0)
+        return true;
+    struct found last = {.newest_ms = gather->page_ms};
+    memcpy(last.conv, gather->page_conv, sizeof last.conv);
+    return by_newest(&last, found) < 0;
+}
+
+static void say_list(struct call *call)
+{
+    struct gather *gather = call->state;
+    struct buf *text = call_begin(call);
+    if (text == NULL)
+        return;
+    size_t at = 0, n = 0;
+    if (gather->count > 0)
+        qsort(gather->found, gather->count, sizeof *gather->found, by_newest);
+    while (at < gather->count && !after_page(gather, &gather->found[at]))
+        at++;
+    buf_add_str(text, "{\"convs\":[");
+    for (; at < gather->count && n < gather->limit; at++, n++) {
+        if (n > 0)
+            buf_add_byte(text, ',');
+        buf_add(text, gather->text.p + gather->found[at].at, gather->found[at].size);
+    }
+    buf_add_str(text, "],\"next\":");
+    if (at < gather->count && at > 0)
+        buf_addf(text, "\"%llu:%s\"", (unsigned long long)gather->found[at - 1].newest_ms,
+                 gather->found[at - 1].conv);
+    else
+        buf_add_str(text, "null");
+    buf_add_byte(text, '}');
+}
+
+/* ---- sync ---- */
+
+static struct map_key key_of(struct span conv)
+{
+    struct conv_id id = conv_id_of(conv);
+    return (struct map_key){id.hi, id.lo};
+}
+
+void proto_drop_cursors(struct session *session)
+{
+    if (session->cursors == NULL)
+        return;
+    map_close(session->cursors);
+    free(session->cursors);
+    session->cursors = NULL;
+}
+
+static bool keep_cursor(void *arg, const struct json_field *field)
+{
+    struct session *session = arg;
+    bool fresh;
+    if (field->val.type != JSON_NUMBER || !field->val.is_whole || field->val.whole < 0)
+        return false;
+    map_put(session->cursors, key_of(field->name), &fresh)->u = (uint64_t)field->val.whole;
+    return true;
+}
+
+/* Cursors come with the first page and hold for the others too. */
+static int take_cursors(struct request *request)
+{
+    struct session *session = request->conn->session;
+    const struct json_val *cur = json_get(request->obj, "cur");
+    if (json_get(request->obj, "page") == NULL)
+        proto_drop_cursors(session);
+    if (cur == NULL || cur->type == JSON_NULL)
+        return 0;
+    if (session->cursors == NULL) {
+        session->cursors = xcalloc(1, sizeof *session->cursors);
+        map_init(session->cursors);
+    }
+    if (json_each(request->conn->gate->json, cur, keep_cursor, session) != 0)
+        return field_error(request, ERR_BAD_REQUEST, "cur",
+                           "must be an object of conversations and sequences");
+    return 0;
+}
+
+static void go_live(struct session *session, const struct gather *gather)
+{
+    struct conn *conn = session->conn;
+    session->live = true;
+    follow_add(session, span_str(conn->who->user), true, gather->user_head);
+    for (size_t i = 0; i < gather->count; i++) {
+        const struct found *found = &gather->found[i];
+        struct span name = span_str(found->conv);
+        union map_val *cursor =
+            session->cursors != NULL ? map_get(session->cursors, key_of(name)) : NULL;
+        uint64_t from = cursor != NULL && cursor->u < found->head ? cursor->u : found->head;
+        struct follow *follow = follow_find(session, fanout_find(&conn->gate->fanout, name));
+        if (follow != NULL && cursor != NULL)
+            follow_resume(session, follow, from);
+        else if (follow == NULL && follow_add(session, name, false, from) != 0)
+            return; /* as many as a session may follow */
+    }
+    if (gather->after[0] == 0)
+        proto_drop_cursors(session);
+}
+
+static void say_sync(struct call *call)
+{
+    struct gather *gather = call->state;
+    struct buf *text = call_begin(call);
+    if (text == NULL)
+        return;
+    buf_addf(text, "{\"u\":%llu,\"convs\":[", (unsigned long long)gather->user_head);
+    for (size_t i = 0; i < gather->count; i++) {
+        if (i > 0)
+            buf_add_byte(text, ',');
+        buf_add(text, gather->text.p + gather->found[i].at, gather->found[i].size);
+    }
+    buf_add_str(text, "],\"next\":");
+    if (gather->after[0] != 0)
+        json_put_string(text, span_str(gather->after));
+    else
+        buf_add_str(text, "null");
+    buf_add_byte(text, '}');
+}
+
+static void finish(struct call *call)
+{
+    struct gather *gather = call->state;
+    struct session *session = call->conn->session;
+    if (gather->sync)
+        say_sync(call);
+    else
+        say_list(call);
+    struct conn *conn = call->conn;
+    conn_ref(conn);
+    call_ok(call);
+    if (gather->sync && !conn_gone(conn))
+        go_live(session, gather);
+    conn_unref(conn);
+    gather_free(gather);
+}
+
+/* ---- the operations ---- */
+
+static int begin(struct request *request, bool sync, uint64_t most)
+{
+    uint64_t limit = sync ? most : PROTO_LIST_DEFAULT;
+    struct span page = {0};
+    int err = field_whole(request, "limit", 1, most, &limit);
+    if (err == 0)
+        err = field_text(request, "page", CONV_ID_MAX + 24, &page);
+    if (err == 0 && sync)
+        err = take_cursors(request);
+    if (err != 0)
+        return err;
+    struct gather *gather = xcalloc(1, sizeof *gather);
+    gather->sync = sync;
+    gather->limit = limit;
+    request->call->state = gather;
+    bool fine = true;
+    if (page.n > 0 && sync) {
+        fine = conv_name_valid(page);
+        if (fine)
+            memcpy(gather->after, page.p, page.n);
+    } else if (page.n > 0) {
+        char *text = field_copy(request, page), *colon = strchr(text, ':');
+        char *end = NULL;
+        gather->page_ms = strtoull(text, &end, 10);
+        fine = colon != NULL && end == colon && conv_name_valid(span_str(colon + 1));
+        if (fine)
+            memcpy(gather->page_conv, colon + 1, strlen(colon + 1));
+    }
+    err = fine ? 0
+               : field_error(request, ERR_BAD_REQUEST, "page", "must be a `next` as it was given");
+    if (err == 0 && !ask_ids(request->call))
+        err = ERR_BUSY;
+    if (err != 0)
+        gather_free(gather);
+    return err;
+}
+
+int op_list(struct request *request)
+{
+    return begin(request, false, PROTO_LIST_MAX);
+}
+
+int op_sync(struct request *request)
+{
+    return begin(request, true, PROTO_LIST_MAX);
+}

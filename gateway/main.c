@@ -1,0 +1,349 @@
+/* gateway/main.c: loquat-gateway: settings, the node inside (--embed), loops, signals. */
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "gateway/gate.h"
+#include "gateway/listen.h"
+#include "replication/node.h"
+#include "store/base/check.h"
+#include "store/base/config.h"
+#include "store/base/log.h"
+
+enum { EXIT_USAGE = 2, LOOPS_MAX = 256, SPARE_FILES = 256 };
+
+struct options {
+    char *listen, *admin_listen, *embed, *secret_file, *jwks_file, *origins, *web;
+    char *log_level, *log_format;
+    uint64_t loops, partitions, disk_reserve_mb;
+    uint64_t rate, burst, user_conns, group_max, frame_max, conns;
+};
+
+static struct options options = {
+    .listen = "127.0.0.1:8080",
+    .log_level = "info",
+    .log_format = "auto",
+    .disk_reserve_mb = NODE_DISK_RESERVE_DEFAULT >> 20,
+    .rate = 500,
+    .burst = 5000,
+    .user_conns = 256,
+    .group_max = GATEWAY_GROUP_MAX_DEFAULT,
+    .frame_max = GATEWAY_FRAME_MAX_DEFAULT,
+};
+
+static const struct config_option TABLE[] = {
+    {.name = "listen",
+     .key = 'l',
+     .type = CONFIG_STRING,
+     .arg = "HOST:PORT",
+     .help = "Where clients connect; port 0: the system chooses",
+     .value = &options.listen},
+    {.name = "admin-listen",
+     .type = CONFIG_STRING,
+     .arg = "HOST:PORT",
+     .help = "Where /metrics, /healthz and /readyz are served to operators; without it /metrics "
+             "is at the main address, for this machine only",
+     .value = &options.admin_listen},
+    {.name = "embed",
+     .key = 'e',
+     .type = CONFIG_STRING,
+     .arg = "DIR",
+     .help = "Keep the logs in DIR: a whole node inside this process",
+     .value = &options.embed},
+    {.name = "auth-secret-file",
+     .type = CONFIG_STRING,
+     .arg = "FILE",
+     .help = "Secret of HS256 tokens, 32 bytes or more, readable by its owner only",
+     .value = &options.secret_file},
+    {.name = "auth-jwks-file",
+     .type = CONFIG_STRING,
+     .arg = "FILE",
+     .help = "Public keys of RS256, ES256 and EdDSA tokens; read again on SIGHUP",
+     .value = &options.jwks_file},
+    {.name = "origin",
+     .type = CONFIG_STRING,
+     .arg = "URL,…",
+     .help = "Web pages that may connect, as SCHEME://HOST[:PORT]; without it only pages of the "
+             "own host",
+     .value = &options.origins},
+    {.name = "web",
+     .type = CONFIG_STRING,
+     .arg = "DIR",
+     .help = "The web page's files; default: beside the program",
+     .value = &options.web},
+    {.name = "loops",
+     .type = CONFIG_UINT,
+     .arg = "N",
+     .help = "Threads that serve clients; default: one for each core",
+     .value = &options.loops,
+     .max = LOOPS_MAX},
+    {.name = "partitions",
+     .type = CONFIG_UINT,
+     .arg = "N",
+     .help = "Partitions of a new DIR (16); of an old one: refuse to start if it has others",
+     .value = &options.partitions,
+     .max = PARTITIONS_MAX},
+    {.name = "disk-reserve",
+     .type = CONFIG_UINT,
+     .arg = "MiB",
+     .help = "Refuse writes when less is free on the disk of DIR",
+     .value = &options.disk_reserve_mb,
+     .min = 1,
+     .max = 1 << 20},
+    {.name = "rate",
+     .type = CONFIG_UINT,
+     .arg = "N",
+     .help = "Requests a second that a user may make; 0: no bound",
+     .value = &options.rate,
+     .max = 1000000},
+    {.name = "burst",
+     .type = CONFIG_UINT,
+     .arg = "N",
+     .help = "Requests at once that a user may make after a rest",
+     .value = &options.burst,
+     .min = 1,
+     .max = 100000000},
+    {.name = "user-connections",
+     .type = CONFIG_UINT,
+     .arg = "N",
+     .help = "WebSocket connections that a user may hold; 0: no bound",
+     .value = &options.user_conns,
+     .max = 1000000},
+    {.name = "connections",
+     .type = CONFIG_UINT,
+     .arg = "N",
+     .help = "Connections in all; default: what the limit of open files leaves",
+     .value = &options.conns,
+     .max = 10000000},
+    {.name = "group-max",
+     .type = CONFIG_UINT,
+     .arg = "N",
+     .help = "Members of a group; scope admin has no bound",
+     .value = &options.group_max,
+     .min = 2,
+     .max = 1000000},
+    {.name = "frame-max",
+     .type = CONFIG_UINT,
+     .arg = "BYTES",
+     .help = "Largest frame or request body taken",
+     .value = &options.frame_max,
+     .min = 4096,
+     .max = 1 << 20},
+    {.name = "log-level",
+     .type = CONFIG_STRING,
+     .arg = "LEVEL",
+     .help = "debug, info, warn or error",
+     .value = &options.log_level},
+    {.name = "log-format",
+     .type = CONFIG_STRING,
+     .arg = "FORMAT",
+     .help = "json, text, or auto: text on a terminal",
+     .value = &options.log_format},
+    {0},
+};
+
+static void usage(const char *what, const char *why)
+{
+    fprintf(stderr, "loquat-gateway: %s%s\nTry `loquat-gateway --help'.\n", what, why);
+    exit(EXIT_USAGE);
+}
+
+static void fail(const char *why)
+{
+    fprintf(stderr, "loquat-gateway: %s\n", why);
+    exit(EXIT_FAILURE);
+}
+
+/* ---- settings ---- */
+
+static int choice(const char *name, const char *given, const char *const *names, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(given, names[i]) == 0)
+            return i;
+    usage(name, " is not one of those that --help lists");
+    return 0;
+}
+
+static void setup_log(void)
+{
+    static const char *const LEVELS[] = {"debug", "info", "warn", "error"};
+    static const char *const FORMATS[] = {"auto", "json", "text"};
+    log_setup("loquat-gateway", (enum log_level)choice("--log-level", options.log_level, LEVELS, 4),
+              (enum log_format)choice("--log-format", options.log_format, FORMATS, 3));
+}
+
+/* The page beside the program: as built, as installed. */
+static struct page *find_page(void)
+{
+    static const char *const PLACES[] = {"../gateway/web/dist", "../share/loquat/web",
+                                         "../../gateway/web/dist"};
+    char exe[PATH_MAX], dir[PATH_MAX + 64], why[512] = "";
+    if (options.web != NULL) {
+        struct page *page = page_load(options.web, why, sizeof why);
+        if (page == NULL)
+            fail(why);
+        return page;
+    }
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    if (n <= 0)
+        return NULL;
+    exe[n] = '\0';
+    char *slash = strrchr(exe, '/');
+    if (slash != NULL)
+        *slash = '\0';
+    for (size_t i = 0; i < sizeof PLACES / sizeof *PLACES; i++) {
+        snprintf(dir, sizeof dir, "%s/%s", exe, PLACES[i]);
+        struct page *page = page_load(dir, why, sizeof why);
+        if (page != NULL)
+            return page;
+    }
+    log_warn("the web page is not built: clients are served without it",
+             {"do", log_str("make web, or name its folder with --web")});
+    return NULL;
+}
+
+/* As many descriptors as may be; returns how many connections they leave room for. */
+static uint64_t raise_files(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return 1024;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        getrlimit(RLIMIT_NOFILE, &limit);
+    return limit.rlim_cur > 2 * SPARE_FILES ? limit.rlim_cur - SPARE_FILES : limit.rlim_cur / 2;
+}
+
+static void setup(struct settings *settings, uint64_t room)
+{
+    char why[512] = "";
+    if (options.embed == NULL)
+        usage("where are the logs? ", "Give --embed DIR");
+    if ((options.secret_file == NULL) == (options.jwks_file == NULL))
+        usage("who may connect? ", "Give one of --auth-secret-file and --auth-jwks-file");
+    if (options.origins != NULL &&
+        !origins_parse(&settings->origins, options.origins, why, sizeof why))
+        usage("--origin: ", why);
+    settings->auth = auth_new(options.secret_file, options.jwks_file, why, sizeof why);
+    if (settings->auth == NULL)
+        fail(why);
+    if (options.loops == 0) {
+        long cores = sysconf(_SC_NPROCESSORS_ONLN);
+        options.loops = cores > 0 && cores < LOOPS_MAX ? (uint64_t)cores : 1;
+    }
+    limits_init(&settings->limits, options.rate, options.burst, options.user_conns);
+    settings->page = find_page();
+    settings->frame_max = options.frame_max;
+    settings->group_max = options.group_max;
+    uint64_t conns = options.conns != 0 && options.conns < room ? options.conns : room;
+    settings->conns_max = conns / options.loops + 1;
+    settings->metrics_public = options.admin_listen == NULL;
+}
+
+/* ---- loops ---- */
+
+static void open_listeners(int *fds, char actual[LISTEN_ADDRESS_MAX], int *admin_fd)
+{
+    char why[512] = "", admin[LISTEN_ADDRESS_MAX], other[LISTEN_ADDRESS_MAX];
+    int wrong = 0;
+    for (uint64_t i = 0; i < options.loops; i++) {
+        fds[i] = listen_on(i == 0 ? options.listen : actual, options.loops > 1,
+                           i == 0 ? actual : other, why, sizeof why, &wrong);
+        if (fds[i] < 0)
+            wrong ? usage("--listen: ", why) : fail(why);
+    }
+    *admin_fd = -1;
+    if (options.admin_listen == NULL)
+        return;
+    *admin_fd = listen_on(options.admin_listen, 0, admin, why, sizeof why, &wrong);
+    if (*admin_fd < 0)
+        wrong ? usage("--admin-listen: ", why) : fail(why);
+    log_info("serving operators", {"listen", log_str(admin)});
+}
+
+static int connect_node(void *arg)
+{
+    return node_connect(arg);
+}
+
+static void serve(struct settings *settings, sigset_t *signals)
+{
+    int sig = 0;
+    char why[512];
+    for (;;) {
+        if (sigwait(signals, &sig) != 0)
+            continue;
+        if (sig != SIGHUP)
+            break;
+        if (auth_reload(settings->auth, why, sizeof why) == 0)
+            log_info("keys were read again");
+        else
+            log_error("keys could not be read again; the ones before stay", {"why", log_str(why)});
+    }
+    log_info("draining", {"signal", log_int(sig)});
+}
+
+static void run_loops(struct settings *settings, const int *fds, int admin_fd, const char *actual,
+                      sigset_t *signals)
+{
+    struct gate *gates[LOOPS_MAX];
+    for (uint64_t i = 0; i < options.loops; i++)
+        gates[i] = gate_new(settings, (int)i, fds[i], i == 0 ? admin_fd : -1);
+    for (uint64_t i = 0; i < options.loops; i++)
+        gate_start(gates[i]);
+    for (uint64_t i = 0; i < options.loops; i++)
+        while (!gate_ready(gates[i]))
+            usleep(1000);
+    log_info("serving", {"listen", log_str(actual)}, {"loops", log_int((int64_t)options.loops)});
+    printf("ready listen=%s\n", actual);
+    fflush(stdout);
+    serve(settings, signals);
+    for (uint64_t i = 0; i < options.loops; i++)
+        gate_drain(gates[i]);
+    for (uint64_t i = 0; i < options.loops; i++)
+        gate_join(gates[i]);
+}
+
+int main(int argc, char **argv)
+{
+    static struct settings settings;
+    static int fds[LOOPS_MAX];
+    char why[1024] = "", actual[LISTEN_ADDRESS_MAX];
+    int admin_fd = -1;
+    sigset_t signals;
+    int first =
+        config_load(argc, argv, "loquat-gateway", "--embed DIR",
+                    "Serves chat clients over WebSocket and HTTP, from logs on disk.", TABLE);
+    if (first < argc)
+        usage("it takes no arguments, but got ", argv[first]);
+    setup_log();
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL); /* threads inherit it: one waits for them */
+    signal(SIGPIPE, SIG_IGN);
+    setup(&settings, raise_files());
+    open_listeners(fds, actual, &admin_fd);
+    struct node_config config = {.dir = options.embed,
+                                 .partitions = (uint32_t)options.partitions,
+                                 .disk_reserve = options.disk_reserve_mb << 20};
+    struct node *node = NULL;
+    gate_metrics();
+    if (node_start(&config, &node, why, sizeof why) != 0)
+        fail(why);
+    settings.connect = connect_node;
+    settings.connect_arg = node;
+    run_loops(&settings, fds, admin_fd, actual, &signals);
+    node_stop(node);
+    auth_free(settings.auth);
+    limits_close(&settings.limits);
+    page_free(settings.page);
+    log_info("ended");
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,145 @@
+#include "gateway/out.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "store/base/check.h"
+#include "store/base/err.h"
+
+struct frame *frame_new(struct span head, struct span body)
+{
+    struct frame *frame = xmalloc(sizeof *frame + head.n + body.n);
+    frame->refs = 1;
+    frame->n = (uint32_t)(head.n + body.n);
+    memcpy(frame->p, head.p, head.n);
+    memcpy(frame->p + head.n, body.p, body.n);
+    return frame;
+}
+
+void frame_unref(struct frame *frame)
+{
+    ASSERT(frame->refs > 0);
+    if (--frame->refs == 0)
+        free(frame);
+}
+
+static struct out_chunk *chunk_add(struct out *out, struct out_pool *pool)
+{
+    struct out_chunk *chunk = pool->free;
+    if (chunk != NULL) {
+        pool->free = chunk->next;
+        pool->count--;
+        chunk->next = NULL;
+    } else {
+        chunk = xcalloc(1, sizeof *chunk);
+    }
+    if (out->last != NULL)
+        out->last->next = chunk;
+    else
+        out->first = chunk;
+    out->last = chunk;
+    return chunk;
+}
+
+static void chunk_drop(struct out *out, struct out_pool *pool)
+{
+    struct out_chunk *chunk = out->first;
+    out->first = chunk->next;
+    if (out->first == NULL)
+        out->last = NULL;
+    if (chunk->frame != NULL)
+        frame_unref(chunk->frame);
+    chunk->frame = NULL;
+    chunk->own.n = 0;
+    if (pool->count == OUT_POOL_CHUNKS_MAX) {
+        buf_close(&chunk->own);
+        free(chunk);
+        return;
+    }
+    if (chunk->own.cap > OUT_POOL_BYTES_MAX)
+        buf_close(&chunk->own);
+    chunk->next = pool->free;
+    pool->free = chunk;
+    pool->count++;
+}
+
+void out_pool_close(struct out_pool *pool)
+{
+    while (pool->free != NULL) {
+        struct out_chunk *chunk = pool->free;
+        pool->free = chunk->next;
+        buf_close(&chunk->own);
+        free(chunk);
+    }
+    pool->count = 0;
+}
+
+void out_frame(struct out *out, struct out_pool *pool, struct frame *frame)
+{
+    frame->refs++;
+    chunk_add(out, pool)->frame = frame;
+    out->bytes += frame->n;
+}
+
+void out_bytes(struct out *out, struct out_pool *pool, struct span bytes)
+{
+    struct out_chunk *chunk = out->last;
+    if (bytes.n == 0)
+        return;
+    if (chunk == NULL || chunk->frame != NULL || chunk->own.n >= OUT_CHUNK_BYTES)
+        chunk = chunk_add(out, pool);
+    buf_add_span(&chunk->own, bytes);
+    out->bytes += bytes.n;
+}
+
+static struct span chunk_span(const struct out_chunk *chunk)
+{
+    return chunk->frame != NULL ? span_of(chunk->frame->p, chunk->frame->n) : buf_span(&chunk->own);
+}
+
+static void written(struct out *out, struct out_pool *pool, size_t n)
+{
+    out->bytes -= n;
+    n += out->offset;
+    while (out->first != NULL && n >= chunk_span(out->first).n) {
+        n -= chunk_span(out->first).n;
+        chunk_drop(out, pool);
+    }
+    out->offset = n;
+}
+
+int out_write(struct out *out, struct out_pool *pool, int fd)
+{
+    while (out->first != NULL) {
+        struct iovec parts[OUT_WRITE_PARTS_MAX];
+        struct msghdr message = {.msg_iov = parts};
+        size_t wanted = 0;
+        for (struct out_chunk *c = out->first; c && message.msg_iovlen < OUT_WRITE_PARTS_MAX;
+             c = c->next) {
+            struct span bytes = chunk_span(c);
+            size_t skip = c == out->first ? out->offset : 0;
+            struct iovec *part = &parts[message.msg_iovlen++];
+            part->iov_base = (char *)(uintptr_t)bytes.p + skip;
+            part->iov_len = bytes.n - skip;
+            wanted += part->iov_len;
+        }
+        ssize_t n = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return errno == EAGAIN || errno == EWOULDBLOCK ? 1 : ERR_CLOSED;
+        written(out, pool, (size_t)n);
+        if ((size_t)n < wanted)
+            return 1;
+    }
+    return 0;
+}
+
+void out_clear(struct out *out, struct out_pool *pool)
+{
+    while (out->first != NULL)
+        chunk_drop(out, pool);
+    out->offset = out->bytes = 0;
+}

@@ -1,0 +1,47 @@
+/* gateway/out.h: what waits to be written to one client: shared frames and own bytes, in order.
+ * A frame is built once and referred to by every client that gets it. At rest a struct out holds no
+ * memory; chunks come from the loop's pool.
+ * Thread: the loop's. */
+#ifndef LOQUAT_GATEWAY_OUT_H
+#define LOQUAT_GATEWAY_OUT_H
+
+#include "store/base/buf.h"
+
+enum {
+    OUT_CHUNK_BYTES = 64 << 10,   /* own bytes are gathered in chunks of about this size */
+    OUT_POOL_CHUNKS_MAX = 1024,   /* kept for reuse */
+    OUT_POOL_BYTES_MAX = 4 << 10, /* of a kept chunk's own buffer */
+    OUT_WRITE_PARTS_MAX = 64,     /* chunks of one system call */
+};
+
+struct frame {
+    uint32_t refs;
+    uint32_t n;
+    char p[];
+};
+struct frame *frame_new(struct span head, struct span body); /* one reference, the caller's */
+void frame_unref(struct frame *frame);
+
+struct out_chunk {
+    struct out_chunk *next;
+    struct frame *frame; /* or own bytes */
+    struct buf own;
+};
+struct out_pool {
+    struct out_chunk *free;
+    size_t count;
+};
+void out_pool_close(struct out_pool *pool);
+
+struct out {
+    struct out_chunk *first, *last;
+    size_t offset; /* of `first`, already written */
+    size_t bytes;  /* waiting */
+};
+void out_frame(struct out *out, struct out_pool *pool, struct frame *frame); /* takes a reference */
+void out_bytes(struct out *out, struct out_pool *pool, struct span bytes);   /* copied */
+/* 0: all is written; 1: the socket takes no more now; ERR_CLOSED. */
+int out_write(struct out *out, struct out_pool *pool, int fd);
+void out_clear(struct out *out, struct out_pool *pool);
+
+#endif

@@ -1,0 +1,314 @@
+#include "gateway/proto.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "gateway/follow.h"
+#include "gateway/say.h"
+#include "store/base/check.h"
+#include "store/base/clock.h"
+#include "store/base/err.h"
+#include "store/base/metrics.h"
+
+/* ---- fields ---- */
+
+int field_error(struct request *request, int err, const char *name, const char *what)
+{
+    snprintf(request->why, sizeof request->why, "%s %s", name, what);
+    return err;
+}
+
+int field_whole(struct request *request, const char *name, uint64_t min, uint64_t max,
+                uint64_t *out)
+{
+    const struct json_val *val = json_get(request->obj, name);
+    if (val == NULL || val->type == JSON_NULL)
+        return 0;
+    if (val->type != JSON_NUMBER || !val->is_whole || val->whole < 0 ||
+        (uint64_t)val->whole < min || (uint64_t)val->whole > max) {
+        snprintf(request->why, sizeof request->why, "%s must be a whole number from %llu to %llu",
+                 name, (unsigned long long)min, (unsigned long long)max);
+        return ERR_BAD_REQUEST;
+    }
+    *out = (uint64_t)val->whole;
+    return 0;
+}
+
+bool text_is_clean(struct span text)
+{
+    for (size_t i = 0; i < text.n; i++)
+        if ((unsigned char)text.p[i] < 0x20 || text.p[i] == 0x7f)
+            return false;
+    return true;
+}
+
+int field_text(struct request *request, const char *name, size_t max, struct span *out)
+{
+    const struct json_val *val = json_get(request->obj, name);
+    if (val == NULL || val->type == JSON_NULL)
+        return 0;
+    if (val->type != JSON_STRING || !text_is_clean(val->str))
+        return field_error(request, ERR_BAD_REQUEST, name,
+                           "must be a text without control characters");
+    if (val->str.n > max) {
+        snprintf(request->why, sizeof request->why, "%s may have %zu bytes at most", name, max);
+        return ERR_TOO_LARGE;
+    }
+    *out = val->str;
+    return 0;
+}
+
+int field_user(struct request *request, const char *name, bool required, struct span *out)
+{
+    const struct json_val *val = json_get(request->obj, name);
+    if (val == NULL && !required)
+        return 0;
+    if (val == NULL || val->type != JSON_STRING || !user_valid(val->str))
+        return field_error(request, ERR_BAD_REQUEST, name,
+                           "must be a user: 1 to 64 of A-Z a-z 0-9 . _ @ -");
+    *out = val->str;
+    return 0;
+}
+
+int field_cid(struct request *request, struct span *out)
+{
+    const struct json_val *val = json_get(request->obj, "cid");
+    if (val == NULL || val->type != JSON_STRING || val->str.n == 0 || val->str.n > CID_MAX ||
+        !text_is_clean(val->str))
+        return field_error(request, ERR_BAD_REQUEST, "cid",
+                           "must be a text of 1 to 64 bytes, new for each request");
+    *out = val->str;
+    return 0;
+}
+
+char *field_copy(struct request *request, struct span text)
+{
+    return arena_copy(request->arena, text.p, text.n);
+}
+
+/* ---- session ---- */
+
+static int op_auth(struct request *request)
+{
+    struct conn *conn = request->conn;
+    const struct json_val *token = json_get(request->obj, "token");
+    struct span device = {0};
+    struct jwt_claims claims;
+    char why[120] = "token must be a text";
+    int err = field_text(request, "device", DEVICE_MAX, &device);
+    if (err != 0)
+        return err;
+    err = ERR_UNAUTHORIZED;
+    if (token != NULL && token->type == JSON_STRING)
+        err = auth_check(conn->gate->settings->auth, token->str, clock_wall_ms(), &claims, why,
+                         sizeof why);
+    if (err == 0 && request->who != NULL && strcmp(request->who->user, claims.user) != 0) {
+        snprintf(why, sizeof why, "the token is another user's; open a connection for it");
+        err = ERR_UNAUTHORIZED;
+    }
+    if (err == 0 && !conn_identify(conn, &claims, true)) {
+        snprintf(request->why, sizeof request->why, "too many connections of this user");
+        return ERR_RATE_LIMITED;
+    }
+    if (err != 0) {
+        call_fail(request->call, err, why, 0);
+        session_close(conn, SESSION_CLOSE_REFUSED, "token refused");
+        return 0;
+    }
+    session_expires(conn, claims.exp_ms);
+    conn_due(conn, DUE_PING);
+    struct buf *text = call_begin(request->call);
+    if (text != NULL) {
+        buf_add_str(text, "{\"user\":");
+        json_put_string(text, span_str(conn->who->user));
+        buf_add_str(text, ",\"device\":");
+        json_put_string(text, device);
+        buf_addf(text, ",\"now\":%llu,\"scope\":", (unsigned long long)clock_wall_ms());
+        say_scope(text, claims.scope);
+        buf_add_byte(text, '}');
+    }
+    call_ok(request->call);
+    return 0;
+}
+
+static int op_ping(struct request *request)
+{
+    struct buf *text = call_begin(request->call);
+    if (text != NULL)
+        buf_addf(text, "{\"now\":%llu}", (unsigned long long)clock_wall_ms());
+    call_ok(request->call);
+    return 0;
+}
+
+static int op_resume(struct request *request)
+{
+    struct session *session = request->conn->session;
+    uint64_t cursor = UINT64_MAX;
+    int err = field_whole(request, "cur", 0, PROTO_WHOLE_MAX, &cursor);
+    if (err != 0)
+        return err;
+    if (cursor == UINT64_MAX)
+        return field_error(request, ERR_BAD_REQUEST, "cur", "must be the last sequence held");
+    struct follow *follow =
+        follow_find(session, fanout_find(&request->conn->gate->fanout, request->c));
+    if (follow == NULL) {
+        snprintf(request->why, sizeof request->why,
+                 "this connection does not follow that conversation");
+        return ERR_NOT_FOUND;
+    }
+    struct buf *text = call_begin(request->call);
+    if (text != NULL)
+        buf_add_str(text, "{}");
+    call_ok(request->call);
+    follow_resume(session, follow, cursor);
+    return 0;
+}
+
+/* ---- the table ---- */
+
+static const struct proto_entry ENTRIES[] = {
+    /* name, operation, weight, takes c, free, HTTP only */
+    {"send", op_send, CALL_WRITE, true, false, false},
+    {"mark", op_mark, CALL_WRITE, true, false, false},
+    {"ping", op_ping, CALL_NOTHING, false, true, false},
+    {"range", op_range, CALL_READ, true, false, false},
+    {"resume", op_resume, CALL_NOTHING, true, false, false},
+    {"auth", op_auth, CALL_NOTHING, false, true, false},
+    {"sync", op_sync, CALL_READ, false, false, false},
+    {"open", op_open, CALL_WRITE, false, false, false},
+    {"edit", op_edit, CALL_WRITE, true, false, false},
+    {"delete", op_delete, CALL_WRITE, true, false, false},
+    {"member", op_member, CALL_WRITE, true, false, false},
+    {"leave", op_leave, CALL_WRITE, true, false, false},
+    {"members", op_members, CALL_READ, true, false, false},
+    {"list", op_list, CALL_READ, false, false, false},
+    {"conv", op_conv, CALL_READ, true, false, true},
+    {"records", op_records, CALL_NOTHING, true, false, true},
+};
+enum { ENTRY_COUNT = sizeof ENTRIES / sizeof *ENTRIES };
+
+static struct metric op_metrics[ENTRY_COUNT];
+static char op_labels[ENTRY_COUNT][24];
+static struct metric refused = {.name = "loquat_requests_refused_total",
+                                .help = "Requests answered at once with an error",
+                                .type = METRIC_COUNTER};
+
+void proto_metrics(void)
+{
+    for (size_t i = 0; i < ENTRY_COUNT; i++) {
+        snprintf(op_labels[i], sizeof op_labels[i], "op=\"%s\"", ENTRIES[i].name);
+        op_metrics[i] = (struct metric){.name = "loquat_requests_total",
+                                        .help = "Requests of clients, by operation",
+                                        .labels = op_labels[i],
+                                        .type = METRIC_COUNTER};
+        metric_register(&op_metrics[i]);
+    }
+    metric_register(&refused);
+}
+
+const struct proto_entry *proto_find(struct span name)
+{
+    for (size_t i = 0; i < ENTRY_COUNT; i++)
+        if (span_is(name, ENTRIES[i].name))
+            return &ENTRIES[i];
+    return NULL;
+}
+
+/* What every operation needs before it begins. */
+static int check(struct request *request, const struct proto_entry *entry, struct span c)
+{
+    struct conn *conn = request->conn;
+    metric_add(&op_metrics[entry - ENTRIES], 1);
+    if (request->who == NULL && entry->run != op_auth) {
+        snprintf(request->why, sizeof request->why, "say auth first");
+        return ERR_UNAUTHORIZED;
+    }
+    if (!entry->free && request->who->scope == 0) {
+        uint64_t after_ms =
+            limits_take(&conn->gate->shared->limits, request->who->slot, clock_mono_us());
+        if (after_ms > 0) {
+            call_fail(request->call, ERR_RATE_LIMITED, "too many requests of this user", after_ms);
+            return ERR_AGAIN; /* answered */
+        }
+    }
+    if (!entry->takes_c)
+        return 0;
+    if (c.p == NULL)
+        return field_error(request, ERR_BAD_REQUEST, "c", "must be the id of a conversation");
+    if (!conv_name_valid(c)) {
+        snprintf(request->why, sizeof request->why, "no such conversation");
+        return ERR_NOT_FOUND;
+    }
+    request->c = c;
+    call_conv(request->call, c);
+    return 0;
+}
+
+static void run(struct request *request, const struct proto_entry *entry, struct span c)
+{
+    struct arena *arena = request->arena;
+    int err = check(request, entry, c);
+    if (err == 0)
+        err = entry->run(request);
+    else if (err == ERR_AGAIN)
+        err = 0;
+    if (err != 0) {
+        metric_add(&refused, 1);
+        call_fail(request->call, err, request->why, 0);
+    }
+    arena_reset(arena);
+}
+
+void proto_refuse(struct conn *conn, int err, const char *why)
+{
+    struct buf *text = &conn->gate->answer;
+    metric_add(&refused, 1);
+    text->n = 0;
+    buf_add_str(text, "{\"id\":null,\"err\":");
+    say_error(text, err, why, 0);
+    buf_add_byte(text, '}');
+    session_say(conn, buf_span(text));
+}
+
+void proto_take(struct conn *conn, struct span line)
+{
+    struct gate *gate = conn->gate;
+    struct json_obj obj;
+    int err = json_parse(gate->json, line.p, line.n, &obj);
+    if (err != 0) {
+        proto_refuse(conn, err, json_error(gate->json));
+        return;
+    }
+    const struct json_val *id = json_get(&obj, "id"), *op = json_get(&obj, "op");
+    if (id != NULL && (id->type != JSON_NUMBER || !id->is_whole)) {
+        proto_refuse(conn, ERR_BAD_REQUEST, "id must be a whole number below 2^53");
+        return;
+    }
+    const struct proto_entry *entry =
+        op != NULL && op->type == JSON_STRING ? proto_find(op->str) : NULL;
+    if (entry != NULL && entry->http_only)
+        entry = NULL;
+    struct call *call = call_new(conn, entry != NULL ? entry->weight : CALL_NOTHING);
+    call->has_id = id != NULL;
+    call->id = id != NULL ? id->whole : 0;
+    if (entry == NULL) {
+        metric_add(&refused, 1);
+        call_fail(call, conn->who == NULL ? ERR_UNAUTHORIZED : ERR_BAD_REQUEST,
+                  conn->who == NULL ? "say auth first" : "unknown op", 0);
+        return;
+    }
+    const struct json_val *c = json_get(&obj, "c");
+    struct request request = {
+        .conn = conn, .who = conn->who, .obj = &obj, .call = call, .arena = &gate->arena};
+    run(&request, entry, c != NULL && c->type == JSON_STRING ? c->str : (struct span){0});
+}
+
+void proto_http(struct conn *conn, const struct proto_entry *entry, struct span c,
+                const struct json_obj *obj)
+{
+    struct call *call = call_new(conn, entry->weight);
+    call->http = true;
+    struct request request = {
+        .conn = conn, .who = conn->who, .obj = obj, .call = call, .arena = &conn->gate->arena};
+    run(&request, entry, c);
+}

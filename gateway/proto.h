@@ -1,0 +1,88 @@
+/* gateway/proto.h: the operations of the protocol (docs/PROTOCOL.md): a request comes as a JSON object,
+ * over WebSocket or made from an HTTP request, and is answered by call.h.
+ * write.c has the operations that change something, read.c those that ask, proto.c the rest.
+ * Thread: the loop's. */
+#ifndef LOQUAT_GATEWAY_PROTO_H
+#define LOQUAT_GATEWAY_PROTO_H
+
+#include "gateway/call.h"
+#include "gateway/session.h"
+
+enum {
+    PROTO_TEXT_MAX = 32768, /* bytes of a text */
+    PROTO_NAME_MAX = 256,
+    PROTO_TOPIC_MAX = 1024,
+    PROTO_MENTIONS_MAX = 100,
+    PROTO_TTL_MAX_S = 10 * 366 * 86400,
+    PROTO_MEMBERS_MAX = 8192, /* of one `open`; scope admin too */
+    PROTO_LIST_DEFAULT = 50,
+    PROTO_LIST_MAX = 500,
+    PROTO_USER_CONVS_MAX = SESSION_FOLLOWS_MAX, /* of one user, looked at for `list` */
+    PROTO_PAGE_MAX = 1000,
+};
+#define PROTO_WHOLE_MAX ((1ull << 53) - 1)
+
+struct request {
+    struct conn *conn;
+    const struct who *who; /* NULL: not authenticated yet */
+    const struct json_obj *obj;
+    struct span c; /* valid, of the operations that take one */
+    struct call *call;
+    struct arena *arena; /* dies with the return of the operation */
+    char why[120];       /* of an error */
+};
+/* 0: the call is answered, now or later. Otherwise the error that it is to be answered with. */
+typedef int (*proto_op)(struct request *request);
+
+struct proto_entry {
+    const char *name;
+    proto_op run;
+    enum call_weight weight;
+    bool takes_c;
+    bool free;      /* does not count as a request of the user's */
+    bool http_only; /* no operation of the WebSocket */
+};
+const struct proto_entry *proto_find(struct span name); /* NULL: unknown */
+
+/* A line of a WebSocket client. */
+void proto_take(struct conn *conn, struct span line);
+/* An answer to what was no request. */
+void proto_refuse(struct conn *conn, int err, const char *why);
+/* Runs an operation for an HTTP request; `c` as in the path, not yet checked, p NULL: none. */
+void proto_http(struct conn *conn, const struct proto_entry *entry, struct span c,
+                const struct json_obj *obj);
+void proto_drop_cursors(struct session *session); /* of a sync that was not ended */
+void proto_metrics(void);                         /* registers; once */
+
+/* ---- fields: an error sets request->why and returns it; absent leaves *out as it is ---- */
+int field_error(struct request *request, int err, const char *name, const char *what);
+int field_whole(struct request *request, const char *name, uint64_t min, uint64_t max,
+                uint64_t *out);
+int field_text(struct request *request, const char *name, size_t max, struct span *out);
+int field_user(struct request *request, const char *name, bool required, struct span *out);
+int field_cid(struct request *request, struct span *out); /* required */
+/* A NUL-terminated copy in the request's arena. */
+char *field_copy(struct request *request, struct span text);
+bool text_is_clean(struct span text); /* no control characters */
+
+/* write.c */
+int op_open(struct request *request);
+int op_send(struct request *request);
+int op_edit(struct request *request);
+int op_delete(struct request *request);
+int op_member(struct request *request);
+int op_leave(struct request *request);
+int op_mark(struct request *request);
+/* read.c */
+int op_range(struct request *request);
+int op_members(struct request *request);
+int op_conv(struct request *request);
+void read_conv_for(struct call *call); /* answers with the Conv of call->conv */
+int read_take_range(struct request *request, Loquat__Read *read); /* strings are the call's */
+/* stream.c */
+int op_records(struct request *request);
+/* list.c */
+int op_list(struct request *request);
+int op_sync(struct request *request);
+
+#endif

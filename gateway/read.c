@@ -1,0 +1,202 @@
+/* gateway/read.c: operations that ask about one conversation. */
+#include <stdio.h>
+
+#include "gateway/proto.h"
+#include "gateway/say.h"
+#include "store/base/check.h"
+#include "store/base/err.h"
+
+static struct say_place place_of(const struct call *call)
+{
+    return (struct say_place){.conv = span_str(call->conv),
+                              .partition = call->partition,
+                              .self = span_str(call->conn->who->user),
+                              .alloc = &call->conn->gate->up.arena.allocator};
+}
+
+static Loquat__Read read_of(const struct call *call, uint32_t op)
+{
+    Loquat__Read read = LOQUAT__READ__INIT;
+    read.op = op;
+    read.partition = call->partition;
+    read.user = call->conn->who->user;
+    read.all = call->conn->who->scope != 0;
+    read.conv = (char *)(uintptr_t)call->conv;
+    return read;
+}
+
+static void number_or_null(struct buf *text, const char *name, uint64_t v)
+{
+    buf_addf(text, ",\"%s\":", name);
+    if (v != 0)
+        json_put_u64(text, v);
+    else
+        buf_add_str(text, "null");
+}
+
+static void text_or_null(struct buf *text, const char *name, const char *v)
+{
+    buf_addf(text, ",\"%s\":", name);
+    if (v[0] != 0)
+        json_put_string(text, span_str(v));
+    else
+        buf_add_str(text, "null");
+}
+
+/* ---- range ---- */
+
+static void on_range(void *owner, const Loquat__Reply *reply)
+{
+    struct call *call = owner;
+    if (reply->err != 0) {
+        call_fail_reply(call, reply);
+        return;
+    }
+    struct buf *text = call_begin(call);
+    if (text == NULL) {
+        call_ok(call);
+        return;
+    }
+    struct say_place place = place_of(call);
+    int err = 0;
+    buf_add_str(text, "{\"records\":[");
+    for (size_t i = 0; i < reply->n_items && err == 0; i++) {
+        if (i > 0)
+            buf_add_byte(text, ',');
+        err = say_element(text, &place, reply->items[i]);
+    }
+    if (err != 0) {
+        call_fail(call, err, NULL, 0);
+        return;
+    }
+    buf_add_byte(text, ']');
+    number_or_null(text, "next", reply->next);
+    buf_addf(text, ",\"head\":%llu,\"floor\":%llu}", (unsigned long long)reply->head,
+             (unsigned long long)reply->floor);
+    call_ok(call);
+}
+
+static int take_choice(struct request *request, const char *name, const char *no, const char *yes,
+                       int *out)
+{
+    const struct json_val *val = json_get(request->obj, name);
+    if (val == NULL || val->type == JSON_NULL ||
+        (val->type == JSON_STRING && span_is(val->str, no)))
+        return 0;
+    if (val->type == JSON_STRING && span_is(val->str, yes)) {
+        *out = 1;
+        return 0;
+    }
+    snprintf(request->why, sizeof request->why, "%s is %s or %s", name, no, yes);
+    return ERR_BAD_REQUEST;
+}
+
+int read_take_range(struct request *request, Loquat__Read *read)
+{
+    uint64_t max = PROTO_PAGE_MAX;
+    *read = read_of(request->call, LOQUAT__READ_OP__READ_RANGE);
+    int err = field_whole(request, "from", 0, PROTO_WHOLE_MAX, &read->from);
+    if (err == 0)
+        err = field_whole(request, "to", 0, PROTO_WHOLE_MAX, &read->to);
+    if (err == 0)
+        err = field_whole(request, "max", 1, PROTO_PAGE_MAX, &max);
+    if (err == 0)
+        err = take_choice(request, "view", "log", "folded", &read->folded);
+    if (err == 0)
+        err = take_choice(request, "order", "asc", "desc", &read->desc);
+    read->max = (uint32_t)max;
+    return err;
+}
+
+int op_range(struct request *request)
+{
+    Loquat__Read read;
+    int err = read_take_range(request, &read);
+    if (err == 0 && !call_read(request->call, &read, on_range))
+        err = ERR_BUSY;
+    return err;
+}
+
+/* ---- members ---- */
+
+static void on_members(void *owner, const Loquat__Reply *reply)
+{
+    struct call *call = owner;
+    if (reply->err != 0) {
+        call_fail_reply(call, reply);
+        return;
+    }
+    struct buf *text = call_begin(call);
+    if (text != NULL) {
+        buf_add_str(text, "{\"members\":[");
+        for (size_t i = 0; i < reply->n_members; i++) {
+            if (i > 0)
+                buf_add_byte(text, ',');
+            say_member(text, reply->members[i]);
+        }
+        buf_add_byte(text, ']');
+        text_or_null(text, "next", reply->after);
+        buf_add_byte(text, '}');
+    }
+    call_ok(call);
+}
+
+int op_members(struct request *request)
+{
+    Loquat__Read read = read_of(request->call, LOQUAT__READ_OP__READ_MEMBERS);
+    struct span page = {0};
+    uint64_t max = PROTO_LIST_MAX;
+    int err = field_user(request, "page", false, &page);
+    if (err == 0)
+        err = field_whole(request, "limit", 1, PROTO_LIST_MAX, &max);
+    if (err != 0)
+        return err;
+    read.after = field_copy(request, page);
+    read.max = (uint32_t)max;
+    return call_read(request->call, &read, on_members) ? 0 : ERR_BUSY;
+}
+
+/* ---- one conversation ---- */
+
+static void on_conv(void *owner, const Loquat__Reply *reply)
+{
+    struct call *call = owner;
+    int err = reply->err;
+    if (err == 0 && reply->n_convs == 1)
+        err = reply->convs[0]->err;
+    if (err != 0) {
+        call_fail(call, err, err == ERR_NOT_FOUND ? "no such conversation" : reply->msg, 0);
+        return;
+    }
+    struct buf *text = call_begin(call);
+    if (text != NULL) {
+        struct say_place place = place_of(call);
+        err = say_conv(text, &place, reply->convs[0]);
+    }
+    if (err != 0)
+        call_fail(call, err, NULL, 0);
+    else
+        call_ok(call);
+}
+
+static bool start_conv(struct call *call)
+{
+    char *names[] = {call->conv};
+    Loquat__Read read = read_of(call, LOQUAT__READ_OP__READ_CONVS);
+    read.convs = names;
+    read.n_convs = 1;
+    return call_read(call, &read, on_conv);
+}
+
+void read_conv_for(struct call *call)
+{
+    if (!call_wanted(call))
+        call_ok(call);
+    else if (!start_conv(call))
+        call_fail(call, ERR_BUSY, NULL, 0);
+}
+
+int op_conv(struct request *request)
+{
+    return start_conv(request->call) ? 0 : ERR_BUSY;
+}

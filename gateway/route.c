@@ -1,0 +1,415 @@
+#include "gateway/route.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#include "gateway/httpd.h"
+#include "gateway/proto.h"
+#include "gateway/session.h"
+#include "store/base/check.h"
+#include "store/base/clock.h"
+#include "store/base/err.h"
+#include "store/base/metrics.h"
+
+struct target { /* of a path below /v1/conversations */
+    struct buf conv;
+    struct span rest; /* "", "messages", "records", "tail" */
+    bool named;
+};
+
+/* ---- who asks ---- */
+
+static bool method_is(const struct http_msg *msg, const char *method)
+{
+    return span_is(msg->method, method);
+}
+
+static struct span bearer(const struct http_msg *msg)
+{
+    const struct span *value = http_header_get(msg, "Authorization");
+    if (value == NULL || value->n < 8 || strncasecmp(value->p, "Bearer ", 7) != 0)
+        return (struct span){0};
+    return span_of(value->p + 7, value->n - 7);
+}
+
+static bool origin_allowed(struct conn *conn, const struct http_msg *msg)
+{
+    return origins_allow(&conn->gate->settings->origins, http_header_get(msg, "Origin"),
+                         http_header_get(msg, "Host"));
+}
+
+/* False: answered. */
+static bool identify(struct conn *conn, const struct http_msg *msg)
+{
+    struct jwt_claims claims;
+    char why[120] = "send a token: Authorization: Bearer …";
+    struct span token = bearer(msg);
+    int err = ERR_UNAUTHORIZED;
+    if (!origin_allowed(conn, msg)) {
+        httpd_fail(conn, ERR_FORBIDDEN, "this Origin is not on the server's list");
+        return false;
+    }
+    if (token.n > 0)
+        err = auth_check(conn->gate->settings->auth, token, clock_wall_ms(), &claims, why,
+                         sizeof why);
+    if (err != 0) {
+        httpd_fail(conn, err, why);
+        return false;
+    }
+    conn_identify(conn, &claims, false);
+    return true;
+}
+
+/* ---- WebSocket ---- */
+
+static bool offers_protocol(const struct http_msg *msg, bool *offers)
+{
+    static const char NAME[] = "loquat.v1.json";
+    *offers = false;
+    for (size_t i = 0; i < msg->header_count; i++) {
+        struct span name = msg->headers[i].name, value = msg->headers[i].value;
+        if (name.n != 22 || strncasecmp(name.p, "Sec-WebSocket-Protocol", 22) != 0)
+            continue;
+        *offers = true;
+        for (size_t at = 0; at < value.n;) {
+            while (at < value.n && (value.p[at] == ' ' || value.p[at] == ','))
+                at++;
+            size_t n = 0;
+            while (at + n < value.n && value.p[at + n] != ',' && value.p[at + n] != ' ')
+                n++;
+            if (span_is(span_of(value.p + at, n), NAME))
+                return true;
+            at += n;
+        }
+    }
+    return false;
+}
+
+static void upgrade(struct conn *conn, const struct http_msg *msg)
+{
+    const struct span *key = http_header_get(msg, "Sec-WebSocket-Key");
+    const struct span *version = http_header_get(msg, "Sec-WebSocket-Version");
+    char accept[WS_ACCEPT_SIZE + 1];
+    bool offers = false, ours = offers_protocol(msg, &offers);
+    conn->keep = false;
+    if (!method_is(msg, "GET") || !msg->upgrade_websocket) {
+        httpd_answer(conn, 426, "text/plain", "Upgrade: websocket\r\n",
+                     span_str("this is a WebSocket\n"));
+    } else if (version == NULL || !span_is(*version, "13")) {
+        httpd_answer(conn, 426, "text/plain", "Sec-WebSocket-Version: 13\r\n",
+                     span_str("WebSocket version 13 is spoken here\n"));
+    } else if (key == NULL || !ws_accept(*key, accept)) {
+        httpd_fail(conn, ERR_BAD_REQUEST, "Sec-WebSocket-Key must be 16 bytes in base64");
+    } else if (offers && !ours) {
+        httpd_fail(conn, ERR_BAD_REQUEST, "the subprotocol is loquat.v1.json");
+    } else if (!origin_allowed(conn, msg)) {
+        httpd_fail(conn, ERR_FORBIDDEN, "this Origin is not on the server's list");
+    } else if (!conn->gate->up.ready) {
+        httpd_fail(conn, ERR_UNAVAILABLE, "the store is not reached just now");
+    } else {
+        char head[256];
+        int n = snprintf(head, sizeof head,
+                         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                         "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n%s\r\n",
+                         accept, ours ? "Sec-WebSocket-Protocol: loquat.v1.json\r\n" : "");
+        conn_send(conn, span_of(head, (size_t)n));
+        struct http *http = conn->http;
+        conn->http = NULL;
+        conn->busy = false;
+        conn->phase = CONN_WS;
+        session_begin(conn);
+        struct span rest = http_rest(http);
+        if (rest.n > 0)
+            session_on_bytes(conn, rest.p, rest.n);
+        http_free(http);
+    }
+}
+
+/* ---- query parameters as the fields of a request ---- */
+
+/* Up to 16 digits, which are below 2^53. */
+static bool parse_whole(struct span text, uint64_t *out)
+{
+    char digits[17] = "";
+    if (text.n == 0 || text.n >= sizeof digits)
+        return false;
+    memcpy(digits, text.p, text.n);
+    if (strspn(digits, "0123456789") != text.n)
+        return false;
+    *out = strtoull(digits, NULL, 10);
+    return true;
+}
+
+static void add_field(struct json_obj *obj, const char *name, struct json_val val)
+{
+    obj->fields[obj->count++] = (struct json_field){span_str(name), val};
+}
+
+/* Digits make a number, anything else a text; the operation says what it wants. */
+static void query_fields(struct conn *conn, const struct http_msg *msg, struct json_obj *obj)
+{
+    static const char *const NUMBERS[] = {"from", "to", "max", "limit"};
+    static const char *const TEXTS[] = {"view", "order", "page"};
+    struct arena *arena = &conn->gate->arena;
+    struct buf value = {0};
+    obj->count = 0;
+    for (size_t i = 0; i < sizeof NUMBERS / sizeof *NUMBERS; i++) {
+        if (!http_query_get(msg->query, NUMBERS[i], &value))
+            continue;
+        uint64_t whole = 0;
+        struct json_val val = {.type = JSON_STRING};
+        if (parse_whole(buf_span(&value), &whole))
+            val = (struct json_val){.type = JSON_NUMBER, .is_whole = true, .whole = (int64_t)whole};
+        add_field(obj, NUMBERS[i], val);
+    }
+    for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++) {
+        if (!http_query_get(msg->query, TEXTS[i], &value))
+            continue;
+        struct json_val val = {.type = JSON_STRING};
+        val.str = span_of(arena_copy(arena, value.p, value.n), value.n);
+        add_field(obj, TEXTS[i], val);
+    }
+    buf_close(&value);
+}
+
+static void run_query(struct conn *conn, const struct http_msg *msg, const char *op, struct span c)
+{
+    struct json_obj obj;
+    query_fields(conn, msg, &obj);
+    proto_http(conn, proto_find(span_str(op)), c, &obj);
+}
+
+static void run_body(struct conn *conn, const struct http_msg *msg, const char *op, struct span c)
+{
+    struct json_obj obj;
+    struct json *json = conn->gate->json;
+    int err = json_parse(json, msg->body.p, msg->body.n, &obj);
+    if (err != 0)
+        httpd_fail(conn, err, json_error(json));
+    else
+        proto_http(conn, proto_find(span_str(op)), c, &obj);
+}
+
+/* ---- /v1/conversations ---- */
+
+static bool wants(const struct http_msg *msg, const char *type)
+{
+    const struct span *accept = http_header_get(msg, "Accept");
+    return accept != NULL && memmem(accept->p, accept->n, type, strlen(type)) != NULL;
+}
+
+static void on_tail_checked(void *owner, const Loquat__Reply *reply)
+{
+    struct call *call = owner;
+    struct conn *conn = call->conn;
+    int err = reply->err;
+    if (err == 0 && reply->n_convs == 1)
+        err = reply->convs[0]->err;
+    if (err != 0) {
+        call_fail(call, err, err == ERR_NOT_FOUND ? "no such conversation" : reply->msg, 0);
+        return;
+    }
+    uint64_t *cursor = call->state;
+    if (!conn_gone(conn)) {
+        uint64_t head = reply->convs[0]->head;
+        conn->keep = false;
+        httpd_begin_chunks(conn, "text/event-stream");
+        session_begin_stream(conn, span_str(call->conv), *cursor < head ? *cursor : head);
+    }
+    free(cursor);
+    call->http = false; /* the stream is the answer */
+    call->has_id = false;
+    call_ok(call);
+}
+
+/* The last sequence that the client holds: Last-Event-ID, or what comes before `from`. */
+static bool tail_cursor(const struct http_msg *msg, uint64_t *cursor)
+{
+    const struct span *last = http_header_get(msg, "Last-Event-ID");
+    struct buf value = {0};
+    bool fine = true;
+    *cursor = FOLLOW_FROM_HEAD;
+    if (last != NULL) {
+        fine = parse_whole(*last, cursor);
+    } else if (http_query_get(msg->query, "from", &value)) {
+        fine = parse_whole(buf_span(&value), cursor);
+        *cursor -= fine && *cursor > 0;
+    }
+    buf_close(&value);
+    return fine;
+}
+
+static void run_tail(struct conn *conn, const struct http_msg *msg, struct span c)
+{
+    uint64_t cursor;
+    if (!conv_name_valid(c)) {
+        httpd_fail(conn, ERR_NOT_FOUND, "no such conversation");
+        return;
+    }
+    if (!tail_cursor(msg, &cursor)) {
+        httpd_fail(conn, ERR_BAD_REQUEST, "from and Last-Event-ID are sequences");
+        return;
+    }
+    struct call *call = call_new(conn, CALL_READ);
+    call->http = true;
+    call_conv(call, c);
+    uint64_t *state = xmalloc(sizeof *state);
+    *state = cursor;
+    call->state = state;
+    char *names[] = {call->conv};
+    Loquat__Read read = LOQUAT__READ__INIT;
+    read.op = LOQUAT__READ_OP__READ_CONVS;
+    read.partition = call->partition;
+    read.user = conn->who->user;
+    read.all = conn->who->scope != 0;
+    read.convs = names;
+    read.n_convs = 1;
+    if (!call_read(call, &read, on_tail_checked)) {
+        free(state);
+        call_fail(call, ERR_BUSY, NULL, 0);
+    }
+}
+
+static void run_records(struct conn *conn, const struct http_msg *msg, struct span c)
+{
+    run_query(conn, msg, wants(msg, "application/x-ndjson") ? "records" : "range", c);
+}
+
+static void not_allowed(struct conn *conn, const char *allow)
+{
+    char header[80];
+    snprintf(header, sizeof header, "Allow: %s\r\n", allow);
+    httpd_answer(conn, 405, "application/json", header,
+                 span_str("{\"err\":{\"code\":\"bad_request\",\"msg\":\"not with this method\","
+                          "\"retry\":false}}"));
+}
+
+/* /v1/conversations[/{c}[/messages|records|tail]] : false when it is none of these. */
+static bool split(struct span path, struct target *target)
+{
+    static const char BASE[] = "/v1/conversations";
+    size_t n = sizeof BASE - 1;
+    if (path.n < n || memcmp(path.p, BASE, n) != 0)
+        return false;
+    path = span_of(path.p + n, path.n - n);
+    if (path.n == 0)
+        return true;
+    if (path.p[0] != '/' || path.n == 1)
+        return false;
+    const char *slash = memchr(path.p + 1, '/', path.n - 1);
+    size_t size = slash != NULL ? (size_t)(slash - path.p) - 1 : path.n - 1;
+    target->named = true;
+    target->rest = slash != NULL ? span_of(slash + 1, path.n - size - 2) : (struct span){0};
+    return http_percent_decode(span_of(path.p + 1, size), &target->conv) &&
+           (slash == NULL || span_is(target->rest, "messages") ||
+            span_is(target->rest, "records") || span_is(target->rest, "tail"));
+}
+
+static void run_conversations(struct conn *conn, const struct http_msg *msg,
+                              const struct target *target)
+{
+    struct span c = buf_span(&target->conv);
+    bool get = method_is(msg, "GET") || method_is(msg, "HEAD"), post = method_is(msg, "POST");
+    bool messages = span_is(target->rest, "messages");
+    if (c.p == NULL)
+        c = span_of("", 0);
+    if (!target->named && !get && !post)
+        not_allowed(conn, "GET, HEAD, POST");
+    else if (target->named && messages && !post)
+        not_allowed(conn, "POST");
+    else if (target->named && !messages && !get)
+        not_allowed(conn, "GET, HEAD");
+    else if (!identify(conn, msg))
+        return;
+    else if (!target->named && post)
+        run_body(conn, msg, "open", (struct span){0});
+    else if (!target->named)
+        run_query(conn, msg, "list", (struct span){0});
+    else if (messages)
+        run_body(conn, msg, "send", c);
+    else if (span_is(target->rest, "records"))
+        run_records(conn, msg, c);
+    else if (span_is(target->rest, "tail"))
+        run_tail(conn, msg, c);
+    else
+        run_query(conn, msg, "conv", c);
+}
+
+/* ---- health, metrics, page ---- */
+
+static bool metrics_allowed(const struct conn *conn, const struct http_msg *msg)
+{
+    if (conn->admin)
+        return true;
+    /* What a proxy on this machine passes on comes from elsewhere. */
+    return conn->gate->settings->metrics_public && conn->local &&
+           http_header_get(msg, "X-Forwarded-For") == NULL &&
+           http_header_get(msg, "Forwarded") == NULL && http_header_get(msg, "Via") == NULL;
+}
+
+static bool run_health(struct conn *conn, const struct http_msg *msg)
+{
+    if (span_is(msg->path, "/healthz")) {
+        httpd_answer(conn, 200, "text/plain", NULL, span_str("ok\n"));
+    } else if (span_is(msg->path, "/readyz")) {
+        bool ready = conn->gate->up.ready && conn->gate->state == GATE_SERVING;
+        httpd_answer(conn, ready ? 200 : 503, "text/plain", NULL,
+                     span_str(ready ? "ready\n" : "not ready\n"));
+    } else if (span_is(msg->path, "/metrics") && metrics_allowed(conn, msg)) {
+        struct buf text = {0};
+        metrics_write(&text);
+        httpd_answer(conn, 200, "text/plain; version=0.0.4; charset=utf-8", NULL, buf_span(&text));
+        buf_close(&text);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void run_page(struct conn *conn, const struct http_msg *msg)
+{
+    const struct page *page = conn->gate->settings->page;
+    const struct page_file *file = page != NULL ? page_find(page, msg->path) : NULL;
+    if (file == NULL && page == NULL && span_is(msg->path, "/")) {
+        httpd_answer(conn, 404, "text/plain", NULL,
+                     span_str("The web page is not here: build it with `make web`, or name its "
+                              "folder with --web.\n"));
+        return;
+    }
+    if (file == NULL) {
+        httpd_fail(conn, ERR_NOT_FOUND, "no such path");
+        return;
+    }
+    char headers[1024];
+    snprintf(headers, sizeof headers, "ETag: %s\r\nCache-Control: %s\r\n%s", file->etag,
+             file->fixed ? "public, max-age=31536000, immutable" : "no-cache", PAGE_HEADERS);
+    const struct span *have = http_header_get(msg, "If-None-Match");
+    if (have != NULL && span_is(*have, file->etag))
+        httpd_answer(conn, 304, NULL, headers, (struct span){0});
+    else
+        httpd_answer(conn, 200, file->type, headers, buf_span(&file->bytes));
+}
+
+void route_request(struct conn *conn, const struct http_msg *msg)
+{
+    struct target target = {0};
+    bool get = method_is(msg, "GET") || method_is(msg, "HEAD");
+    if (conn->admin) {
+        if (!get)
+            not_allowed(conn, "GET, HEAD");
+        else if (!run_health(conn, msg))
+            httpd_fail(conn, ERR_NOT_FOUND, "no such path");
+    } else if (span_is(msg->path, "/v1/ws")) {
+        upgrade(conn, msg);
+    } else if (split(msg->path, &target)) {
+        run_conversations(conn, msg, &target);
+    } else if (msg->path.n >= 4 && memcmp(msg->path.p, "/v1/", 4) == 0) {
+        httpd_fail(conn, ERR_NOT_FOUND, "no such path");
+    } else if (!get) {
+        not_allowed(conn, "GET, HEAD");
+    } else if (!run_health(conn, msg)) {
+        run_page(conn, msg);
+    }
+    buf_close(&target.conv);
+}

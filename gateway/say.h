@@ -1,0 +1,30 @@
+/* gateway/say.h: what the protocol says, as JSON (docs/PROTOCOL.md): records, holes, conversations,
+ * members, errors. Appended to a buf; spans are borrowed.
+ * Thread: any. */
+#ifndef LOQUAT_GATEWAY_SAY_H
+#define LOQUAT_GATEWAY_SAY_H
+
+#include "store/base/buf.h"
+#include "wire.pb-c.h"
+
+struct say_place { /* where items come from, and who reads them */
+    struct span conv;
+    uint32_t partition;
+    struct span self;          /* the author sees the own cid; empty: nobody's */
+    ProtobufCAllocator *alloc; /* for unpacking: an arena's */
+};
+
+/* The members of a record or hole, without braces. `record`: unpacked from the item; NULL for a
+ * hole. */
+void say_members(struct buf *out, const struct say_place *place, const Loquat__Item *item,
+                 const Loquat__Record *record);
+/* With braces; unpacks by itself: 0 or ERR_CORRUPT. */
+int say_element(struct buf *out, const struct say_place *place, const Loquat__Item *item);
+int say_conv(struct buf *out, const struct say_place *place, const Loquat__ConvInfo *info);
+void say_member(struct buf *out, const Loquat__Member *member);
+/* {"code":…,"msg":…,"retry":…} */
+void say_error(struct buf *out, int err, const char *msg, uint64_t after_ms);
+void say_written(struct buf *out, const Loquat__Reply *reply); /* {"s":…} of a write */
+void say_scope(struct buf *out, uint32_t scope);
+
+#endif

@@ -1,0 +1,196 @@
+#include "gateway/session.h"
+
+#include <stdlib.h>
+
+#include "gateway/follow.h"
+#include "gateway/marks.h"
+#include "gateway/proto.h"
+#include "store/base/check.h"
+#include "store/base/clock.h"
+#include "store/base/err.h"
+
+enum { SILENCE_S = 2 * GATEWAY_PING_MS / 1000 + 10 };
+
+/* ---- out ---- */
+
+void session_say(struct conn *conn, struct span text)
+{
+    char head[WS_HEAD_MAX];
+    size_t n = ws_frame_head(head, text.n);
+    conn_send(conn, span_of(head, n));
+    conn_send(conn, text);
+}
+
+void session_close(struct conn *conn, int code, const char *why)
+{
+    if (conn_gone(conn) || conn->close_soon)
+        return;
+    ws_send_close(&conn->ws, code, why);
+    conn_close_soon(conn);
+}
+
+void session_goodbye(struct conn *conn)
+{
+    char text[128];
+    int n = snprintf(text, sizeof text,
+                     "{\"ev\":\"goodbye\",\"why\":\"drain\",\"reconnect_ms\":[%d,%d]}",
+                     GATEWAY_RECONNECT_MIN_MS, GATEWAY_RECONNECT_MAX_MS);
+    session_say(conn, span_of(text, (size_t)n));
+}
+
+void session_ping(struct conn *conn)
+{
+    static const char PING[] = {(char)0x89, 0};
+    static const char COMMENT[] = "2\r\n:\n\r\n"; /* of an event stream, as a chunk */
+    uint32_t now_s = (uint32_t)(conn->gate->now_ms / 1000);
+    if (conn->phase == CONN_WS && now_s - conn->heard_s > SILENCE_S) {
+        conn_abort(conn); /* nobody there */
+        return;
+    }
+    if (!conn->stuck)
+        conn_send(conn, conn->phase == CONN_WS ? span_of(PING, sizeof PING) : span_str(COMMENT));
+    conn_due(conn, DUE_PING);
+}
+
+/* ---- lines that come in ---- */
+
+static void hold(struct conn *conn, struct span text)
+{
+    if (conn->held.n > 0)
+        buf_add_byte(&conn->held, '\n');
+    buf_add_span(&conn->held, text);
+}
+
+/* Takes lines until there are none, or no more may be taken; returns what is left. */
+static struct span take_lines(struct conn *conn, struct span text)
+{
+    while (text.n > 0 && conn_takes(conn)) {
+        const char *end = memchr(text.p, '\n', text.n);
+        size_t n = end != NULL ? (size_t)(end - text.p) : text.n;
+        if (n > 0)
+            proto_take(conn, span_of(text.p, n));
+        n += end != NULL;
+        text = span_of(text.p + n, text.n - n);
+    }
+    return text;
+}
+
+static void on_message(struct ws *ws, struct span text)
+{
+    struct conn *conn = container_of(ws, struct conn, ws);
+    if (conn->close_soon || conn->gate->state != GATE_SERVING)
+        return;
+    if (text.n == 0) { /* an empty message holds no request */
+        proto_refuse(conn, ERR_BAD_REQUEST, "an empty message");
+        return;
+    }
+    if (conn->held.n == 0)
+        text = take_lines(conn, text);
+    if (text.n > 0 && !conn->close_soon)
+        hold(conn, text);
+}
+
+void session_take_held(struct conn *conn)
+{
+    if (conn->held.n == 0 || conn->taking)
+        return;
+    conn->taking = true;
+    struct buf held = conn->held;
+    conn->held = (struct buf){0};
+    struct span rest = take_lines(conn, buf_span(&held));
+    if (rest.n > 0 && !conn_gone(conn))
+        buf_add_span(&conn->held, rest);
+    buf_close(&held);
+    conn->taking = false;
+}
+
+static void on_output(struct ws *ws, struct span bytes)
+{
+    conn_send(container_of(ws, struct conn, ws), bytes);
+}
+
+static void on_close(struct ws *ws, int code)
+{
+    (void)code;
+    conn_close_soon(container_of(ws, struct conn, ws));
+}
+
+static const struct ws_ops OPS = {
+    .on_message = on_message, .on_output = on_output, .on_close = on_close};
+
+void session_on_bytes(struct conn *conn, const char *bytes, size_t n)
+{
+    if (!conn->close_soon)
+        ws_feed(&conn->ws, bytes, n);
+}
+
+/* ---- begin and end ---- */
+
+static struct session *session_new(struct conn *conn)
+{
+    struct session *session = xcalloc(1, sizeof *session);
+    session->conn = conn;
+    conn->session = session;
+    return session;
+}
+
+void session_begin(struct conn *conn)
+{
+    struct gate *gate = conn->gate;
+    ws_init(&conn->ws, gate->ws_pool, &OPS);
+    session_new(conn);
+    struct buf *text = &gate->answer;
+    text->n = 0;
+    buf_add_str(text, "{\"ev\":\"hello\",\"v\":1,\"node\":");
+    json_put_string(text, span_str(gate->up.node));
+    buf_addf(text, ",\"ping_ms\":%d,\"max_in\":%llu,\"window\":%d,\"auth_ms\":%d}", GATEWAY_PING_MS,
+             (unsigned long long)gate->settings->frame_max, GATEWAY_WINDOW, GATEWAY_AUTH_MS);
+    session_say(conn, buf_span(text));
+    conn_due(conn, DUE_AUTH);
+}
+
+void session_begin_stream(struct conn *conn, struct span conv, uint64_t cursor)
+{
+    struct session *session = session_new(conn);
+    session->stream = true;
+    session->live = true;
+    session_expires(conn, conn->who->exp_ms);
+    conn_due(conn, DUE_PING);
+    if (follow_add(session, conv, false, cursor) != 0)
+        conn_close_soon(conn);
+}
+
+/* Sessions whose tokens end, soonest first; tokens of one issuer mostly come in that order. */
+void session_expires(struct conn *conn, uint64_t exp_ms)
+{
+    struct session *session = conn->session;
+    struct list *list = &conn->gate->expiring;
+    if (session->in_expiring.next != NULL)
+        list_remove(&session->in_expiring);
+    session->closes_ms = exp_ms;
+    struct list_link *after = list->head.prev;
+    while (after != &list->head &&
+           container_of(after, struct session, in_expiring)->closes_ms > exp_ms)
+        after = after->prev;
+    session->in_expiring.prev = after;
+    session->in_expiring.next = after->next;
+    after->next->prev = &session->in_expiring;
+    after->next = &session->in_expiring;
+}
+
+void session_end(struct conn *conn)
+{
+    struct session *session = conn->session;
+    if (session->mark_count > 0)
+        marks_write(session);
+    while (session->count > 0)
+        follow_remove(session, &session->follows[session->count - 1]);
+    if (session->in_expiring.next != NULL)
+        list_remove(&session->in_expiring);
+    if (session->in_hungry.next != NULL)
+        list_remove(&session->in_hungry);
+    proto_drop_cursors(session);
+    free(session->follows);
+    free(session);
+    conn->session = NULL;
+}

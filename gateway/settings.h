@@ -1,0 +1,33 @@
+/* gateway/settings.h: what all loops read and none writes. */
+#ifndef LOQUAT_GATEWAY_SETTINGS_H
+#define LOQUAT_GATEWAY_SETTINGS_H
+
+#include "gateway/auth.h"
+#include "gateway/limits.h"
+#include "gateway/origin.h"
+#include "gateway/page.h"
+
+enum {
+    GATEWAY_FRAME_MAX_DEFAULT = 65536, /* bytes of a frame or body that comes in */
+    GATEWAY_GROUP_MAX_DEFAULT = 500,   /* members; scope admin has no bound */
+    GATEWAY_WINDOW = 256, /* records a live client may be behind before it gets `lag` */
+    GATEWAY_PING_MS = 25000,
+    GATEWAY_AUTH_MS = 5000,
+    GATEWAY_RECONNECT_MIN_MS = 500,
+    GATEWAY_RECONNECT_MAX_MS = 15000,
+};
+
+struct settings {
+    struct auth *auth;
+    struct limits limits;
+    struct origins origins;
+    struct page *page; /* the web client's files; NULL: not built */
+    uint64_t frame_max, group_max;
+    uint64_t conns_max;  /* of one loop */
+    bool metrics_public; /* no admin address: /metrics on the main one, for this machine only */
+    /* A descriptor of a fresh link to the node; -1: none. */
+    int (*connect)(void *arg);
+    void *connect_arg;
+};
+
+#endif

@@ -1,0 +1,129 @@
+/* gateway/stream.c: a range of a conversation as NDJSON, page by page. The next page is read when the
+ * client has taken most of the one before. */
+#include <stdlib.h>
+
+#include "gateway/httpd.h"
+#include "gateway/proto.h"
+#include "gateway/say.h"
+#include "store/base/check.h"
+#include "store/base/err.h"
+#include "store/base/log.h"
+
+struct stream {
+    Loquat__Read read; /* of the next page; strings are `conv` and the user's */
+    char conv[CONV_ID_MAX + 1];
+    bool reading, begun;
+};
+
+static void on_page(void *owner, const Loquat__Reply *reply);
+
+static bool ask(struct conn *conn)
+{
+    struct stream *stream = conn->stream;
+    stream->read.user = conn->who->user;
+    stream->read.conv = stream->conv;
+    if (upstream_read(&conn->gate->up, &stream->read, on_page, conn) != 0)
+        return false;
+    stream->reading = true;
+    conn_ref(conn);
+    return true;
+}
+
+void httpd_stream_end(struct conn *conn)
+{
+    free(conn->stream);
+    conn->stream = NULL;
+}
+
+/* A failure in the middle can't be said any more but by breaking off without the last chunk. */
+static void fail(struct conn *conn, int err, const char *msg)
+{
+    bool begun = conn->stream->begun;
+    httpd_stream_end(conn);
+    if (begun)
+        conn_close_soon(conn);
+    else
+        httpd_fail(conn, err, msg);
+}
+
+static int say_page(struct conn *conn, const Loquat__Reply *reply, struct buf *text)
+{
+    const struct stream *stream = conn->stream;
+    struct say_place place = {.conv = span_str(stream->conv),
+                              .partition = stream->read.partition,
+                              .self = span_str(conn->who->user),
+                              .alloc = &conn->gate->up.arena.allocator};
+    int err = 0;
+    for (size_t i = 0; i < reply->n_items && err == 0; i++) {
+        err = say_element(text, &place, reply->items[i]);
+        buf_add_byte(text, '\n');
+    }
+    return err;
+}
+
+static void take_page(struct conn *conn, const Loquat__Reply *reply)
+{
+    struct stream *stream = conn->stream;
+    struct buf *text = &conn->gate->answer;
+    text->n = 0;
+    int err = reply->err != 0 ? reply->err : say_page(conn, reply, text);
+    if (err != 0) {
+        fail(conn, err, reply->msg);
+        return;
+    }
+    if (!stream->begun)
+        httpd_begin_chunks(conn, "application/x-ndjson");
+    stream->begun = true;
+    if (text->n > 0 && !conn->head_only) {
+        struct frame *chunk = httpd_chunk(text);
+        conn_send_frame(conn, chunk);
+        frame_unref(chunk);
+    }
+    stream->read.from = reply->next;
+    if (reply->next == 0 || conn->head_only) {
+        httpd_stream_end(conn);
+        httpd_end_chunks(conn);
+    } else {
+        httpd_stream_go_on(conn);
+    }
+}
+
+static void on_page(void *owner, const Loquat__Reply *reply)
+{
+    struct conn *conn = owner;
+    if (!conn_gone(conn) && conn->stream != NULL) {
+        conn->stream->reading = false;
+        take_page(conn, reply);
+        if (!conn_gone(conn))
+            conn_settle(conn);
+    }
+    conn_unref(conn);
+}
+
+void httpd_stream_go_on(struct conn *conn)
+{
+    struct stream *stream = conn->stream;
+    if (!stream->reading && conn->out.bytes <= CONN_OUT_LOW && !ask(conn))
+        fail(conn, ERR_BUSY, NULL);
+}
+
+/* The operation behind GET …/records with Accept: application/x-ndjson. */
+int op_records(struct request *request)
+{
+    struct conn *conn = request->conn;
+    Loquat__Read read;
+    int err = read_take_range(request, &read);
+    if (err != 0)
+        return err;
+    struct stream *stream = xcalloc(1, sizeof *stream);
+    stream->read = read;
+    memcpy(stream->conv, request->call->conv, sizeof stream->conv);
+    conn->stream = stream;
+    if (!ask(conn)) {
+        httpd_stream_end(conn);
+        return ERR_BUSY;
+    }
+    request->call->http = false; /* the stream is the answer */
+    call_ok(request->call);
+    return 0;
+}

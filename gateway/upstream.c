@@ -1,0 +1,241 @@
+#include "gateway/upstream.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "store/base/check.h"
+#include "store/base/err.h"
+#include "store/base/log.h"
+
+enum { NO_SLOT = UINT32_MAX };
+
+static uint64_t number_of(const struct upstream *up, uint32_t slot)
+{
+    return (uint64_t)up->slots[slot].turn << 32 | slot;
+}
+
+static uint32_t slot_take(struct upstream *up, upstream_done done, void *owner)
+{
+    uint32_t at = up->first_free;
+    if (at != NO_SLOT) {
+        up->first_free = up->slots[at].next_free;
+    } else {
+        if (up->slot_count == up->slot_cap) {
+            up->slot_cap = up->slot_cap == 0 ? 256 : up->slot_cap * 2;
+            up->slots = xrealloc(up->slots, up->slot_cap * sizeof *up->slots);
+        }
+        at = up->slot_count++;
+        up->slots[at] = (struct upstream_slot){0};
+    }
+    up->slots[at].done = done;
+    up->slots[at].owner = owner;
+    up->calls++;
+    return at;
+}
+
+static void slot_answer(struct upstream *up, uint32_t at, const Loquat__Reply *reply)
+{
+    struct upstream_slot *slot = &up->slots[at];
+    upstream_done done = slot->done;
+    void *owner = slot->owner;
+    slot->done = NULL;
+    slot->turn++;
+    slot->next_free = up->first_free;
+    up->first_free = at;
+    up->calls--;
+    done(owner, reply); /* may take slots: `slot` is not valid after */
+}
+
+/* ---- what comes ---- */
+
+static void on_hello(struct upstream *up, struct span body)
+{
+    Loquat__Hello *hello =
+        loquat__hello__unpack(&up->arena.allocator, body.n, (const uint8_t *)body.p);
+    if (hello == NULL || hello->version < UPSTREAM_WIRE_VERSION || hello->partitions == 0) {
+        link_close(&up->link, ERR_VERSION);
+        return;
+    }
+    up->partitions = hello->partitions;
+    snprintf(up->node, sizeof up->node, "%s", hello->node);
+    up->ready = true;
+    up->ops->on_ready(up->arg);
+}
+
+static bool on_reply(struct upstream *up, struct span body)
+{
+    Loquat__Reply *reply =
+        loquat__reply__unpack(&up->arena.allocator, body.n, (const uint8_t *)body.p);
+    if (reply == NULL)
+        return false;
+    uint32_t at = (uint32_t)reply->id;
+    if (at >= up->slot_count || up->slots[at].done == NULL || number_of(up, at) != reply->id)
+        return false;
+    slot_answer(up, at, reply);
+    return true;
+}
+
+static bool on_tail(struct upstream *up, struct span body)
+{
+    Loquat__Tail *tail =
+        loquat__tail__unpack(&up->arena.allocator, body.n, (const uint8_t *)body.p);
+    up->credit_owed += body.n;
+    if (tail == NULL)
+        return false;
+    up->ops->on_tail(up->arg, tail);
+    return true;
+}
+
+static bool on_mark(struct upstream *up, struct span body)
+{
+    Loquat__MarkEvent *mark =
+        loquat__mark_event__unpack(&up->arena.allocator, body.n, (const uint8_t *)body.p);
+    up->credit_owed += body.n;
+    if (mark == NULL)
+        return false;
+    up->ops->on_mark(up->arg, mark);
+    return true;
+}
+
+static void on_message(struct link *link, int type, struct span body)
+{
+    struct upstream *up = container_of(link, struct upstream, link);
+    bool fine = true;
+    switch (type) {
+    case LINK_HELLO:
+        on_hello(up, body);
+        break;
+    case LINK_REPLY:
+        fine = on_reply(up, body);
+        break;
+    case LINK_TAIL:
+        fine = on_tail(up, body);
+        break;
+    case LINK_MARK:
+        fine = on_mark(up, body);
+        break;
+    default: /* of a newer node */
+        break;
+    }
+    arena_reset(&up->arena);
+    if (!fine)
+        link_close(link, ERR_CORRUPT);
+}
+
+static void send_credit(struct upstream *up, uint64_t bytes)
+{
+    Loquat__Credit credit = LOQUAT__CREDIT__INIT;
+    credit.bytes = bytes;
+    char *room = link_send_begin(&up->link, LINK_CREDIT, loquat__credit__get_packed_size(&credit));
+    if (room != NULL)
+        loquat__credit__pack(&credit, (uint8_t *)room);
+}
+
+static void on_block_end(struct link *link)
+{
+    struct upstream *up = container_of(link, struct upstream, link);
+    if (up->credit_owed < UPSTREAM_CREDIT_STEP)
+        return;
+    send_credit(up, up->credit_owed);
+    up->credit_owed = 0;
+}
+
+static void on_close(struct link *link, int err)
+{
+    struct upstream *up = container_of(link, struct upstream, link);
+    Loquat__Reply reply = LOQUAT__REPLY__INIT;
+    reply.err = ERR_CLOSED;
+    reply.msg = (char *)(uintptr_t) "the store is not reached just now";
+    up->open = up->ready = false;
+    if (err != ERR_CLOSED)
+        log_error("the link to the store ended", {"err", log_str(err_name(err))});
+    for (uint32_t i = 0; i < up->slot_count; i++)
+        if (up->slots[i].done != NULL)
+            slot_answer(up, i, &reply);
+    up->ops->on_closed(up->arg);
+}
+
+static const struct link_ops LINK_OPS = {
+    .on_message = on_message, .on_block_end = on_block_end, .on_close = on_close};
+
+/* ---- what goes ---- */
+
+int upstream_open(struct upstream *up, uv_loop_t *loop, int fd, const struct upstream_ops *ops,
+                  void *arg)
+{
+    *up = (struct upstream){.ops = ops, .arg = arg, .first_free = NO_SLOT, .open = true};
+    arena_init(&up->arena);
+    int err = link_open_fd(&up->link, loop, fd, &LINK_OPS);
+    if (err != 0)
+        return err;
+    Loquat__Hello hello = LOQUAT__HELLO__INIT;
+    hello.version = UPSTREAM_WIRE_VERSION;
+    hello.name = (char *)(uintptr_t) "gateway";
+    char *room = link_send_begin(&up->link, LINK_HELLO, loquat__hello__get_packed_size(&hello));
+    loquat__hello__pack(&hello, (uint8_t *)room);
+    send_credit(up, UPSTREAM_CREDIT);
+    return 0;
+}
+
+void upstream_close(struct upstream *up)
+{
+    link_close(&up->link, ERR_CLOSED);
+}
+
+void upstream_free(struct upstream *up)
+{
+    ASSERT(up->calls == 0);
+    arena_close(&up->arena);
+    free(up->slots);
+}
+
+int upstream_write(struct upstream *up, uint32_t partition, const Loquat__Command *command,
+                   upstream_done done, void *owner)
+{
+    if (!up->ready)
+        return ERR_CLOSED;
+    if (up->calls == UPSTREAM_CALLS_MAX)
+        return ERR_BUSY;
+    Loquat__Write write = LOQUAT__WRITE__INIT;
+    write.partition = partition;
+    write.id = number_of(up, slot_take(up, done, owner));
+    /* The command goes straight into the frame, behind the head of its field: one copy. */
+    size_t head = loquat__write__get_packed_size(&write);
+    size_t body = loquat__command__get_packed_size(command);
+    char field[1 + VARINT_MAX] = {3 << 3 | 2}; /* Write.command: field 3, bytes */
+    size_t field_size = 1 + put_varint(field + 1, body);
+    char *room = link_send_begin(&up->link, LINK_WRITE, head + field_size + body);
+    if (room == NULL)
+        return 0; /* the link is closing: on_close answers */
+    loquat__write__pack(&write, (uint8_t *)room);
+    memcpy(room + head, field, field_size);
+    loquat__command__pack(command, (uint8_t *)room + head + field_size);
+    return 0;
+}
+
+int upstream_read(struct upstream *up, Loquat__Read *read, upstream_done done, void *owner)
+{
+    if (!up->ready)
+        return ERR_CLOSED;
+    if (up->calls == UPSTREAM_CALLS_MAX)
+        return ERR_BUSY;
+    read->id = number_of(up, slot_take(up, done, owner));
+    char *room = link_send_begin(&up->link, LINK_READ, loquat__read__get_packed_size(read));
+    if (room != NULL)
+        loquat__read__pack(read, (uint8_t *)room);
+    return 0;
+}
+
+void upstream_sub(struct upstream *up, const Loquat__Sub *sub)
+{
+    char *room = link_send_begin(&up->link, LINK_SUB, loquat__sub__get_packed_size(sub));
+    if (room != NULL)
+        loquat__sub__pack(sub, (uint8_t *)room);
+}
+
+void upstream_unsub(struct upstream *up, const Loquat__Unsub *unsub)
+{
+    char *room = link_send_begin(&up->link, LINK_UNSUB, loquat__unsub__get_packed_size(unsub));
+    if (room != NULL)
+        loquat__unsub__pack(unsub, (uint8_t *)room);
+}

@@ -1,0 +1,61 @@
+/* gateway/upstream.h: a loop's link to the node that holds the logs: requests by number, tails, and
+ * the credit that bounds how many bytes of tails are on their way.
+ * Thread: the loop's.
+ * Limits: UPSTREAM_CALLS_MAX requests unanswered (above: ERR_BUSY); UPSTREAM_CREDIT bytes of tails.
+ * Rule:   a request that returns 0 calls back exactly once, later; one that fails never does. */
+#ifndef LOQUAT_GATEWAY_UPSTREAM_H
+#define LOQUAT_GATEWAY_UPSTREAM_H
+
+#include "store/base/arena.h"
+#include "store/base/link.h"
+#include "wire.pb-c.h"
+
+enum {
+    UPSTREAM_CALLS_MAX = 1 << 18,
+    UPSTREAM_CREDIT = 8 << 20,
+    UPSTREAM_CREDIT_STEP = 1 << 20, /* given back when so much was taken */
+    UPSTREAM_WIRE_VERSION = 1,
+};
+
+/* `reply` lives until the return. When the link has ended it holds ERR_CLOSED. */
+typedef void (*upstream_done)(void *owner, const Loquat__Reply *reply);
+
+struct upstream_slot {
+    upstream_done done; /* NULL: free */
+    void *owner;
+    uint32_t turn; /* part of the number: a slot's old number is never taken for its new one */
+    uint32_t next_free;
+};
+
+struct upstream_ops {
+    void (*on_tail)(void *arg, const Loquat__Tail *tail);
+    void (*on_mark)(void *arg, const Loquat__MarkEvent *mark);
+    void (*on_ready)(void *arg); /* greeted: partitions and node are known */
+    void (*on_closed)(void *arg);
+};
+
+struct upstream {
+    struct link link;
+    const struct upstream_ops *ops;
+    void *arg;
+    bool open, ready;
+    uint32_t partitions;
+    char node[64];
+    struct upstream_slot *slots;
+    uint32_t slot_count, slot_cap, first_free, calls;
+    uint64_t credit_owed;
+    struct arena arena;
+};
+
+int upstream_open(struct upstream *up, uv_loop_t *loop, int fd, const struct upstream_ops *ops,
+                  void *arg);
+void upstream_close(struct upstream *up); /* on_closed follows */
+void upstream_free(struct upstream *up);  /* after on_closed */
+
+int upstream_write(struct upstream *up, uint32_t partition, const Loquat__Command *command,
+                   upstream_done done, void *owner);
+int upstream_read(struct upstream *up, Loquat__Read *read, upstream_done done, void *owner);
+void upstream_sub(struct upstream *up, const Loquat__Sub *sub);
+void upstream_unsub(struct upstream *up, const Loquat__Unsub *unsub);
+
+#endif

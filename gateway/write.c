@@ -1,0 +1,370 @@
+/* gateway/write.c: operations that change something. What they ask is checked for its form here; whether
+ * it may be is decided where it is applied (store/apply*.c). */
+#include <stdio.h>
+
+#include "gateway/marks.h"
+#include "gateway/proto.h"
+#include "gateway/say.h"
+#include "store/base/check.h"
+#include "store/base/err.h"
+#include "store/base/record.h"
+
+static void on_written(void *owner, const Loquat__Reply *reply)
+{
+    struct call *call = owner;
+    if (reply->err != 0) {
+        call_fail_reply(call, reply);
+        return;
+    }
+    struct buf *text = call_begin(call);
+    if (text != NULL)
+        say_written(text, reply);
+    call_ok(call);
+}
+
+static Loquat__Command command_of(struct request *request, uint32_t op)
+{
+    Loquat__Command command = LOQUAT__COMMAND__INIT;
+    command.op = op;
+    command.user = (char *)(uintptr_t)request->who->user;
+    command.admin = (request->who->scope & JWT_SCOPE_ADMIN) != 0;
+    command.conv = request->call->conv;
+    return command;
+}
+
+static int take_cid(struct request *request, Loquat__Command *command)
+{
+    struct span cid = {0};
+    int err = field_cid(request, &cid);
+    if (err == 0)
+        command->cid = field_copy(request, cid);
+    return err;
+}
+
+/* ---- bodies ---- */
+
+static int check_text(struct request *request, const struct json_obj *body)
+{
+    const struct json_val *text = json_get(body, "text"), *format = json_get(body, "format");
+    if (text == NULL || text->type != JSON_STRING)
+        return field_error(request, ERR_BAD_REQUEST, "body.text", "must be a text");
+    if (text->str.n > PROTO_TEXT_MAX)
+        return field_error(request, ERR_TOO_LARGE, "body.text", "may have 32768 bytes at most");
+    if (format != NULL && !span_is(format->str, "plain") && !span_is(format->str, "markdown"))
+        return field_error(request, ERR_BAD_REQUEST, "body.format", "is plain or markdown");
+    return 0;
+}
+
+static int take_body(struct request *request, uint32_t kind, Loquat__Command *command)
+{
+    const struct json_val *body = json_get(request->obj, "body");
+    struct json_obj obj;
+    if (body == NULL || body->type != JSON_OBJECT ||
+        json_open(request->conn->gate->json, body, &obj) != 0)
+        return field_error(request, ERR_BAD_REQUEST, "body", "must be an object of the kind");
+    int err = 0;
+    if (kind == LOQUAT__KIND__KIND_TEXT)
+        err = check_text(request, &obj);
+    command->body.data = (uint8_t *)(uintptr_t)body->raw.p;
+    command->body.len = body->raw.n;
+    return err;
+}
+
+/* ---- send ---- */
+
+static int take_kind(struct request *request, Loquat__Command *command)
+{
+    const struct json_val *val = json_get(request->obj, "kind");
+    struct span xkind = {0};
+    if (val == NULL || val->type != JSON_STRING)
+        return field_error(request, ERR_BAD_REQUEST, "kind", "must be text or x-…");
+    uint32_t kind = kind_of(val->str, &xkind);
+    if (kind == LOQUAT__KIND__KIND_IMAGE || kind == LOQUAT__KIND__KIND_FILE)
+        return field_error(request, ERR_BAD_REQUEST, "kind",
+                           "names a file, and this server takes no uploads yet");
+    if (kind != LOQUAT__KIND__KIND_TEXT && kind != LOQUAT__KIND__KIND_X)
+        return field_error(request, ERR_BAD_REQUEST, "kind", "must be text or x-…");
+    command->kind = kind;
+    if (xkind.n > 0)
+        command->xkind = field_copy(request, xkind);
+    return 0;
+}
+
+static int take_users(struct request *request, const char *name, const struct json_val *val,
+                      size_t max, char ***users, size_t *count)
+{
+    struct json *json = request->conn->gate->json;
+    int n = json_items(json, val, NULL, 0);
+    if (n < 0)
+        return field_error(request, ERR_BAD_REQUEST, name, "must be a list of users");
+    if ((size_t)n > max)
+        return field_error(request, ERR_TOO_LARGE, name, "names too many users");
+    struct json_val *vals = arena_alloc(request->arena, ((size_t)n + 1) * sizeof *vals);
+    *users = arena_alloc(request->arena, ((size_t)n + 1) * sizeof **users);
+    n = json_items(json, val, vals, (size_t)n);
+    for (int i = 0; i < n; i++) {
+        if (vals[i].type != JSON_STRING || !user_valid(vals[i].str))
+            return field_error(request, ERR_BAD_REQUEST, name, "must be a list of users");
+        (*users)[i] = field_copy(request, vals[i].str);
+    }
+    *count = n > 0 ? (size_t)n : 0;
+    return n < 0 ? field_error(request, ERR_BAD_REQUEST, name, "must be a list of users") : 0;
+}
+
+static int take_mentions(struct request *request, Loquat__Command *command)
+{
+    const struct json_val *val = json_get(request->obj, "mentions");
+    if (val == NULL || val->type == JSON_NULL)
+        return 0;
+    if (val->type == JSON_STRING && span_is(val->str, "all")) {
+        command->mention_all = true;
+        return 0;
+    }
+    return take_users(request, "mentions", val, PROTO_MENTIONS_MAX, &command->mentions,
+                      &command->n_mentions);
+}
+
+/* Records of others with their own time: imports, by scope admin. */
+static int take_import(struct request *request, Loquat__Command *command)
+{
+    struct span from = {0};
+    uint64_t ts = 0;
+    int err = field_user(request, "from", false, &from);
+    if (err == 0)
+        err = field_whole(request, "ts", 1, PROTO_WHOLE_MAX, &ts);
+    if (err != 0)
+        return err;
+    if (from.n == 0 && ts == 0)
+        return 0;
+    if (!command->admin)
+        return field_error(request, ERR_FORBIDDEN, "from and ts", "are for scope admin");
+    if (from.n > 0)
+        command->user = field_copy(request, from);
+    command->ts = ts;
+    return 0;
+}
+
+int op_send(struct request *request)
+{
+    Loquat__Command command = command_of(request, LOQUAT__OP__OP_SEND);
+    int err = take_cid(request, &command);
+    if (err == 0)
+        err = take_kind(request, &command);
+    if (err == 0)
+        err = take_body(request, command.kind, &command);
+    if (err == 0)
+        err = field_whole(request, "reply", 1, PROTO_WHOLE_MAX, &command.reply);
+    if (err == 0)
+        err = field_whole(request, "thread", 1, PROTO_WHOLE_MAX, &command.thread);
+    if (err == 0)
+        err = field_whole(request, "ttl", 1, PROTO_TTL_MAX_S, &command.ttl_s);
+    if (err == 0)
+        err = take_mentions(request, &command);
+    if (err == 0)
+        err = take_import(request, &command);
+    if (err == 0)
+        call_write(request->call, &command, on_written);
+    return err;
+}
+
+/* ---- edit, delete ---- */
+
+static int take_target(struct request *request, Loquat__Command *command)
+{
+    int err = field_whole(request, "s", 1, PROTO_WHOLE_MAX, &command->target);
+    if (err == 0 && command->target == 0)
+        return field_error(request, ERR_BAD_REQUEST, "s", "must be the message's sequence");
+    return err;
+}
+
+int op_edit(struct request *request)
+{
+    Loquat__Command command = command_of(request, LOQUAT__OP__OP_EDIT);
+    const struct json_val *body = json_get(request->obj, "body");
+    struct json_obj obj;
+    /* What the target is shows where it is applied: a text needs a text body. */
+    bool text = body != NULL && json_open(request->conn->gate->json, body, &obj) == 0 &&
+                json_get(&obj, "text") != NULL;
+    command.kind = text ? LOQUAT__KIND__KIND_TEXT : LOQUAT__KIND__KIND_X;
+    int err = take_cid(request, &command);
+    if (err == 0)
+        err = take_target(request, &command);
+    if (err == 0)
+        err = take_body(request, command.kind, &command);
+    if (err == 0)
+        call_write(request->call, &command, on_written);
+    return err;
+}
+
+int op_delete(struct request *request)
+{
+    Loquat__Command command = command_of(request, LOQUAT__OP__OP_DELETE);
+    const struct json_val *who = json_get(request->obj, "for");
+    int err = take_cid(request, &command);
+    if (err == 0)
+        err = take_target(request, &command);
+    if (err != 0)
+        return err;
+    if (who != NULL && span_is(who->str, "me"))
+        return field_error(request, ERR_BAD_REQUEST, "for", "\"me\" is not there yet; say all");
+    if (who == NULL || !span_is(who->str, "all"))
+        return field_error(request, ERR_BAD_REQUEST, "for", "must be all");
+    call_write(request->call, &command, on_written);
+    return 0;
+}
+
+/* ---- members ---- */
+
+static int take_role(struct request *request, Loquat__Command *command)
+{
+    const struct json_val *role = json_get(request->obj, "role");
+    if (role == NULL || role->type == JSON_NULL)
+        return 0;
+    command->role = role->type == JSON_STRING ? role_of(role->str) : 0;
+    if (command->role == 0)
+        return field_error(request, ERR_BAD_REQUEST, "role", "is owner, admin or member");
+    return 0;
+}
+
+int op_member(struct request *request)
+{
+    static const char *const SETS[] = {"", "add", "remove", "role"};
+    Loquat__Command command = command_of(request, LOQUAT__OP__OP_MEMBER);
+    const struct json_val *set = json_get(request->obj, "set");
+    struct span user = {0};
+    int err = take_cid(request, &command);
+    if (err == 0)
+        err = field_user(request, "user", true, &user);
+    if (err == 0)
+        err = take_role(request, &command);
+    if (err != 0)
+        return err;
+    for (uint32_t i = 1; i < 4; i++)
+        if (set != NULL && span_is(set->str, SETS[i]))
+            command.set = i;
+    if (command.set == 0)
+        return field_error(request, ERR_BAD_REQUEST, "set", "is add, remove or role");
+    if (command.set == 3 && command.role == 0)
+        return field_error(request, ERR_BAD_REQUEST, "role", "is owner, admin or member");
+    command.who = field_copy(request, user);
+    command.member_max = command.admin ? 0 : request->conn->gate->settings->group_max;
+    call_write(request->call, &command, on_written);
+    return 0;
+}
+
+int op_leave(struct request *request)
+{
+    Loquat__Command command = command_of(request, LOQUAT__OP__OP_LEAVE);
+    int err = take_cid(request, &command);
+    if (err == 0)
+        call_write(request->call, &command, on_written);
+    return err;
+}
+
+/* ---- mark ---- */
+
+static void on_marked(void *owner, const Loquat__Reply *reply)
+{
+    struct call *call = owner;
+    if (reply->err != 0) {
+        call_fail_reply(call, reply);
+        return;
+    }
+    struct buf *text = call_begin(call);
+    if (text != NULL)
+        buf_add_str(text, "{}");
+    call_ok(call);
+}
+
+int op_mark(struct request *request)
+{
+    Loquat__Command command = command_of(request, LOQUAT__OP__OP_MARK);
+    int err = field_whole(request, "read", 0, PROTO_WHOLE_MAX, &command.read);
+    if (err == 0)
+        err = field_whole(request, "delivered", 0, PROTO_WHOLE_MAX, &command.delivered);
+    if (err != 0)
+        return err;
+    if (json_get(request->obj, "read") == NULL && json_get(request->obj, "delivered") == NULL)
+        return field_error(request, ERR_BAD_REQUEST, "read or delivered", "must be a sequence");
+    if (request->call->has_id || request->call->http) {
+        call_write(request->call, &command, on_marked);
+        return 0;
+    }
+    marks_add(request->conn->session, request->c, command.read, command.delivered);
+    call_ok(request->call);
+    return 0;
+}
+
+/* ---- open ---- */
+
+static void on_opened(void *owner, const Loquat__Reply *reply)
+{
+    struct call *call = owner;
+    if (reply->err != 0)
+        call_fail_reply(call, reply);
+    else
+        read_conv_for(call);
+}
+
+static int open_direct(struct request *request, Loquat__Command *command)
+{
+    char id[MADE_ID_SIZE + 1];
+    struct span with = {0};
+    int err = field_user(request, "with", true, &with);
+    if (err != 0)
+        return err;
+    command->conv_kind = LOQUAT__CONV_KIND__CONV_DIRECT;
+    command->with = field_copy(request, with);
+    direct_id(span_str(request->who->user), with, id);
+    call_conv(request->call, span_str(id));
+    return 0;
+}
+
+static int open_group(struct request *request, Loquat__Command *command)
+{
+    char id[MADE_ID_SIZE + 1];
+    struct span name = {0}, topic = {0}, history = {0};
+    const struct json_val *members = json_get(request->obj, "members");
+    int err = take_cid(request, command);
+    if (err == 0)
+        err = field_text(request, "name", PROTO_NAME_MAX, &name);
+    if (err == 0 && name.n == 0)
+        return field_error(request, ERR_BAD_REQUEST, "name", "must be a text");
+    if (err == 0)
+        err = field_text(request, "topic", PROTO_TOPIC_MAX, &topic);
+    if (err == 0)
+        err = field_text(request, "history", PROTO_NAME_MAX, &history);
+    if (err == 0)
+        err = field_whole(request, "ttl", 1, PROTO_TTL_MAX_S, &command->ttl_s);
+    if (err == 0 && members != NULL && members->type != JSON_NULL)
+        err = take_users(request, "members", members, PROTO_MEMBERS_MAX, &command->members,
+                         &command->n_members);
+    if (err != 0)
+        return err;
+    if (history.n > 0 && !span_is(history, "all") && !span_is(history, "joined"))
+        return field_error(request, ERR_BAD_REQUEST, "history", "is all or joined");
+    command->conv_kind = LOQUAT__CONV_KIND__CONV_GROUP;
+    command->history_joined = span_is(history, "joined");
+    command->name = field_copy(request, name);
+    command->topic = field_copy(request, topic);
+    command->member_max = command->admin ? 0 : request->conn->gate->settings->group_max;
+    group_id(span_str(request->who->user), span_str(command->cid), id);
+    call_conv(request->call, span_str(id));
+    return 0;
+}
+
+int op_open(struct request *request)
+{
+    Loquat__Command command = command_of(request, LOQUAT__OP__OP_OPEN);
+    const struct json_val *kind = json_get(request->obj, "kind");
+    int err;
+    if (kind != NULL && span_is(kind->str, "direct"))
+        err = open_direct(request, &command);
+    else if (kind != NULL && span_is(kind->str, "group"))
+        err = open_group(request, &command);
+    else
+        return field_error(request, ERR_BAD_REQUEST, "kind", "is direct or group");
+    if (err == 0)
+        call_write(request->call, &command, on_opened);
+    return err;
+}
