@@ -223,7 +223,7 @@ static void *work(void *arg)
         .arg = control,
     };
     int err = keeper_do(&keeper, ask, &control->report);
-    if (err != 0 && err != ERR_CLOSED)
+    if (err != ERR_CLOSED && err_http(err) >= 500)
         log_warn("a job of loquat-compact failed", {"err", log_str(err_name(err))});
     arena_close(&arena);
     pthread_mutex_lock(&control->mutex);

@@ -1,0 +1,443 @@
+/* Damage planted row by row in a directory at rest, and what verify says of it. */
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <stdio.h>
+
+#include "replication/node.h"
+#include "store/base/err.h"
+#include "store/base/record.h"
+#include "store/dedup.h"
+#include "store/key.h"
+#include "tests/lib/compact.h"
+#include "tests/lib/scratch.h"
+
+enum { PARTITIONS = 2, HEAD = 13 };
+
+static char root[SCRATCH_MAX], dir[2 * SCRATCH_MAX], conv[64];
+static uint32_t partition;
+static struct conv_id id;
+static struct arena arena;
+static struct kv *kv;
+static struct kv_batch batch;
+static struct buf value;
+
+/* ann's group with bob: META at 1, messages at 2 to 11, an edit of 5 at 12, a delete of 6 at 13;
+ * cids and marks are sealed. Then the node stops, and the data DB is opened for planting. */
+static void setup(void)
+{
+    char why[256] = "";
+    struct node *node = NULL;
+    struct nodelink gate;
+    scratch_make(root);
+    snprintf(dir, sizeof dir, "%s/data", root);
+    struct node_config config = {.dir = dir, .partitions = PARTITIONS, .disk_reserve = 1};
+    int err = node_start(&config, &node, why, sizeof why);
+    cr_assert(eq(int, err, 0), "%s", why);
+    nodelink_open(&gate, node_connect(node));
+    char *members[] = {"bob"};
+    Loquat__Command command = command_open_group("ann", "open", conv, members, 1);
+    cr_assert(eq(u64, nodelink_do(&gate, &command)->seq, 1));
+    for (unsigned i = 0; i < 10; i++) {
+        char cid[16];
+        snprintf(cid, sizeof cid, "m%u", i);
+        command = command_send("ann", conv, cid, "{\"text\":\"words\"}");
+        cr_assert(eq(u64, nodelink_do(&gate, &command)->seq, i + 2));
+    }
+    command = command_edit("ann", conv, "e", 5, "{\"text\":\"better\"}");
+    cr_assert(eq(u64, nodelink_do(&gate, &command)->seq, 12));
+    command = command_delete("ann", conv, "d", 6);
+    cr_assert(eq(u64, nodelink_do(&gate, &command)->seq, 13));
+    arena_init(&arena);
+    Loquat__Control run = compact_ask(LOQUAT__CONTROL_OP__CONTROL_RUN);
+    cr_assert(eq(int, compact_node(dir, &run, &arena)->err, 0)); /* seals */
+    nodelink_close(&gate);
+    node_stop(node);
+    id = conv_id_of(span_str(conv));
+    partition = partition_of(id, PARTITIONS);
+    kv = compact_data(dir, false);
+    kv_batch_init(&batch, kv);
+}
+
+static void teardown(void)
+{
+    arena_close(&arena);
+    buf_close(&value);
+    scratch_remove(root);
+}
+
+TestSuite(verify, .init = setup, .fini = teardown, .timeout = 60);
+
+static void put(enum kv_cf cf, struct key key)
+{
+    kv_put(&batch, cf, key_span(&key), buf_span(&value));
+}
+
+static void drop(enum kv_cf cf, struct key key)
+{
+    kv_delete(&batch, cf, key_span(&key));
+}
+
+static void get(enum kv_cf cf, struct key key)
+{
+    cr_assert(eq(int, kv_get(kv, cf, key_span(&key), &value), 0));
+}
+
+static struct key log_key(uint64_t seq)
+{
+    return key_seq(partition, id, seq);
+}
+
+/* Ends planting and verifies. */
+static Loquat__Report *verify(void)
+{
+    cr_assert(eq(int, kv_write(&batch), 0));
+    kv_batch_close(&batch);
+    kv_close(kv);
+    Loquat__Control ask = compact_ask(LOQUAT__CONTROL_OP__CONTROL_VERIFY);
+    Loquat__Report *report = compact_at_rest(dir, PARTITIONS, &ask, &arena);
+    cr_assert(eq(int, report->err, 0), "%s", report->msg);
+    return report;
+}
+
+/* There is damage in this family at this place, and this word stands in what is said of it. */
+static void expect(enum kv_cf cf, const char *name, uint64_t seq, const char *word)
+{
+    Loquat__Report *report = verify();
+    bool found = false;
+    cr_assert(gt(u64, report->damage_count, 0), "no damage was found");
+    for (size_t i = 0; i < report->n_damages; i++) {
+        const Loquat__Damage *damage = report->damages[i];
+        found = found ||
+                (strcmp(damage->family, kv_cf_name(cf)) == 0 && strcmp(damage->conv, name) == 0 &&
+                 damage->seq == seq && strstr(damage->what, word) != NULL);
+    }
+    if (!found)
+        for (size_t i = 0; i < report->n_damages; i++)
+            fprintf(stderr, "%s, %s, %lu: %s\n", report->damages[i]->family,
+                    report->damages[i]->conv, report->damages[i]->seq, report->damages[i]->what);
+    cr_assert(found);
+}
+
+typedef void (*change_record)(Loquat__Record *record);
+
+static void change(uint64_t seq, change_record edit)
+{
+    get(KV_LOG, log_key(seq));
+    Loquat__Record *record = NULL;
+    cr_assert(eq(int, record_decode(buf_span(&value), &arena.allocator, &record), 0));
+    edit(record);
+    value.n = 0;
+    record_encode(record, &value);
+    put(KV_LOG, log_key(seq));
+}
+
+typedef void (*change_header)(Loquat__ConvHeader *header);
+
+static void change_conv(change_header edit)
+{
+    struct key key = key_header(partition, id);
+    get(KV_CONV, key);
+    Loquat__ConvHeader *header =
+        loquat__conv_header__unpack(&arena.allocator, value.n, (const uint8_t *)value.p);
+    edit(header);
+    value.n = 0;
+    loquat__conv_header__pack(
+        header, (uint8_t *)buf_grow(&value, loquat__conv_header__get_packed_size(header)));
+    put(KV_CONV, key);
+}
+
+typedef void (*change_member)(Loquat__Member *member);
+
+static void change_row(const char *user, change_member edit)
+{
+    struct key key = key_member(partition, id, span_str(user));
+    get(KV_CONV, key);
+    Loquat__Member *member =
+        loquat__member__unpack(&arena.allocator, value.n, (const uint8_t *)value.p);
+    edit(member);
+    value.n = 0;
+    loquat__member__pack(member,
+                         (uint8_t *)buf_grow(&value, loquat__member__get_packed_size(member)));
+    put(KV_CONV, key);
+}
+
+/* Nothing planted: nothing found, and everything was looked at. */
+Test(verify, whole_is_whole)
+{
+    Loquat__Report *report = verify();
+    cr_assert(eq(u64, report->damage_count, 0));
+    cr_assert(eq(u64, report->conv_count, 1));
+    cr_assert(gt(u64, report->rows, HEAD + 12 /* cids */ + 2 /* members */ + 2 /* folds */));
+}
+
+/* One flipped bit anywhere in a record is named with its sequence. */
+Test(verify, flipped_byte)
+{
+    get(KV_LOG, log_key(7));
+    value.p[value.n / 2] ^= 4;
+    put(KV_LOG, log_key(7));
+    expect(KV_LOG, conv, 7, "checksum");
+}
+
+Test(verify, missing_record)
+{
+    drop(KV_LOG, log_key(7));
+    expect(KV_LOG, conv, 7, "missing");
+}
+
+Test(verify, missing_records_are_one_place)
+{
+    for (uint64_t seq = 4; seq < 8; seq++)
+        drop(KV_LOG, log_key(seq));
+    expect(KV_LOG, conv, 4, "up to 7 are missing");
+}
+
+/* The first one too, when no floor explains it. */
+Test(verify, missing_first)
+{
+    drop(KV_LOG, log_key(1));
+    expect(KV_LOG, conv, 1, "missing");
+}
+
+static void raise_floor(Loquat__ConvHeader *header)
+{
+    header->floor = 4;
+    header->expired = 2;
+}
+
+/* Below the floor rows may be gone; what is there is right. */
+Test(verify, floor_explains_gaps)
+{
+    change_conv(raise_floor);
+    drop(KV_LOG, log_key(1));
+    drop(KV_LOG, log_key(3));
+    cr_assert(eq(u64, verify()->damage_count, 0));
+}
+
+static void wrong_expired(Loquat__ConvHeader *header)
+{
+    header->floor = 4;
+    header->expired = 1;
+}
+
+Test(verify, wrong_ordinal_at_the_floor)
+{
+    change_conv(wrong_expired);
+    expect(KV_LOG, conv, 4, "ordinal");
+}
+
+static void high_head(Loquat__ConvHeader *header)
+{
+    header->head = HEAD + 4;
+}
+
+/* The header knows of more than there is: records are lost at the end. */
+Test(verify, wrong_head)
+{
+    change_conv(high_head);
+    expect(KV_CONV, conv, HEAD + 4, "head is 17");
+}
+
+static void saved_head(Loquat__ConvHeader *header)
+{
+    header->head = 8;
+    header->ordinal = 7;
+}
+
+/* The header's head may lag, it is written now and then. */
+Test(verify, old_head_is_fine)
+{
+    change_conv(saved_head);
+    cr_assert(eq(u64, verify()->damage_count, 0));
+}
+
+static void wrong_saved(Loquat__ConvHeader *header)
+{
+    header->head = 8;
+    header->ordinal = 6;
+}
+
+Test(verify, wrong_ordinal_in_the_header)
+{
+    change_conv(wrong_saved);
+    expect(KV_CONV, conv, 8, "ordinal there is 6");
+}
+
+static void more_gap(Loquat__Record *record)
+{
+    record->gap++;
+}
+
+Test(verify, wrong_ordinal)
+{
+    change(9, more_gap);
+    expect(KV_LOG, conv, 9, "ordinal is 7");
+}
+
+static void early_mid(Loquat__Record *record)
+{
+    record->mid_off -= 4096ll * 1000 * 1000;
+}
+
+Test(verify, mid_that_falls)
+{
+    change(9, early_mid);
+    expect(KV_LOG, conv, 9, "mid");
+}
+
+static void other_id(Loquat__ConvHeader *header)
+{
+    header->id[3] = header->id[3] == 'a' ? 'b' : 'a';
+}
+
+Test(verify, header_of_another_conversation)
+{
+    change_conv(other_id);
+    Loquat__Report *report = verify();
+    cr_assert(gt(u64, report->damage_count, 0));
+    bool found = false;
+    for (size_t i = 0; i < report->n_damages; i++)
+        found = found || strstr(report->damages[i]->what, "key of another id") != NULL;
+    cr_assert(found);
+}
+
+Test(verify, records_without_a_header)
+{
+    drop(KV_CONV, key_header(partition, id));
+    expect(KV_LOG, "", 1, "no header");
+}
+
+static void two_owners(Loquat__ConvHeader *header)
+{
+    header->owners = 2;
+}
+
+Test(verify, miscounted_members)
+{
+    change_conv(two_owners);
+    expect(KV_CONV, conv, 0, "2 owners");
+}
+
+static void read_ahead(Loquat__Member *member)
+{
+    member->read = HEAD + 1;
+}
+
+Test(verify, mark_above_the_head)
+{
+    change_row("bob", read_ahead);
+    expect(KV_CONV, conv, HEAD + 1, "above the head");
+}
+
+static void read_wrong(Loquat__Member *member)
+{
+    member->read = 9;
+    member->read_n = 5;
+}
+
+Test(verify, mark_with_a_wrong_ordinal)
+{
+    change_row("bob", read_wrong);
+    expect(KV_CONV, conv, 9, "has read 5 messages by the mark, 8 by the record");
+}
+
+/* A fold of an edit is none of a message. */
+Test(verify, fold_of_no_message)
+{
+    get(KV_FOLD, log_key(5));
+    put(KV_FOLD, log_key(12));
+    expect(KV_FOLD, conv, 12, "does not fit");
+}
+
+Test(verify, fold_with_another_edit)
+{
+    get(KV_FOLD, log_key(5));
+    put(KV_FOLD, log_key(8)); /* its edit_seq is an edit of 5 */
+    expect(KV_FOLD, conv, 8, "no edit of it");
+}
+
+/* A cid that leads to another record would answer a retry wrongly. */
+Test(verify, cid_of_another_record)
+{
+    char seq = 9;
+    value.n = 0;
+    buf_add(&value, &seq, 1);
+    put(KV_DEDUP, key_seq(partition, id, dedup_hash(span_str("ann"), span_str("m3"), 0)));
+    expect(KV_DEDUP, conv, 9, "another one");
+}
+
+Test(verify, cid_behind_the_head)
+{
+    char seq = HEAD + 1;
+    value.n = 0;
+    buf_add(&value, &seq, 1);
+    put(KV_DEDUP, key_seq(partition, id, 77));
+    expect(KV_DEDUP, conv, HEAD + 1, "past the head");
+}
+
+static uint32_t user_partition(const char *user)
+{
+    return partition_of(user_log_id(span_str(user)), PARTITIONS);
+}
+
+Test(verify, conversation_missing_in_a_list)
+{
+    drop(KV_USER, key_user_conv(user_partition("bob"), user_log_id(span_str("bob")), id));
+    expect(KV_USER, conv, 0, "list of its member bob");
+}
+
+Test(verify, list_of_somebody_who_is_no_member)
+{
+    drop(KV_CONV, key_member(partition, id, span_str("bob")));
+    expect(KV_USER, conv, 0, "list of bob, who is no member");
+}
+
+Test(verify, hole_in_a_user_log)
+{
+    struct conv_id log = user_log_id(span_str("bob"));
+    get(KV_USER, key_user_log(user_partition("bob"), log, 1));
+    put(KV_USER, key_user_log(user_partition("bob"), log, 3));
+    expect(KV_USER, "bob", 2, "missing");
+}
+
+Test(verify, feed_ahead_of_what_was_applied)
+{
+    value.n = 0;
+    put(KV_FEED, key_number(partition, 1000000));
+    expect(KV_FEED, "", 1000000, "ahead");
+}
+
+Test(verify, feed_that_is_no_list_of_runs)
+{
+    value.n = 0;
+    buf_add_str(&value, "too short");
+    put(KV_FEED, key_number(partition, 1));
+    expect(KV_FEED, "", 1, "can't be read");
+}
+
+Test(verify, applied_index_that_is_none)
+{
+    value.n = 0;
+    buf_add_str(&value, "x");
+    put(KV_APL, key_partition(partition));
+    expect(KV_APL, "", 0, "applied index");
+}
+
+/* A bit flipped in the files themselves is found, whatever it hit: RocksDB's checksums or ours. */
+Test(verify, flipped_bit_in_every_file)
+{
+    cr_assert(eq(int, kv_write(&batch), 0));
+    kv_batch_close(&batch);
+    kv_close(kv);
+    char data[4 * SCRATCH_MAX];
+    snprintf(data, sizeof data, "%s/data", dir);
+    cr_assert(gt(uint, scratch_flip(data, ".sst", 1), 0));
+    kv = NULL;
+    struct kv_options options = {.read_only = true};
+    if (kv_open(data, KV_DATA, &options, &kv) != 0)
+        return; /* told even earlier */
+    kv_close(kv);
+    Loquat__Control ask = compact_ask(LOQUAT__CONTROL_OP__CONTROL_VERIFY);
+    Loquat__Report *report = compact_at_rest(dir, PARTITIONS, &ask, &arena);
+    cr_assert(report->err != 0 || report->damage_count > 0);
+}
