@@ -38,6 +38,8 @@ const LIMITS = [
   ["gateway/settings.h", "GATEWAY_GROUP_MAX_DEFAULT", ""],
   ["gateway/settings.h", "GATEWAY_WINDOW", ""],
   ["gateway/settings.h", "GATEWAY_AUTH_MS", "s"],
+  ["gateway/conn.c", "HEAD_MS", "s"],
+  ["gateway/conn.c", "IDLE_MS", "s"],
 ];
 const UNITS = { bytes: 1, MiB: 1 << 20, s: 1000, "": 1 };
 
