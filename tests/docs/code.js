@@ -59,7 +59,8 @@ export function limitProblems(protocol, read) {
       continue;
     }
     const words = (value / UNITS[unit]).toLocaleString("en-US") + (unit ? ` ${unit}` : "");
-    if (!new RegExp(`(?<![\\d,])${words}(?![\\d,]*\\d)`).test(table)) problems.push(`${name} is ${words}; the table of limits does not say so`);
+    if (!new RegExp(`(?<![\\d,])${words}(?![\\d,]*\\d)`).test(table))
+      problems.push(`${name} is ${words}; the table of limits does not say so`);
   }
   return problems;
 }
@@ -68,25 +69,66 @@ export function limitProblems(protocol, read) {
 
 /** `source`: that of the gateway's table, whose last column says that an operation is HTTP's alone. */
 export function operationProblems(asyncText, source) {
-  const described = new Set([...asyncText.matchAll(/^ {8}op: \{const: (\w+)\}$/gm)].map((m) => m[1]));
-  const served = new Set([...source.matchAll(/^ {4}\{"(\w+)", op_\w+, .*, false\},$/gm)].map((m) => m[1]));
+  const described = new Set(
+    [...asyncText.matchAll(/^ {8}op: \{const: (\w+)\}$/gm)].map((m) => m[1]),
+  );
+  const served = new Set(
+    [...source.matchAll(/^ {4}\{"(\w+)", op_\w+, .*, false\},$/gm)].map((m) => m[1]),
+  );
   return [
-    ...[...described].filter((op) => !served.has(op)).map((op) => `asyncapi.yaml describes ${op}, which the gateway does not serve`),
-    ...[...served].filter((op) => !described.has(op)).map((op) => `the gateway serves ${op}, which asyncapi.yaml does not describe`),
+    ...[...described]
+      .filter((op) => !served.has(op))
+      .map((op) => `asyncapi.yaml describes ${op}, which the gateway does not serve`),
+    ...[...served]
+      .filter((op) => !described.has(op))
+      .map((op) => `the gateway serves ${op}, which asyncapi.yaml does not describe`),
   ];
 }
 
-/* ---- options: a manual and a program's --help ---- */
+/* ---- options: a manual and what its program's --help says ---- */
 
-const ALWAYS = new Set(["help", "usage", "version"]);
+const ALWAYS = new Set(["help", "usage", "version", "config", "config-show"]);
 
+/** `help`: that of the program, or of all its commands together. */
 export function optionProblems(manual, help) {
-  const written = new Set([...manual.matchAll(/^(?:\*-\w\*, )?\*--([a-z-]+)\*/gm)].map((m) => m[1]));
+  const written = new Set([...manual.matchAll(/\*--([a-z][a-z-]+)\*/g)].map((m) => m[1]));
   const known = new Set([...help.matchAll(/^ +(?:-\w, )?--([a-z-]+)/gm)].map((m) => m[1]));
   return [
-    ...[...written].filter((o) => !known.has(o) && !ALWAYS.has(o)).map((o) => `the manual has --${o}, the program does not`),
-    ...[...known].filter((o) => !written.has(o) && !ALWAYS.has(o)).map((o) => `the program has --${o}, the manual does not`),
+    ...[...written]
+      .filter((o) => !known.has(o) && !ALWAYS.has(o))
+      .map((o) => `the manual has --${o}, the program does not`),
+    ...[...known]
+      .filter((o) => !written.has(o) && !ALWAYS.has(o))
+      .map((o) => `the program has --${o}, the manual does not`),
   ];
+}
+
+/** Programs with their commands; "" has options of its own. */
+const PROGRAMS = {
+  "loquat-gateway": [""],
+  "loquat-log": ["token", "open", "send", "read", "tail", "import", "export", "stat"],
+  "loquat-compact": ["status", "plan", "run", "verify"],
+};
+
+async function checkManuals(build, { read, check, refuses }) {
+  for (const [name, commands] of Object.entries(PROGRAMS)) {
+    const page = `docs/man/${name}.1.scd`;
+    if (!existsSync(root + page) || !existsSync(`${build}/${name}`)) {
+      console.log(`skipped: options of ${name} (not built, or it has no manual)`);
+      continue;
+    }
+    const manual = read(page);
+    const help = commands
+      .map((command) =>
+        execFileSync(`${build}/${name}`, [command, "--help"].filter(Boolean), { encoding: "utf8" }),
+      )
+      .join("\n");
+    check(`options of the manual are those of ${name}`, optionProblems(manual, help));
+    const option = manual.match(/\*--[a-z-]+(?=\*)/)[0];
+    await refuses(`an option that ${name} does not have`, manual, option, `${option}s`, (t) =>
+      optionProblems(t, help),
+    );
+  }
 }
 
 /* ---- metrics and links ---- */
@@ -100,7 +142,9 @@ function sources() {
 
 export function metricProblems(operating, code) {
   const written = new Set(operating.match(/\bloquat_[a-z_]+/g));
-  return [...written].filter((name) => !code.includes(`"${name}"`)).map((name) => `there is no metric ${name}`);
+  return [...written]
+    .filter((name) => !code.includes(`"${name}"`))
+    .map((name) => `there is no metric ${name}`);
 }
 
 /** `page`: the file's path in the tree. Links to other places are not
@@ -112,42 +156,70 @@ export function linkProblems(page, text) {
     const path = new URL(target.split("#")[0], `file://${root}${page}`).pathname;
     if (!existsSync(path)) problems.push(`${page}: ${target} leads nowhere`);
   }
-  const anchor = (title) => title.toLowerCase().replace(/[^\w\s-]/g, "").trim().replace(/\s/g, "-");
+  const anchor = (title) =>
+    title
+      .toLowerCase()
+      .replace(/[^\w\s-]/g, "")
+      .trim()
+      .replace(/\s/g, "-");
   const anchors = new Set([...text.matchAll(/^#+ (.*)$/gm)].map((m) => anchor(m[1])));
   for (const [, target] of text.matchAll(/\]\(#([^)\s]+)\)/g))
     if (!anchors.has(target)) problems.push(`${page}: there is no heading #${target}`);
   return problems;
 }
 
-function helpOf(program) {
-  return execFileSync(program, ["--help"], { encoding: "utf8" });
-}
-
 export async function checkCode({ read, check, refuses }) {
   const protocol = read("docs/PROTOCOL.md");
   check("limits of PROTOCOL.md are those of the code", limitProblems(protocol, read));
-  await refuses("a limit that is another", protocol, "| 16,384 bytes", "| 16,385 bytes", (t) => limitProblems(t, read));
+  await refuses("a limit that is another", protocol, "| 16,384 bytes", "| 16,385 bytes", (t) =>
+    limitProblems(t, read),
+  );
 
   const asyncText = read("docs/asyncapi.yaml");
   const table = read("gateway/proto.c");
-  check("operations of asyncapi.yaml are those of the gateway", operationProblems(asyncText, table));
-  await refuses("an operation that the gateway does not serve", asyncText, "op: {const: leave}", "op: {const: typing}", (t) => operationProblems(t, table));
+  check(
+    "operations of asyncapi.yaml are those of the gateway",
+    operationProblems(asyncText, table),
+  );
+  await refuses(
+    "an operation that the gateway does not serve",
+    asyncText,
+    "op: {const: leave}",
+    "op: {const: typing}",
+    (t) => operationProblems(t, table),
+  );
 
   const operating = read("docs/OPERATING.md");
   const code = sources().map(read).join("\n");
   check("metrics of OPERATING.md exist", metricProblems(operating, code));
-  await refuses("a metric that does not exist", operating, "loquat_wal_sync_seconds", "loquat_wal_seconds", (t) => metricProblems(t, code));
+  await refuses(
+    "a metric that does not exist",
+    operating,
+    "loquat_wal_sync_seconds",
+    "loquat_wal_seconds",
+    (t) => metricProblems(t, code),
+  );
 
-  const pages = ["README.md", ...readdirSync(`${root}docs`).filter((n) => n.endsWith(".md")).map((n) => `docs/${n}`)];
-  check("links lead somewhere", pages.flatMap((page) => linkProblems(page, read(page))));
-  await refuses("a link to nothing", protocol, "](openapi.yaml)", "](openapi.yml)", (t) => linkProblems("docs/PROTOCOL.md", t));
-  await refuses("a link to no heading", protocol, "](#12-limits)", "](#12-limit)", (t) => linkProblems("docs/PROTOCOL.md", t));
+  const pages = [
+    "README.md",
+    ...readdirSync(`${root}docs`)
+      .filter((n) => n.endsWith(".md"))
+      .map((n) => `docs/${n}`),
+  ];
+  check(
+    "links lead somewhere",
+    pages.flatMap((page) => linkProblems(page, read(page))),
+  );
+  await refuses("a link to nothing", protocol, "](openapi.yaml)", "](openapi.yml)", (t) =>
+    linkProblems("docs/PROTOCOL.md", t),
+  );
+  await refuses("a link to no heading", protocol, "](#12-limits)", "](#12-limit)", (t) =>
+    linkProblems("docs/PROTOCOL.md", t),
+  );
 
-  const program = resolve(root, process.env.BUILD ?? "build", "loquat-gateway");
-  if (!existsSync(program)) return console.log(`skipped: what needs a running server (${program} is not built)`);
-  const manual = read("docs/man/loquat-gateway.1.scd");
-  const help = helpOf(program);
-  check("options of the manual are those of loquat-gateway", optionProblems(manual, help));
-  await refuses("an option that does not exist", manual, "*--listen*", "*--listens*", (t) => optionProblems(t, help));
-  await checkLive({ program, read, check });
+  const build = resolve(root, process.env.BUILD ?? "build");
+  await checkManuals(build, { read, check, refuses });
+  const program = `${build}/loquat-gateway`;
+  if (existsSync(program)) await checkLive({ program, read, check });
+  else console.log(`skipped: what needs a running server (${program} is not built)`);
 }

@@ -53,7 +53,12 @@ export class Documents {
 
   validator(schema, file) {
     const valid = ajv.compile(this.close(schema, file));
-    return (value) => (valid(value) ? [] : valid.errors.map((e) => `${e.instancePath || "it"} ${e.message} ${JSON.stringify(e.params)}`));
+    return (value) =>
+      valid(value)
+        ? []
+        : valid.errors.map(
+            (e) => `${e.instancePath || "it"} ${e.message} ${JSON.stringify(e.params)}`,
+          );
   }
 }
 
@@ -65,7 +70,12 @@ function* examplesOf(documents, node, file, where) {
       yield [`${where}/examples/${i}`, node.payload, example.payload, file];
   if (node.examples && !Array.isArray(node.examples) && node.schema)
     for (const [name, example] of Object.entries(node.examples))
-      yield [`${where}/examples/${name}`, node.schema, documents.resolve(example, file)[0].value, file];
+      yield [
+        `${where}/examples/${name}`,
+        node.schema,
+        documents.resolve(example, file)[0].value,
+        file,
+      ];
   for (const [name, child] of Object.entries(node))
     if (name !== "examples") yield* examplesOf(documents, child, file, `${where}/${name}`);
 }
@@ -73,7 +83,8 @@ function* examplesOf(documents, node, file, where) {
 function* all(texts) {
   const documents = new Documents(texts);
   for (const file of Object.keys(texts))
-    for (const example of examplesOf(documents, documents.root(file), file, file)) yield [documents, ...example];
+    for (const example of examplesOf(documents, documents.root(file), file, file))
+      yield [documents, ...example];
 }
 
 export function exampleCount(texts) {
@@ -83,6 +94,7 @@ export function exampleCount(texts) {
 export function checkExamples(texts) {
   const problems = [];
   for (const [documents, where, schema, value, file] of all(texts))
-    for (const problem of documents.validator(schema, file)(value)) problems.push(`${where}: ${problem}`);
+    for (const problem of documents.validator(schema, file)(value))
+      problems.push(`${where}: ${problem}`);
   return problems;
 }

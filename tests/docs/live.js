@@ -34,7 +34,16 @@ async function start(program) {
   const dir = mkdtempSync(join(tmpdir(), "loquat-docs-"));
   const secret = randomBytes(32).toString("hex");
   writeFileSync(join(dir, "secret"), secret, { mode: 0o600 });
-  const args = ["--embed", join(dir, "data"), "--listen", "127.0.0.1:0", "--auth-secret-file", join(dir, "secret"), "--log-level", "warn"];
+  const args = [
+    "--embed",
+    join(dir, "data"),
+    "--listen",
+    "127.0.0.1:0",
+    "--auth-secret-file",
+    join(dir, "secret"),
+    "--log-level",
+    "warn",
+  ];
   const server = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
   const exited = new Promise((resolve) => server.once("exit", resolve));
   const lines = createInterface({ input: server.stdout });
@@ -89,7 +98,8 @@ class Judge {
 
   #judge(name, schema, file, value) {
     this.seen.add(name);
-    if (!this.#validators.has(name)) this.#validators.set(name, this.#documents.validator(schema, file));
+    if (!this.#validators.has(name))
+      this.#validators.set(name, this.#documents.validator(schema, file));
     for (const problem of this.#validators.get(name)(value))
       this.problems.add(`${name}: ${problem}: ${JSON.stringify(value).slice(0, 300)}`);
   }
@@ -164,10 +174,26 @@ async function talk(server, judge) {
   await alice.call("sync", { cur: {} });
   await bob.call("sync", { cur: {}, u: 0, limit: 10 });
   await alice.call("open", { kind: "direct", with: "bob", cid: cid() });
-  const { c } = await alice.call("open", { kind: "group", name: "docs", topic: "t", members: ["bob"], ttl: 3600, history: "joined", cid: cid() });
+  const { c } = await alice.call("open", {
+    kind: "group",
+    name: "docs",
+    topic: "t",
+    members: ["bob"],
+    ttl: 3600,
+    history: "joined",
+    cid: cid(),
+  });
   await bob.event("joined");
   const sent = await alice.call("send", { c, cid: cid(), ...text("one"), mentions: ["bob"] });
-  await alice.call("send", { c, cid: cid(), ...text("two"), reply: sent.s, thread: sent.s, mentions: "all", ttl: 60 });
+  await alice.call("send", {
+    c,
+    cid: cid(),
+    ...text("two"),
+    reply: sent.s,
+    thread: sent.s,
+    mentions: "all",
+    ttl: 60,
+  });
   await alice.call("send", { c, cid: cid(), kind: "x-poll", body: { q: 1 } });
   await bob.event("rec");
   await alice.call("edit", { c, cid: cid(), s: sent.s, body: { text: "uno" } });
@@ -195,8 +221,17 @@ async function talk(server, judge) {
 
 /** Beyond the window: lag, range, resume. */
 async function farBehind(alice, server, judge) {
-  const { c, head } = await alice.call("open", { kind: "group", name: "far", members: ["dora"], cid: cid() });
-  await Promise.all(Array.from({ length: 300 }, (_, i) => alice.call("send", { c, cid: cid(), ...text(String(i)) })));
+  const { c, head } = await alice.call("open", {
+    kind: "group",
+    name: "far",
+    members: ["dora"],
+    cid: cid(),
+  });
+  await Promise.all(
+    Array.from({ length: 300 }, (_, i) =>
+      alice.call("send", { c, cid: cid(), ...text(String(i)) }),
+    ),
+  );
   const dora = await Client.connect(server, judge, "dora");
   await dora.call("sync", { cur: { [c]: head } });
   const lag = await dora.event("lag");
@@ -209,7 +244,12 @@ async function http(server, judge, c) {
   const ask = async (method, path, target, options = {}) => {
     const headers = { authorization: `Bearer ${server.token("alice")}`, ...options.headers };
     const abort = new AbortController();
-    const response = await fetch(`http://${server.address}${target}`, { method, headers, body: options.body, signal: abort.signal });
+    const response = await fetch(`http://${server.address}${target}`, {
+      method,
+      headers,
+      body: options.body,
+      signal: abort.signal,
+    });
     const type = response.headers.get("content-type")?.split(";")[0] ?? "";
     let body = "";
     if (type === "text/event-stream") {
@@ -219,18 +259,40 @@ async function http(server, judge, c) {
     } else body = await response.text();
     judge.response(method.toLowerCase(), path, response.status, type, body);
   };
-  const json = (value) => ({ headers: { "content-type": "application/json" }, body: JSON.stringify(value) });
+  const json = (value) => ({
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(value),
+  });
   const of = "/v1/conversations/{c}";
-  await ask("POST", "/v1/conversations", "/v1/conversations", json({ kind: "group", name: "http", members: [], cid: cid() }));
+  await ask(
+    "POST",
+    "/v1/conversations",
+    "/v1/conversations",
+    json({ kind: "group", name: "http", members: [], cid: cid() }),
+  );
   await ask("GET", "/v1/conversations", "/v1/conversations?limit=2");
-  await ask("GET", "/v1/conversations", "/v1/conversations", { headers: { authorization: "Bearer a.b.c" } });
+  await ask("GET", "/v1/conversations", "/v1/conversations", {
+    headers: { authorization: "Bearer a.b.c" },
+  });
   await ask("GET", of, `/v1/conversations/${c}`);
   await ask("GET", of, "/v1/conversations/g-nothing");
-  await ask("POST", `${of}/messages`, `/v1/conversations/${c}/messages`, json({ cid: cid(), ...text("hi") }));
-  await ask("POST", `${of}/messages`, `/v1/conversations/${c}/messages`, json({ cid: "", ...text("hi") }));
+  await ask(
+    "POST",
+    `${of}/messages`,
+    `/v1/conversations/${c}/messages`,
+    json({ cid: cid(), ...text("hi") }),
+  );
+  await ask(
+    "POST",
+    `${of}/messages`,
+    `/v1/conversations/${c}/messages`,
+    json({ cid: "", ...text("hi") }),
+  );
   await ask("GET", `${of}/records`, `/v1/conversations/${c}/records?view=folded`);
   await ask("GET", `${of}/records`, `/v1/conversations/${c}/records?view=x`);
-  await ask("GET", `${of}/records`, `/v1/conversations/${c}/records`, { headers: { accept: "application/x-ndjson" } });
+  await ask("GET", `${of}/records`, `/v1/conversations/${c}/records`, {
+    headers: { accept: "application/x-ndjson" },
+  });
   await ask("GET", `${of}/tail`, `/v1/conversations/${c}/tail?from=1`);
   await ask("GET", "/healthz", "/healthz");
   await ask("GET", "/readyz", "/readyz");
@@ -246,13 +308,17 @@ async function reservedProblems(client, ops) {
   const problems = [];
   for (const op of ops) {
     const answer = await client.call(op, { c: "g-nothing" });
-    if (answer.code !== "bad_request" || !/unknown op/.test(answer.msg)) problems.push(`${op}: ${JSON.stringify(answer)}`);
+    if (answer.code !== "bad_request" || !/unknown op/.test(answer.msg))
+      problems.push(`${op}: ${JSON.stringify(answer)}`);
   }
   return problems;
 }
 
 export async function checkLive({ program, read, check }) {
-  const documents = new Documents({ [ASYNC]: read("docs/asyncapi.yaml"), [OPEN]: read("docs/openapi.yaml") });
+  const documents = new Documents({
+    [ASYNC]: read("docs/asyncapi.yaml"),
+    [OPEN]: read("docs/openapi.yaml"),
+  });
   const judge = new Judge(documents);
   const failures = [];
   const server = await start(program);
@@ -262,7 +328,10 @@ export async function checkLive({ program, read, check }) {
     clients = talked.clients;
     await http(server, judge, talked.c);
     const reserved = reservedOps(read("docs/PROTOCOL.md"));
-    check(`${reserved.length} reserved operations are unknown`, await reservedProblems(clients[0], reserved));
+    check(
+      `${reserved.length} reserved operations are unknown`,
+      await reservedProblems(clients[0], reserved),
+    );
   } catch (error) {
     failures.push(error.stack);
   }
@@ -271,7 +340,17 @@ export async function checkLive({ program, read, check }) {
   const status = await server.exited();
   check("a talk with the server comes to its end", failures);
   check("everything that the server said is described", [...judge.problems]);
-  const wanted = Object.keys(documents.root(ASYNC).components.messages).filter((name) => /^ev_|_answer$/.test(name));
-  check("every described answer and event was seen", wanted.filter((name) => !judge.seen.has(name)));
-  check("a drain closes with 1012 and ends with 0", codes.every((code) => code === 1012) && status === 0 ? [] : [`close codes ${codes}, status ${status}`]);
+  const wanted = Object.keys(documents.root(ASYNC).components.messages).filter((name) =>
+    /^ev_|_answer$/.test(name),
+  );
+  check(
+    "every described answer and event was seen",
+    wanted.filter((name) => !judge.seen.has(name)),
+  );
+  check(
+    "a drain closes with 1012 and ends with 0",
+    codes.every((code) => code === 1012) && status === 0
+      ? []
+      : [`close codes ${codes}, status ${status}`],
+  );
 }

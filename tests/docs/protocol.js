@@ -6,7 +6,12 @@ const FILE = "asyncapi.yaml";
 
 /** Names that are code in the text: `like this`, also inside longer code. */
 function codeOf(markdown) {
-  return markdown.replace(/^```[\s\S]*?^```$/gm, "").match(/`[^`\n]+`/g)?.join("\n") ?? "";
+  return (
+    markdown
+      .replace(/^```[\s\S]*?^```$/gm, "")
+      .match(/`[^`\n]+`/g)
+      ?.join("\n") ?? ""
+  );
 }
 
 function namesMissing(markdown, api) {
@@ -44,7 +49,8 @@ function exchangeProblems(markdown, documents) {
   const messages = documents.root(FILE).components.messages;
   const judge = (name, value, line) => {
     if (!messages[name]) return problems.push(`${line}: there is no ${name}`);
-    for (const problem of documents.validator(messages[name].payload, FILE)(value)) problems.push(`${problem}: ${line}`);
+    for (const problem of documents.validator(messages[name].payload, FILE)(value))
+      problems.push(`${problem}: ${line}`);
   };
   for (const block of markdown.match(/^```[\s\S]*?^```$/gm) ?? []) {
     const ops = new Map();
