@@ -1,6 +1,6 @@
 /** What the documents say of the code, against the code: options, limits, metrics, links. */
 
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -168,6 +168,27 @@ export function linkProblems(page, text) {
   return problems;
 }
 
+/** scdoc, the compiler of manuals, reads the text on its standard input. */
+function manualProblems(manual) {
+  const { status, stderr } = spawnSync("scdoc", { input: manual, encoding: "utf8" });
+  return status === 0 ? [] : [stderr.trim()];
+}
+
+async function checkPages({ read, check, refuses }) {
+  if (spawnSync("scdoc", ["-v"]).error) return console.log("skipped: manuals (no scdoc here)");
+  for (const name of readdirSync(`${root}docs/man`).filter((n) => n.endsWith(".scd"))) {
+    const manual = read(`docs/man/${name}`);
+    check(`scdoc takes ${name}`, manualProblems(manual));
+    await refuses(
+      `${name}: an underline without an end`,
+      manual,
+      "# NAME",
+      "# NAME\n\n_open",
+      manualProblems,
+    );
+  }
+}
+
 export async function checkCode({ read, check, refuses }) {
   const protocol = read("docs/PROTOCOL.md");
   check("limits of PROTOCOL.md are those of the code", limitProblems(protocol, read));
@@ -218,6 +239,7 @@ export async function checkCode({ read, check, refuses }) {
   );
 
   const build = resolve(root, process.env.BUILD ?? "build");
+  await checkPages({ read, check, refuses });
   await checkManuals(build, { read, check, refuses });
   const program = `${build}/loquat-gateway`;
   if (existsSync(program)) await checkLive({ program, read, check });
