@@ -147,9 +147,9 @@ fuzz: setup-test ## run each fuzz target for FUZZ_SECS seconds
 	+$(MAKE) --no-print-directory BUILD=build/clang CC=clang CXX=clang++ OPT="-O1 -g" \
 		SAN=address,undefined,fuzzer-no-link fuzz-build
 	@for f in $(patsubst tests/fuzz/%.c,build/clang/fuzz/%,$(FUZZ_SRC)); do \
-		mkdir -p build/corpus/$$(basename $$f); echo "$$f"; \
-		$$f -max_total_time=$(FUZZ_SECS) -print_final_stats=0 -verbosity=0 \
-			build/corpus/$$(basename $$f) || exit 1; done
+		name=$$(basename $$f _fuzz); mkdir -p build/corpus/$$name; echo "$$f"; \
+		$$f -max_total_time=$(FUZZ_SECS) -print_final_stats=0 -verbosity=0 -artifact_prefix=build/ \
+			build/corpus/$$name $$(ls -d tests/fuzz/corpus/$$name 2>/dev/null) || exit 1; done
 fuzz-build: $(FUZZ_BIN)
 $(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.c.o $(TEST_LIB_OBJ) $(LIBS)
 	@mkdir -p $(@D)

@@ -36,8 +36,8 @@ struct http {
 static int on_headers_complete(llhttp_t *parser)
 {
     const struct http *http = parser->data;
-    if (http->request)
-        parser->upgrade = parser->upgrade && http->websocket && parser->method == HTTP_GET;
+    bool method = !http->request || parser->method == HTTP_GET;
+    parser->upgrade = parser->upgrade && http->websocket && method;
     if (!parser->upgrade)
         return 0;
     bool body = (parser->flags & F_CHUNKED) != 0 || parser->content_length > 0;
@@ -249,7 +249,7 @@ static int check_head(struct http *http)
 
 /* ---- handing out ---- */
 
-static void fill_request_line(struct http *http, struct span line, struct http_msg *msg)
+static void fill_request_line(struct span line, struct http_msg *msg)
 {
     const char *space = memchr(line.p, ' ', line.n);
     msg->method = span_of(line.p, (size_t)(space - line.p));
@@ -258,16 +258,15 @@ static void fill_request_line(struct http *http, struct span line, struct http_m
     msg->path = question != NULL ? span_of(url.p, (size_t)(question - url.p)) : url;
     if (question != NULL)
         msg->query = span_of(question + 1, url.n - msg->path.n - 1);
-    msg->upgrade_websocket = http->parser.upgrade;
 }
 
 static void fill(struct http *http, struct http_msg *msg)
 {
-    *msg = (struct http_msg){.request = http->request};
+    *msg = (struct http_msg){.request = http->request, .upgrade_websocket = http->parser.upgrade};
     struct span rest = buf_span(&http->head);
     struct span first = take_line(&rest);
     if (http->request)
-        fill_request_line(http, first, msg);
+        fill_request_line(first, msg);
     else
         msg->status = http->parser.status_code;
     for (struct span line = take_line(&rest); line.n > 0; line = take_line(&rest)) {

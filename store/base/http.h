@@ -27,7 +27,7 @@ struct http_msg {
     size_t header_count;
     struct span body; /* whole; responses of streams: see http_new */
     bool keep_alive;
-    bool upgrade_websocket; /* GET with Upgrade: websocket and Connection: upgrade */
+    bool upgrade_websocket; /* GET or 101 with Upgrade: websocket and Connection: upgrade */
 };
 
 struct http; /* a parser */

@@ -168,8 +168,9 @@ static bool upgrade_fits(const struct loquat *chat, const struct http_msg *msg)
     char accept[WS_ACCEPT_SIZE + 1];
     const struct span *sent = http_header_get(msg, "Sec-WebSocket-Accept");
     const struct span *protocol = http_header_get(msg, "Sec-WebSocket-Protocol");
-    return sent != NULL && protocol != NULL && span_is(*protocol, "loquat.v1.json") &&
-           ws_accept(span_str(chat->session.key), accept) && span_is(*sent, accept);
+    return msg->upgrade_websocket && sent != NULL && protocol != NULL &&
+           span_is(*protocol, "loquat.v1.json") && ws_accept(span_str(chat->session.key), accept) &&
+           span_is(*sent, accept);
 }
 
 static void on_upgrade(struct loquat *chat, const struct http_msg *msg)

@@ -343,8 +343,10 @@ Test(http, response_of_an_upgrade)
     struct http_msg msg;
     cr_assert(eq(int, http_feed(http, in, sizeof in - 1, &msg), 1));
     cr_assert(eq(int, msg.status, 101));
+    cr_assert(msg.upgrade_websocket);
     cr_assert(span_is(http_rest(http), "\x81\x02hi"));
     http_free(http);
+    expect(false, "HTTP/1.1 101 To what\r\nConnection: Upgrade\r\n\r\n", "101 [] 1 keep\n");
 }
 
 /* A streamed body comes in pieces, of any total length; then its end, then the next message. */
