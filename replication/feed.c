@@ -11,10 +11,9 @@
 enum { RUN_MAX = 64 }; /* records of one log in one Tail */
 
 enum sub_state {
-    SUB_START,   /* its first read has not come back */
-    SUB_LIVE,    /* everything up to the cursor was sent, and the cursor is the head */
-    SUB_READING, /* behind: a read is under way or waits for its turn */
-    SUB_BLOCKED, /* behind, and the gateway has no credit */
+    SUB_START,  /* its first read has not come back */
+    SUB_LIVE,   /* everything up to the cursor was sent, and the cursor is the head */
+    SUB_BEHIND, /* a read is under way, or waits for its turn and for credit */
 };
 
 struct topic {
@@ -126,8 +125,8 @@ static void on_read_work(uv_work_t *work)
 {
     struct feed_read *job = container_of(work, struct feed_read, work);
     if (job->user_log)
-        job->err = timeline_read_user(job->feed->kv, job->partition, &job->read, &job->arena,
-                                      &job->reply);
+        job->err =
+            timeline_read_user(job->feed->kv, job->partition, &job->read, &job->arena, &job->reply);
     else
         job->err = timeline_read(job->feed->kv, job->partition, &job->read, job->now_ms,
                                  &job->arena, &job->reply);
@@ -140,12 +139,9 @@ static void sub_go_on(struct sub *sub)
 {
     if (sub->cursor >= sub->topic->published) {
         sub->state = SUB_LIVE;
-    } else if (sub->peer->credit <= 0) {
-        sub->state = SUB_BLOCKED;
-        list_push(&sub->peer->blocked, &sub->in_queue);
     } else {
-        sub->state = SUB_READING;
-        list_push(&sub->peer->waiting, &sub->in_queue);
+        sub->state = SUB_BEHIND;
+        list_push(&sub->peer->behind, &sub->in_queue);
     }
 }
 
@@ -230,11 +226,22 @@ static void start_read(struct feed *feed, struct sub *sub)
     ASSERT(rv == 0);
 }
 
+/* A read under way counts as a whole page: credit is overdrawn by one page at most. */
+static bool has_credit(const struct feed_peer *peer)
+{
+    return peer->credit > (int64_t)peer->reads * FEED_PAGE_BYTES;
+}
+
 static void start_reads(struct feed *feed, struct feed_peer *peer)
 {
-    struct list_link *link;
-    while (peer->reads < FEED_READS_MAX && (link = list_pop(&peer->waiting)) != NULL)
+    while (peer->reads < FEED_READS_MAX) {
+        struct list_link *link = list_pop(&peer->starting);
+        if (link == NULL && has_credit(peer))
+            link = list_pop(&peer->behind);
+        if (link == NULL)
+            return;
         start_read(feed, container_of(link, struct sub, in_queue));
+    }
 }
 
 /* ---- subscriptions ---- */
@@ -245,8 +252,8 @@ void feed_peer_init(struct feed_peer *peer, struct link *link)
     peer->credit = 0;
     peer->reads = 0;
     map_init(&peer->subs);
-    list_init(&peer->waiting);
-    list_init(&peer->blocked);
+    list_init(&peer->starting);
+    list_init(&peer->behind);
 }
 
 static void sub_end(struct feed *feed, struct sub *sub)
@@ -265,12 +272,27 @@ void feed_peer_close(struct feed *feed, struct feed_peer *peer)
     map_close(&peer->subs);
 }
 
+static void refuse(struct feed *feed, struct feed_peer *peer, const Loquat__Sub *wanted, int err)
+{
+    Loquat__Tail tail = LOQUAT__TAIL__INIT;
+    tail.conv = wanted->conv;
+    tail.user_log = wanted->user_log;
+    tail.partition = wanted->partition;
+    tail.err = err;
+    send_tail(feed, peer, &tail);
+}
+
 void feed_sub(struct feed *feed, struct feed_peer *peer, const Loquat__Sub *wanted)
 {
     size_t size = strlen(wanted->conv);
-    if (size > USER_MAX || wanted->partition >= feed->partitions ||
-        peer->subs.count >= FEED_SUBS_MAX)
+    if (size > USER_MAX || wanted->partition >= feed->partitions) {
+        refuse(feed, peer, wanted, ERR_BAD_REQUEST);
         return;
+    }
+    if (peer->subs.count >= FEED_SUBS_MAX) {
+        refuse(feed, peer, wanted, ERR_BUSY);
+        return;
+    }
     struct conv_id id = log_id(wanted->conv, wanted->user_log);
     bool fresh;
     union map_val *mine = map_put(&peer->subs, id_key(id), &fresh);
@@ -294,7 +316,7 @@ void feed_sub(struct feed *feed, struct feed_peer *peer, const Loquat__Sub *want
     list_push(&sub->topic->subs, &sub->in_topic);
     mine->p = sub;
     sub->state = SUB_START;
-    list_push(&peer->waiting, &sub->in_queue);
+    list_push(&peer->starting, &sub->in_queue);
     start_reads(feed, peer);
 }
 
@@ -317,12 +339,6 @@ void feed_credit(struct feed *feed, struct feed_peer *peer, uint64_t bytes)
     peer->credit += bytes < CREDIT_MAX ? (int64_t)bytes : CREDIT_MAX;
     if (peer->credit > CREDIT_MAX)
         peer->credit = CREDIT_MAX;
-    struct list_link *link;
-    while (peer->credit > 0 && (link = list_pop(&peer->blocked)) != NULL) {
-        struct sub *sub = container_of(link, struct sub, in_queue);
-        sub->state = SUB_READING;
-        list_push(&peer->waiting, link);
-    }
     start_reads(feed, peer);
 }
 

@@ -3,8 +3,8 @@
  * one that has none, or begins behind the head, is served by reads from its cursor. Nothing is
  * queued for anybody: what could not be sent is read again.
  * Thread: the loop's; reads run on the thread pool.
- * Limits: FEED_SUBS_MAX per peer (the oldest gateway bound), FEED_READS_MAX reads at once per peer,
- *         pages of FEED_PAGE_BYTES. */
+ * Limits: FEED_SUBS_MAX per peer (above it: a Tail with ERR_BUSY), FEED_READS_MAX reads at once per
+ *         peer, pages of FEED_PAGE_BYTES. */
 #ifndef LOQUAT_REPLICATION_FEED_H
 #define LOQUAT_REPLICATION_FEED_H
 
@@ -30,9 +30,9 @@ struct feed {
 struct feed_peer {
     struct link *link; /* NULL once closed */
     int64_t credit;
-    struct map subs;     /* log id → struct sub */
-    struct list waiting; /* subs that want a read and have credit */
-    struct list blocked; /* subs that wait for credit */
+    struct map subs;      /* log id → struct sub */
+    struct list starting; /* subs that want their first read, which does not wait for credit */
+    struct list behind;   /* subs that want a page, when there is credit */
     size_t reads;
     void (*ref)(struct feed_peer *peer);
     void (*unref)(struct feed_peer *peer);
