@@ -233,6 +233,10 @@ static void on_async(uv_async_t *async)
 static void *run(void *arg)
 {
     struct node *node = arg;
+    sigset_t broken; /* a link whose other end went: an error of the write, not of the process */
+    sigemptyset(&broken);
+    sigaddset(&broken, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &broken, NULL);
     uv_run(&node->loop, UV_RUN_DEFAULT);
     return NULL;
 }
@@ -313,8 +317,10 @@ static int start_shards(struct node *node, char *why, size_t size)
         int err = shard_start(&node->shards[p], p, node->dir.partitions, node->raft, node->data,
                               &node->shard_env);
         if (err != 0) {
-            snprintf(why, size, "partition %u of %s is damaged (%s: %s); restore the directory "
-                     "from a backup", p, node->path, err_name(err), kv_error());
+            snprintf(why, size,
+                     "partition %u of %s is damaged (%s: %s); restore the directory "
+                     "from a backup",
+                     p, node->path, err_name(err), kv_error());
             return err;
         }
     }

@@ -57,8 +57,7 @@ static void send_error(struct peer *peer, uint64_t id, int err, const char *msg)
     send_reply(peer, &reply);
 }
 
-void rpc_answer(struct rpc_env *env, const struct waiter *waiter,
-                const struct apply_result *result)
+void rpc_answer(struct rpc_env *env, const struct waiter *waiter, const struct apply_result *result)
 {
     (void)env;
     struct peer *peer = waiter->owner;
@@ -143,8 +142,8 @@ static void on_range_work(uv_work_t *work)
     Loquat__Read *read =
         loquat__read__unpack(&arena.allocator, job->body.n, (const uint8_t *)job->body.p);
     ASSERT(read != NULL); /* the loop has unpacked it before */
-    int err = timeline_read(job->peer->env->data, read->partition, read, job->now_ms, &arena,
-                            &reply);
+    int err =
+        timeline_read(job->peer->env->data, read->partition, read, job->now_ms, &arena, &reply);
     if (err == ERR_CORRUPT)
         log_error("a record is damaged and is not served", {"conv", log_str(read->conv)},
                   {"do", log_str("loquat-compact verify")});
@@ -192,7 +191,7 @@ static void on_read(struct peer *peer, struct span body)
         link_close(&peer->link, ERR_CORRUPT);
         return;
     }
-    if (peer->reads >= PEER_READS_MAX) {
+    if (peer->reads >= PEER_READS_MAX || link_pending(&peer->link) > PEER_PENDING_MAX) {
         send_error(peer, read->id, ERR_BUSY, "too many reads at once");
         return;
     }
@@ -299,6 +298,10 @@ static const struct link_ops ops = {.on_message = on_message, .on_close = on_clo
 
 int rpc_adopt(struct rpc_env *env, int fd)
 {
+    if (env->peer_count >= PEERS_MAX) {
+        close(fd);
+        return ERR_BUSY;
+    }
     struct peer *peer = xcalloc(1, sizeof *peer);
     peer->env = env;
     peer->refs = 1;

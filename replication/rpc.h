@@ -1,6 +1,7 @@
 /* replication/rpc.h: what gateways ask of a node, over link.h frames.
  * Thread: the loop's.
- * Limits: PEERS_MAX links; PEER_READS_MAX reads at once per link (above: `unavailable`, retry). */
+ * Limits: PEERS_MAX links (above: closed at once); PEER_READS_MAX reads at once per link, and none
+ *         while more than PEER_PENDING_MAX bytes of answers wait for it (above: `unavailable`, retry). */
 #ifndef LOQUAT_REPLICATION_RPC_H
 #define LOQUAT_REPLICATION_RPC_H
 
@@ -8,7 +9,12 @@
 #include "replication/shard.h"
 #include "store/base/link.h"
 
-enum { PEERS_MAX = 1024, PEER_READS_MAX = 1024, WIRE_VERSION = 1 };
+enum {
+    PEERS_MAX = 1024,
+    PEER_READS_MAX = 1024,
+    PEER_PENDING_MAX = 64 << 20,
+    WIRE_VERSION = 1,
+};
 
 struct rpc_env { /* what the links need of their node */
     uv_loop_t *loop;

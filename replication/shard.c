@@ -8,7 +8,11 @@
 #include "store/base/log.h"
 #include "store/command.h"
 
-enum { DONE_BATCH_MAX = 256, NODE_ID = 1 };
+enum {
+    DONE_BATCH_MAX = 256,
+    NODE_ID = 1,
+    COMMAND_COST = 64, /* what a command that waits takes beside its bytes */
+};
 
 /* An answer that waits until its effects have reached other partitions. */
 struct deferred {
@@ -88,7 +92,7 @@ int shard_write(struct shard *shard, struct span command, struct waiter waiter)
         return ERR_NOT_LEADER;
     if (command.n > COMMAND_BYTES_MAX)
         return ERR_TOO_LARGE;
-    if (shard->waiting_bytes + command.n > SHARD_WAITING_MAX)
+    if (shard->waiting_bytes + command.n + COMMAND_COST > SHARD_WAITING_MAX)
         return ERR_BUSY;
     struct proposal *open = shard->open;
     if (open != NULL && (open->entry.n + command.n > ENTRY_BYTES_TARGET ||
@@ -106,8 +110,8 @@ int shard_write(struct shard *shard, struct span command, struct waiter waiter)
         open->waiters = xrealloc(open->waiters, open->waiter_cap * sizeof *open->waiters);
     }
     open->waiters[open->waiter_count++] = waiter;
-    open->bytes += command.n;
-    shard->waiting_bytes += command.n;
+    open->bytes += command.n + COMMAND_COST;
+    shard->waiting_bytes += command.n + COMMAND_COST;
     shard->unfinished++;
     return 0;
 }
@@ -259,8 +263,8 @@ static void settle(struct shard *shard, uint64_t now_ms)
         shard->serving = true;
         shard->env->on_state(shard->env->arg, shard);
     }
-    if (!leads && (shard->open != NULL || !list_empty(&shard->ready) ||
-                   !list_empty(&shard->inflight)))
+    if (!leads &&
+        (shard->open != NULL || !list_empty(&shard->ready) || !list_empty(&shard->inflight)))
         drop_all(shard);
 }
 
@@ -338,8 +342,8 @@ void shard_trim(struct shard *shard, struct kv *data, uint64_t now_ms)
     struct buf conf = {0};
     buf_add_span(&conf, buf_span(&shard->log.conf));
     rlog_trim(&shard->log, wal_batch(shard->env->wal), index, term, upto);
-    rcore_snapshot(shard->core, index, term, shard->log.conf_index, buf_span(&conf),
-                   SHARD_TRAILING, now_ms);
+    rcore_snapshot(shard->core, index, term, shard->log.conf_index, buf_span(&conf), SHARD_TRAILING,
+                   now_ms);
     buf_close(&conf);
 }
 
@@ -367,8 +371,7 @@ static int check_log(struct shard *shard)
     uint64_t applied = apply_index(shard->apply);
     if (applied > rlog_last(&shard->log) || applied < shard->log.snapshot_index) {
         log_error("the two databases of the node do not fit together",
-                  {"partition", log_int(shard->partition)},
-                  {"applied", log_int((int64_t)applied)},
+                  {"partition", log_int(shard->partition)}, {"applied", log_int((int64_t)applied)},
                   {"log_first", log_int((int64_t)shard->log.first)},
                   {"log_last", log_int((int64_t)rlog_last(&shard->log))});
         return ERR_CORRUPT;
@@ -395,8 +398,8 @@ int shard_start(struct shard *shard, uint32_t partition, uint32_t partitions, st
     struct rcore_entry *entries = xcalloc(log->count, sizeof *entries);
     for (size_t i = 0; i < log->count; i++) {
         const struct rlog_entry *entry = rlog_get(log, log->first + i);
-        entries[i] = (struct rcore_entry){entry->term, entry->type,
-                                          span_of(entry->bytes, entry->size)};
+        entries[i] =
+            (struct rcore_entry){entry->term, entry->type, span_of(entry->bytes, entry->size)};
     }
     uint64_t now_ms = clock_mono_us() / 1000;
     struct rcore_start start = {

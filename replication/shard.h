@@ -63,13 +63,13 @@ struct shard {
     struct apply *apply;
     bool serving;
     uint64_t applied_at_start;
-    uint64_t term_start;    /* last index when this node began to lead */
-    uint64_t committed;     /* as told by consensus */
-    uint64_t pushed;        /* handed to the applier */
-    uint64_t applied;       /* and come back */
-    struct list ready;      /* closed proposals, oldest first */
-    struct proposal *open;  /* collects this turn's commands */
-    struct list inflight;   /* submitted, in index order */
+    uint64_t term_start;   /* last index when this node began to lead */
+    uint64_t committed;    /* as told by consensus */
+    uint64_t pushed;       /* handed to the applier */
+    uint64_t applied;      /* and come back */
+    struct list ready;     /* closed proposals, oldest first */
+    struct proposal *open; /* collects this turn's commands */
+    struct list inflight;  /* submitted, in index order */
     size_t inflight_count, waiting_bytes, unfinished;
     uint64_t *done; /* numbers of effects delivered, to be dropped */
     size_t done_count, done_cap;
@@ -85,6 +85,6 @@ void shard_turn(struct shard *shard, uint64_t now_ms); /* once per loop turn */
 void shard_tick(struct shard *shard, uint64_t now_ms); /* timers */
 void shard_trim(struct shard *shard, struct kv *data, uint64_t now_ms);
 void shard_owed_done(struct shard *shard, struct owed *owed); /* it was applied where it belongs */
-bool shard_idle(const struct shard *shard); /* nothing waits, nothing is owed */
+bool shard_idle(const struct shard *shard);                   /* nothing waits, nothing is owed */
 
 #endif
