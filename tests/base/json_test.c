@@ -364,6 +364,75 @@ Test(json, nested_objects_and_arrays)
     cr_assert(eq(int, json_open(json, get("e"), &inner), ERR_BAD_REQUEST));
 }
 
+struct each {
+    struct buf names;
+    size_t count, stop_at;
+    struct json_val vals[1]; /* of the member that is an array */
+};
+
+static bool on_member(void *arg, const struct json_field *field)
+{
+    struct each *each = arg;
+    buf_add_span(&each->names, field->name);
+    buf_add_byte(&each->names, ' ');
+    if (field->val.type == JSON_ARRAY)
+        json_items(json, &field->val, each->vals, 1);
+    return ++each->count != each->stop_at;
+}
+
+/* Members of an object of any size, a name twice as well, until it is enough. */
+Test(json, each_member_of_an_object)
+{
+    struct each each = {0};
+    struct buf in = {0};
+    parse("{\"a\":{\"x\":1,\"\\u0079\":[\"\\n\"],\"x\":\"\\t\"},\"b\":[]}");
+    cr_assert(eq(int, json_each(json, get("a"), on_member, &each), 0));
+    cr_assert(span_is(buf_span(&each.names), "x y x "));
+    cr_assert(span_is(each.vals[0].str, "\n"));
+    each = (struct each){.names = each.names, .stop_at = 2};
+    cr_assert(eq(int, json_each(json, get("a"), on_member, &each), ERR_BAD_REQUEST));
+    cr_assert(eq(sz, each.count, 2));
+    cr_assert(eq(int, json_each(json, get("b"), on_member, &each), ERR_BAD_REQUEST));
+    buf_add_str(&in, "{\"a\":{");
+    for (int i = 0; i < 10 * JSON_FIELDS_MAX; i++)
+        buf_addf(&in, "%s\"%d\":0", i > 0 ? "," : "", i);
+    buf_add_str(&in, "}}");
+    cr_assert(eq(int, parse_bytes(buf_span(&in)), 0));
+    each = (struct each){.names = each.names};
+    cr_assert(eq(int, json_each(json, get("a"), on_member, &each), 0));
+    cr_assert(eq(sz, each.count, 10 * JSON_FIELDS_MAX));
+    buf_close(&in);
+    buf_close(&each.names);
+}
+
+static bool open_often(void *arg, const struct json_field *field)
+{
+    struct json_val vals[1];
+    for (int i = 0; i < 1000; i++)
+        if (json_items(json, &field->val, vals, 1) < 0)
+            break;
+    return ++*(size_t *)arg > 0;
+}
+
+/* What is opened inside takes from the same bound as the members after it. */
+Test(json, each_is_bounded_with_what_is_opened_inside)
+{
+    struct buf in = {0};
+    size_t count = 0;
+    buf_add_str(&in, "{\"a\":{");
+    for (int i = 0; i < 20; i++) {
+        buf_addf(&in, "%s\"%d\":[\"", i > 0 ? "," : "", i);
+        for (int k = 0; k < 200; k++)
+            buf_add_str(&in, "\\n");
+        buf_add_str(&in, "\"]");
+    }
+    buf_add_str(&in, "}}");
+    cr_assert(eq(int, parse_bytes(buf_span(&in)), 0));
+    cr_assert(eq(int, json_each(json, get("a"), open_often, &count), ERR_BAD_REQUEST));
+    cr_assert(lt(sz, count, 20));
+    buf_close(&in);
+}
+
 /* Opening the same value without end runs into the bound, not out of memory. */
 Test(json, opening_is_bounded)
 {

@@ -47,6 +47,16 @@ static void check_slice(const struct json_val *val)
     buf_close(&text);
 }
 
+static bool open_member(void *arg, const struct json_field *field)
+{
+    struct json_val vals[VALS_MAX];
+    ASSERT(utf8_valid(field->name));
+    if (field->val.type == JSON_ARRAY)
+        json_items(json, &field->val, vals, VALS_MAX);
+    ++*(size_t *)arg;
+    return true;
+}
+
 static void check_value(const struct json_val *val, int depth, int *opened)
 {
     ASSERT(val->raw.n > 0 && depth <= JSON_DEPTH_MAX);
@@ -66,6 +76,9 @@ static void check_value(const struct json_val *val, int depth, int *opened)
         struct json_obj *obj = xmalloc(sizeof *obj);
         int err = json_open(json, val, obj);
         ASSERT(err == 0 || err == ERR_BAD_REQUEST);
+        size_t count = 0;
+        int each = json_each(json, val, open_member, &count);
+        ASSERT(each == ERR_BAD_REQUEST || (each == 0 && count >= obj->count));
         for (size_t i = 0; i < obj->count; i++)
             check_value(&obj->fields[i].val, depth + 1, opened);
         free(obj);
