@@ -33,6 +33,7 @@ void link_close(struct link *link, int err)
     link->err = err;
     uv_close(&link->io.handle, on_handle_closed);
     uv_close((uv_handle_t *)&link->prepare, on_handle_closed);
+    uv_close((uv_handle_t *)&link->idle, on_handle_closed);
 }
 
 static void on_written(uv_write_t *req, int status)
@@ -64,6 +65,7 @@ static void seal_block(struct buf *block)
 static void flush(struct link *link)
 {
     uv_prepare_stop(&link->prepare);
+    uv_idle_stop(&link->idle);
     link->flush_queued = false;
     if (link->out.n == 0 || link->closing)
         return;
@@ -94,6 +96,13 @@ static void flush(struct link *link)
         free(write);
         link_close(link, ERR_CLOSED);
     }
+}
+
+/* While it runs the loop does not sleep: what is sent by another prepare callback, after which
+ * this one's turn comes only in the next round, goes out at once all the same. */
+static void on_idle(uv_idle_t *idle)
+{
+    (void)idle;
 }
 
 static void on_prepare(uv_prepare_t *prepare)
@@ -197,8 +206,9 @@ int link_open_fd(struct link *link, uv_loop_t *loop, int fd, const struct link_o
         close(fd); /* libuv did not take it */
     link->io.handle.data = link;
     uv_prepare_init(loop, &link->prepare);
-    link->prepare.data = link;
-    link->handles = 2;
+    uv_idle_init(loop, &link->idle);
+    link->prepare.data = link->idle.data = link;
+    link->handles = 3;
     if (rv == 0)
         rv = uv_read_start(&link->io.stream, on_alloc, on_read);
     if (rv != 0) {
@@ -222,6 +232,7 @@ char *link_send_begin(struct link *link, int type, size_t body_size)
     if (!link->flush_queued) {
         link->flush_queued = true;
         uv_prepare_start(&link->prepare, on_prepare);
+        uv_idle_start(&link->idle, on_idle);
     }
     buf_add_varint(&link->out, body_size + 1);
     buf_add_byte(&link->out, (uint8_t)type);

@@ -59,6 +59,7 @@ struct link {
     int err;
     bool closing, flush_queued;
     uv_prepare_t prepare; /* flushes `out` once per loop turn, before the loop sleeps */
+    uv_idle_t idle;       /* keeps it from sleeping before that */
     int handles;          /* still open */
 };
 
