@@ -150,7 +150,7 @@ static int say_page(struct session *session, const struct topic *topic, const Lo
     struct gate *gate = session->conn->gate;
     struct say_place place = {.conv = span_str(topic->name),
                               .partition = topic->partition,
-                              .self = span_str(session->conn->who->user)};
+                              .self = span_str(session->stream ? "" : session->conn->who->user)};
     struct buf text = {0};
     int err = 0;
     for (size_t i = 0; i < reply->n_items && err == 0; i++) {

@@ -61,7 +61,7 @@ int field_text(struct request *request, const char *name, size_t max, struct spa
 int field_user(struct request *request, const char *name, bool required, struct span *out)
 {
     const struct json_val *val = json_get(request->obj, name);
-    if (val == NULL && !required)
+    if ((val == NULL || val->type == JSON_NULL) && !required)
         return 0;
     if (val == NULL || val->type != JSON_STRING || !user_valid(val->str))
         return field_error(request, ERR_BAD_REQUEST, name,
@@ -107,8 +107,9 @@ static int op_auth(struct request *request)
         err = ERR_UNAUTHORIZED;
     }
     if (err == 0 && !conn_identify(conn, &claims, true)) {
-        snprintf(request->why, sizeof request->why, "too many connections of this user");
-        return ERR_RATE_LIMITED;
+        call_fail(request->call, ERR_RATE_LIMITED, "too many connections of this user", 0);
+        session_close(conn, SESSION_CLOSE_AGAIN, "too many connections");
+        return 0;
     }
     if (err != 0) {
         call_fail(request->call, err, why, 0);

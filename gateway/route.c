@@ -203,21 +203,25 @@ static void on_tail_checked(void *owner, const Loquat__Reply *reply)
 {
     struct call *call = owner;
     struct conn *conn = call->conn;
+    uint64_t cursor = *(uint64_t *)call->state;
     int err = reply->err;
+    free(call->state);
     if (err == 0 && reply->n_convs == 1)
         err = reply->convs[0]->err;
     if (err != 0) {
         call_fail(call, err, err == ERR_NOT_FOUND ? "no such conversation" : reply->msg, 0);
         return;
     }
-    uint64_t *cursor = call->state;
-    if (!conn_gone(conn)) {
+    if (conn_gone(conn)) {
+        /* nobody waits */
+    } else if (conn->head_only) {
+        httpd_answer(conn, 200, "text/event-stream", NULL, (struct span){0});
+    } else {
         uint64_t head = reply->convs[0]->head;
         conn->keep = false;
         httpd_begin_chunks(conn, "text/event-stream");
-        session_begin_stream(conn, span_str(call->conv), *cursor < head ? *cursor : head);
+        session_begin_stream(conn, span_str(call->conv), cursor < head ? cursor : head);
     }
-    free(cursor);
     call->http = false; /* the stream is the answer */
     call->has_id = false;
     call_ok(call);

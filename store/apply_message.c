@@ -131,6 +131,8 @@ int apply_op_edit(struct apply *apply, const Loquat__Command *command)
         return state_refuse(apply, ERR_NOT_FOUND, "the message was deleted");
     if (strcmp(target->from, command->user) != 0)
         return state_refuse(apply, ERR_FORBIDDEN, "only the author edits a message");
+    if (command->kind != 0 && command->kind != target->kind)
+        return state_refuse(apply, ERR_BAD_REQUEST, "the body is not one of the message's kind");
     Loquat__Fold *fold = NULL;
     err = state_fold(apply, conv, command->target, &apply->arena, &fold);
     if (err != 0)

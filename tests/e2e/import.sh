@@ -1,7 +1,7 @@
 #!/bin/bash
 # import.sh: loquat-log against a running server: what goes in comes out, byte for byte, and once.
 # From the caller: LOQUAT_URL and LOQUAT_TOKEN (scope admin). BUILD: where loquat-log is (build).
-# LOQUAT_FULL=1 imports the whole collection too, where it is (LOQUAT_DATA, ../shared/data).
+# The whole collection is imported too where it is (LOQUAT_DATA, ../shared/data); LOQUAT_FULL=0: not.
 # The last line is `N passed, N failed`.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
@@ -152,7 +152,9 @@ check 'every subcommand has --help' $?
 
 # ---- the whole collection ----------------------------------------
 full=${LOQUAT_DATA:-../shared/data}/chat-en.jsonl.zst
-if [[ ${LOQUAT_FULL:-0} == 1 && -r $full ]]; then
+if [[ ${LOQUAT_FULL:-1} != 1 || ! -r $full ]]; then
+    echo "skipped: the whole collection ($full is not there, or LOQUAT_FULL=0)"
+else
     "$log" import "$full" >"$scratch/errors" 2>&1 &
     import_pid=$!
     sleep 2
