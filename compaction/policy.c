@@ -25,18 +25,21 @@ void policy_begin(struct policy_walk *walk, const struct policy *policy, uint64_
     }
 }
 
-bool policy_take(struct policy_walk *walk, uint64_t seq, uint64_t ts, uint64_t n)
+enum policy_fate policy_take(struct policy_walk *walk, uint64_t seq, uint64_t ts, uint64_t n,
+                             bool message)
 {
     if (seq < walk->floor)
-        return true;
-    if (walk->by_age && ts >= walk->young_ts)
+        return POLICY_GOES;
+    bool old = ts < walk->young_ts;
+    if (!old && message)
         walk->by_age = false;
-    if (walk->by_count && n > walk->gone_n)
+    if (n > walk->gone_n)
         walk->by_count = false;
-    if (!walk->by_age && !walk->by_count)
-        return false;
-    walk->floor = seq + 1;
-    return true;
+    if (walk->by_count || (walk->by_age && old)) {
+        walk->floor = seq + 1;
+        return POLICY_GOES;
+    }
+    return walk->by_age ? POLICY_WAITS : POLICY_STAYS;
 }
 
 void policy_stop(struct policy_walk *walk)

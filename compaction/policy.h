@@ -1,6 +1,7 @@
 /* compaction/policy.h: what may go, and why. Pure: answers depend on the arguments alone.
- * A floor rises over a prefix of a conversation only: records go while they are older than the
- * bound, up to the first one that is younger, or while more than `max_count` messages follow. */
+ * A floor rises over a prefix of a conversation only: up to the first message that is young enough,
+ * or the first of the newest `max_count`. Records that are no messages go with the messages around
+ * them: those of an import are younger than what they stand before. */
 #ifndef LOQUAT_COMPACTION_POLICY_H
 #define LOQUAT_COMPACTION_POLICY_H
 
@@ -33,10 +34,16 @@ struct policy_walk {
 /* `n_head`: ordinal of the newest record. */
 void policy_begin(struct policy_walk *walk, const struct policy *policy, uint64_t now_ms,
                   uint64_t floor, uint64_t n_head);
-/* True when the record goes below the floor. `seq` rises from call to call; `n` its ordinal. */
-bool policy_take(struct policy_walk *walk, uint64_t seq, uint64_t ts, uint64_t n);
-void policy_stop(
-    struct policy_walk *walk); /* a record that can't be judged: the floor stays here */
+enum policy_fate {
+    POLICY_STAYS,
+    POLICY_GOES,  /* with all before it */
+    POLICY_WAITS, /* goes when a later one does */
+};
+/* `seq` rises from call to call; `n` is its ordinal. */
+enum policy_fate policy_take(struct policy_walk *walk, uint64_t seq, uint64_t ts, uint64_t n,
+                             bool message);
+/* A record that can't be judged: the floor stays below it. */
+void policy_stop(struct policy_walk *walk);
 
 struct policy_record {
     uint64_t seq, expires, target;

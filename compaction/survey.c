@@ -15,6 +15,7 @@ struct walk {
     uint64_t unreported;
     struct survey_conv conv; /* in work */
     struct policy_walk policy;
+    struct tally waiting[CAUSE_COUNT]; /* rows that go when a later one does */
 };
 
 static int tick(struct walk *walk)
@@ -128,6 +129,22 @@ static uint64_t gain(struct walk *walk, struct span value)
     return err == 0 && walk->stub.n < value.n ? value.n - walk->stub.n : 0;
 }
 
+/* What waited goes below the floor with the record in hand, or stays with it. */
+static void settle(struct walk *walk, enum policy_fate fate)
+{
+    struct tally *tallies = walk->conv.tallies;
+    if (fate == POLICY_WAITS)
+        return;
+    for (int i = 0; i < CAUSE_COUNT; i++) {
+        struct tally *waited = &walk->waiting[i];
+        struct tally *into = &tallies[fate == POLICY_GOES ? CAUSE_FLOOR : i];
+        into->rows += waited->rows;
+        into->bytes += waited->bytes;
+        into->gone += fate == POLICY_GOES ? waited->bytes : waited->gone;
+        *waited = (struct tally){0};
+    }
+}
+
 static int take_record(struct walk *walk, uint64_t seq)
 {
     struct span key = kv_iter_key(&walk->log), value = kv_iter_value(&walk->log);
@@ -153,7 +170,9 @@ static int take_record(struct walk *walk, uint64_t seq)
         .edit = record->kind == LOQUAT__KIND__KIND_EDIT,
     };
     int err = 0;
-    policy_take(&walk->policy, seq, record->ts, conv->n);
+    enum policy_fate fate =
+        policy_take(&walk->policy, seq, record->ts, conv->n, kind_is_message(record->kind));
+    settle(walk, fate);
     if (row.edit && seq >= walk->policy.floor)
         err = newest_edit(walk, row.target, &row.newest_edit);
     enum cause cause = policy_cause(&row, walk->policy.floor, walk->survey->now_ms);
@@ -161,7 +180,7 @@ static int take_record(struct walk *walk, uint64_t seq)
         gone = bytes;
     else if (cause == CAUSE_EXPIRED || cause == CAUSE_EDIT)
         gone = gain(walk, value);
-    tally_add(&conv->tallies[cause], bytes, gone);
+    tally_add(fate == POLICY_WAITS ? &walk->waiting[cause] : &conv->tallies[cause], bytes, gone);
     if (err == 0 && cause == CAUSE_EDIT && gone > 0)
         err = give_item(walk, TRIM_EDIT, seq);
     return err == 0 ? folds_until(walk, seq, cause) : err;
@@ -180,6 +199,7 @@ static int take_rows(struct walk *walk)
         if (err == 0)
             err = tick(walk);
     }
+    settle(walk, POLICY_STAYS);
     if (err == 0 && !kv_iter_valid(&walk->log))
         err = kv_iter_error(&walk->log);
     return err == 0 ? folds_until(walk, last, CAUSE_LIVE) : err;

@@ -18,13 +18,17 @@ static uint64_t floor_after(struct policy policy, uint64_t now_ms, uint64_t floo
 {
     struct policy_walk walk;
     uint64_t n = 0, n_head = 0;
+    bool stays = false;
     for (size_t i = 0; i < count; i++)
         n_head += rows[i].message;
     policy_begin(&walk, &policy, now_ms, floor, n_head);
     for (size_t i = 0; i < count; i++) {
         n += rows[i].message;
-        bool below = policy_take(&walk, i + 1, rows[i].ts, n);
-        cr_assert(eq(int, below, i + 1 < walk.floor));
+        enum policy_fate fate = policy_take(&walk, i + 1, rows[i].ts, n, rows[i].message);
+        cr_assert(eq(int, fate == POLICY_GOES, i + 1 < walk.floor));
+        if (fate == POLICY_STAYS) /* then so does all that follows */
+            stays = true;
+        cr_assert(eq(int, stays, fate == POLICY_STAYS));
     }
     return walk.floor;
 }
@@ -66,14 +70,23 @@ Test(policy, age_stops_at_the_first_young_record)
     cr_assert(eq(u64, floor_after((struct policy){DAY, 0}, 10ull * DAY - 1, 0, rows, 4), 2));
 }
 
+/* What an import puts before old messages is young, and no reason to keep them. */
+Test(policy, age_is_that_of_messages)
+{
+    static const struct row rows[] = {{9 * DAY, false}, {1, true},        {9 * DAY, false},
+                                      {2, true},        {9 * DAY, false}, {9 * DAY, true}};
+    cr_assert(eq(u64, floor_after((struct policy){DAY, 0}, 9ull * DAY, 0, rows, 6), 5));
+    cr_assert(eq(u64, floor_after((struct policy){DAY, 0}, 9ull * DAY, 0, rows, 1), 0));
+}
+
 /* Behind a record that can't be judged nothing goes. */
 Test(policy, stop_keeps_what_follows)
 {
     struct policy_walk walk;
     policy_begin(&walk, &(struct policy){DAY, 1}, 100ull * DAY, 1, 50);
-    cr_assert(policy_take(&walk, 1, 1, 1));
+    cr_assert(eq(int, policy_take(&walk, 1, 1, 1, true), POLICY_GOES));
     policy_stop(&walk);
-    cr_assert(not(policy_take(&walk, 3, 1, 3)));
+    cr_assert(eq(int, policy_take(&walk, 3, 1, 3, true), POLICY_STAYS));
     cr_assert(eq(u64, walk.floor, 2));
 }
 
@@ -103,18 +116,19 @@ Test(policy, causes)
     cr_assert(eq(int, cause_of(edit, 5), CAUSE_LIVE));
 }
 
-/* What the walk should give, said without walking: the longest prefix of which every record is too
- * old, or that leaves max_count messages; never below the old floor. */
+/* What the walk should give, said otherwise: behind the last old record before the first young message,
+ * or before the last max_count messages; never below the old floor. */
 static uint64_t model(struct policy policy, uint64_t now_ms, uint64_t floor, const struct row *rows,
                       size_t count)
 {
     uint64_t best = floor;
-    if (policy.max_age_ms > 0 && policy.max_age_ms <= now_ms) {
-        size_t old = floor > 0 ? (size_t)floor - 1 : 0;
-        while (old < count && rows[old].ts + policy.max_age_ms <= now_ms)
-            old++;
-        if (old > 0 && old + 1 > best)
-            best = old + 1;
+    for (size_t i = floor > 0 ? (size_t)floor - 1 : 0;
+         policy.max_age_ms > 0 && policy.max_age_ms <= now_ms && i < count; i++) {
+        bool old = rows[i].ts + policy.max_age_ms <= now_ms;
+        if (!old && rows[i].message)
+            break;
+        if (old && i + 2 > best)
+            best = i + 2;
     }
     size_t left = 0, at = count;
     while (policy.max_count > 0 && at > 0 && left < policy.max_count)
