@@ -101,7 +101,7 @@ check 'read shows the nickname and the reply' $?
 seqs=$("$log" read --view log --json "$id" | jq -r 'if .hole then .hole[0], .hole[1] else .s end')
 [[ $seqs == "$(seq 1 "$(wc -l <<<"$seqs")")" ]]
 check 'read --view log: every sequence once' $?
-[[ $("$log" read --json --desc --max 1 --view log "$id" | jq -r .body.text) == two ]]
+[[ $("$log" read --json --desc --max 1 "$id" | jq -r .body.text) == two ]]
 check 'read --desc --max 1 gives the newest' $?
 
 timeout 20 "$log" tail --json --from 1 "$id" >"$scratch/tail" 2>"$scratch/errors" &
