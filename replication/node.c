@@ -243,6 +243,28 @@ static void *run(void *arg)
 
 /* ---- start ---- */
 
+static int open_both(struct node *node, const struct kv_options *options, const char **path)
+{
+    *path = node->dir.raft;
+    int err = kv_open(*path, KV_RAFT, options, &node->raft);
+    if (err == 0) {
+        *path = node->dir.data;
+        err = kv_open(*path, KV_DATA, options, &node->data);
+    }
+    return err;
+}
+
+/* Looked at first, so that a directory of which one half is damaged stays as it was found. */
+static int look_at_both(struct node *node, const char **path)
+{
+    struct kv_options options = {.read_only = true};
+    int err = open_both(node, &options, path);
+    kv_close(node->data);
+    kv_close(node->raft);
+    node->data = node->raft = NULL;
+    return err;
+}
+
 static int open_databases(struct node *node, const struct node_config *config, char *why,
                           size_t size)
 {
@@ -251,11 +273,9 @@ static int open_databases(struct node *node, const struct node_config *config, c
                                  .filter = filter_row,
                                  .filter_arg = node->filter};
     const char *path = node->dir.raft;
-    int err = kv_open(path, KV_RAFT, &options, &node->raft);
-    if (err == 0) {
-        path = node->dir.data;
-        err = kv_open(path, KV_DATA, &options, &node->data);
-    }
+    int err = node->dir.fresh ? 0 : look_at_both(node, &path);
+    if (err == 0)
+        err = open_both(node, &options, &path);
     if (err != 0)
         snprintf(why, size, "%s can't be opened: %s%s", path, kv_error(),
                  err == ERR_CORRUPT ? "; restore the directory from a backup" : "");

@@ -24,7 +24,7 @@ async def session(state, acks, stop):
         request = {"id": 2, "op": "open", "kind": "group", "name": "kills", "members": ["bob"], "cid": "k"}
         await ws.send(json.dumps(request))
         state["c"] = json.loads(await ws.recv())["ok"]["c"]
-        inflight = {}
+        inflight = state["inflight"] = {}
         next_id = 10
         while not (os.path.exists(stop) and not inflight and not state["open"]):
             while len(inflight) < WINDOW and (state["open"] or not os.path.exists(stop)):
@@ -48,7 +48,6 @@ async def session(state, acks, stop):
                     )
                 )
                 next_id += 1
-            state["inflight"] = set(inflight.values())
             for line in (await ws.recv()).split("\n"):
                 message = json.loads(line)
                 if "ok" in message:
@@ -57,11 +56,10 @@ async def session(state, acks, stop):
                 elif "err" in message:
                     number = inflight.pop(message["id"])
                     state["open"].add(number)
-            state["inflight"] = set(inflight.values())
 
 
 async def run(path, stop):
-    state = {"next": 0, "open": set(), "inflight": set(), "sent": set(), "c": None}
+    state = {"next": 0, "open": set(), "inflight": {}, "sent": set(), "c": None}
     with open(path, "w", buffering=1) as acks:
         for _ in range(1000):
             try:
@@ -70,8 +68,8 @@ async def run(path, stop):
                 print("sent", state["next"])
                 return 0
             except (OSError, websockets.WebSocketException, KeyError) as error:
-                state["open"] |= state["inflight"]
-                state["inflight"] = set()
+                state["open"] |= set(state["inflight"].values())
+                state["inflight"] = {}
                 await asyncio.sleep(random.uniform(0.02, 0.2))
     return 1
 
