@@ -80,7 +80,8 @@ static int compare(const void *a, const void *b)
 
 void dedup_seal(struct dedup *dedup, struct kv_batch *batch)
 {
-    qsort(dedup->entries, dedup->count, sizeof *dedup->entries, compare);
+    if (dedup->count > 1)
+        qsort(dedup->entries, dedup->count, sizeof *dedup->entries, compare);
     for (size_t i = 0; i < dedup->count; i++) {
         const struct dedup_entry *entry = &dedup->entries[i];
         struct key key = key_seq(dedup->partition, entry->conv, entry->hash);

@@ -1,5 +1,6 @@
 #include "store/kv.h"
 
+#include <pthread.h>
 #include <rocksdb/c.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,20 +78,48 @@ static void filter_free(void *arg)
     (void)arg;
 }
 
+static pthread_once_t room_once = PTHREAD_ONCE_INIT;
+static pthread_key_t room_key;
+
+static void room_free(void *arg)
+{
+    buf_close(arg);
+    free(arg);
+}
+
+static void room_init(void)
+{
+    int rv = pthread_key_create(&room_key, room_free);
+    ASSERT(rv == 0);
+}
+
+/* Where the filter puts a new value; lives as long as the compaction thread. */
+static struct buf *filter_room(void)
+{
+    pthread_once(&room_once, room_init);
+    struct buf *room = pthread_getspecific(room_key);
+    if (room == NULL) {
+        room = xcalloc(1, sizeof *room);
+        int rv = pthread_setspecific(room_key, room);
+        ASSERT(rv == 0);
+    }
+    return room;
+}
+
 static unsigned char filter_run(void *arg, int level, const char *key, size_t key_size,
                                 const char *old, size_t old_size, char **value, size_t *value_size,
                                 unsigned char *changed)
 {
     (void)level;
     struct kv *kv = arg;
-    static _Thread_local struct buf room; /* lives as long as the compaction thread */
-    room.n = 0;
+    struct buf *room = filter_room();
+    room->n = 0;
     int verdict = kv->config.filter(kv->config.filter_arg, span_of(key, key_size),
-                                    span_of(old, old_size), &room);
+                                    span_of(old, old_size), room);
     *changed = verdict == KV_REPLACE;
     if (verdict == KV_REPLACE) {
-        *value = room.p; /* copied by RocksDB before the next call */
-        *value_size = room.n;
+        *value = room->p; /* copied by RocksDB before the next call */
+        *value_size = room->n;
     }
     return verdict == KV_DROP;
 }

@@ -392,8 +392,8 @@ Test(run, writers_go_on)
     compact_open(&control, dir);
     compact_send(&control, &run);
     for (unsigned i = 201; i < 250; i++) {
-        ok(message(i, 0, 0));
-        ok(command_edit("ann", conv, texts[i], 195, "{\"text\":\"meanwhile\"}"));
+        uint64_t seq = ok(message(i, 0, 0));
+        ok(command_edit("ann", conv, texts[i], seq, "{\"text\":\"meanwhile\"}"));
     }
     Loquat__Report *report = compact_wait(&control);
     cr_assert(ne(ptr, report, NULL));
