@@ -74,8 +74,8 @@ static void do_read(struct job *job)
     Loquat__Reply reply = LOQUAT__REPLY__INIT;
     Loquat__Read *read =
         loquat__read__unpack(&arena.allocator, job->read.n, (const uint8_t *)job->read.p);
-    int err = read != NULL ? apply_read(job->apply, read, job->now_ms, &arena, &reply)
-                           : ERR_BAD_REQUEST;
+    int err =
+        read != NULL ? apply_read(job->apply, read, job->now_ms, &arena, &reply) : ERR_BAD_REQUEST;
     if (err == ERR_CORRUPT)
         log_error("a row of the data database is damaged", {"detail", log_str(kv_error())});
     if (err != 0) {

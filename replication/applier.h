@@ -18,10 +18,10 @@ struct job {
     enum job_kind kind;
     struct apply *apply;
     uint64_t index, term;
-    struct span payload;    /* JOB_ENTRY: lent until done */
-    struct applied applied; /* JOB_ENTRY: the outcome */
-    struct buf read, reply; /* JOB_READ: packed Loquat__Read in, packed Loquat__Reply out */
-    uint64_t now_ms;        /* JOB_READ */
+    struct span payload;           /* JOB_ENTRY: lent until done */
+    struct applied applied;        /* JOB_ENTRY: the outcome */
+    struct buf read, reply;        /* JOB_READ: packed Loquat__Read in, packed Loquat__Reply out */
+    uint64_t now_ms;               /* JOB_READ */
     void (*call)(struct job *job); /* JOB_CALL: on the apply thread, between batches */
     void (*done)(struct job *job);
     void *owner;
