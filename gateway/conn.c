@@ -305,7 +305,7 @@ bool conn_identify(struct conn *conn, const struct jwt_claims *claims, bool hold
             limits_release(limits, who->slot);
         free(who);
         who = conn->who = xcalloc(1, sizeof *who + user.n + 1);
-        memcpy(who->user, user.p, user.n);
+        memcpy(who->user, claims->user, user.n);
         who->slot = limits_slot(limits, user);
     }
     who->exp_ms = claims->exp_ms;

@@ -1,8 +1,8 @@
 /* gateway/limits.h: how much one user may ask for and how many connections a user may hold, counted
  * over all loops. Rates by the generic cell rate algorithm (ITU-T I.371): one number per slot, the
  * time at which the user's debt is paid.
- * Users share LIMITS_SLOTS slots by a seeded hash: two in one slot share their allowance, and nobody
- * can choose whose.
+ * Users share LIMITS_SLOTS slots by a seeded hash: two in one slot share their allowance, and
+ * nobody can choose whose.
  * Thread: any; atomics. */
 #ifndef LOQUAT_GATEWAY_LIMITS_H
 #define LOQUAT_GATEWAY_LIMITS_H

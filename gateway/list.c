@@ -1,6 +1,6 @@
-/* gateway/list.c: the conversations of a user: `list`, sorted by what is newest, and `sync`, in pages as
- * they are stored, which makes the session live. Ids come from the user's partition, what is seen of
- * each from its own: one read for each partition. */
+/* gateway/list.c: the conversations of a user: `list`, sorted by what is newest, and `sync`, in
+ * pages as they are stored, which makes the session live. Ids come from the user's partition, what
+ * is seen of each from its own: one read for each partition. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -216,7 +216,7 @@ static uint64_t raise_files(void)
     limit.rlim_cur = limit.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
         getrlimit(RLIMIT_NOFILE, &limit);
-    return limit.rlim_cur > 2 * SPARE_FILES ? limit.rlim_cur - SPARE_FILES : limit.rlim_cur / 2;
+    return limit.rlim_cur > 2ul * SPARE_FILES ? limit.rlim_cur - SPARE_FILES : limit.rlim_cur / 2;
 }
 
 static void setup(struct settings *settings, uint64_t room)
@@ -291,7 +291,7 @@ static void serve(struct settings *settings, sigset_t *signals)
 static void run_loops(struct settings *settings, const int *fds, int admin_fd, const char *actual,
                       sigset_t *signals)
 {
-    struct gate *gates[LOOPS_MAX];
+    struct gate *gates[LOOPS_MAX] = {0};
     for (uint64_t i = 0; i < options.loops; i++)
         gates[i] = gate_new(settings, (int)i, fds[i], i == 0 ? admin_fd : -1);
     for (uint64_t i = 0; i < options.loops; i++)
@@ -301,7 +301,7 @@ static void run_loops(struct settings *settings, const int *fds, int admin_fd, c
             usleep(1000);
     log_info("serving", {"listen", log_str(actual)}, {"loops", log_int((int64_t)options.loops)});
     printf("ready listen=%s\n", actual);
-    fflush(stdout);
+    (void)fflush(stdout);
     serve(settings, signals);
     for (uint64_t i = 0; i < options.loops; i++)
         gate_drain(gates[i]);
@@ -327,7 +327,7 @@ int main(int argc, char **argv)
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL); /* threads inherit it: one waits for them */
-    signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGPIPE, SIG_IGN);
     setup(&settings, raise_files());
     open_listeners(fds, actual, &admin_fd);
     struct node_config config = {.dir = options.embed,

@@ -224,7 +224,7 @@ static int check(struct request *request, const struct proto_entry *entry, struc
         snprintf(request->why, sizeof request->why, "say auth first");
         return ERR_UNAUTHORIZED;
     }
-    if (!entry->free && request->who->scope == 0) {
+    if (!entry->free && request->who != NULL && request->who->scope == 0) {
         uint64_t after_ms =
             limits_take(&conn->gate->shared->limits, request->who->slot, clock_mono_us());
         if (after_ms > 0) {

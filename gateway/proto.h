@@ -1,6 +1,6 @@
-/* gateway/proto.h: the operations of the protocol (docs/PROTOCOL.md): a request comes as a JSON object,
- * over WebSocket or made from an HTTP request, and is answered by call.h.
- * write.c has the operations that change something, read.c those that ask, proto.c the rest.
+/* gateway/proto.h: the operations of the protocol (docs/PROTOCOL.md): a request comes as a JSON
+ * object, over WebSocket or made from an HTTP request, and is answered by call.h. write.c has the
+ * operations that change something, read.c those that ask, proto.c the rest.
  * Thread: the loop's. */
 #ifndef LOQUAT_GATEWAY_PROTO_H
 #define LOQUAT_GATEWAY_PROTO_H

@@ -1,5 +1,5 @@
-/* gateway/stream.c: a range of a conversation as NDJSON, page by page. The next page is read when the
- * client has taken most of the one before. */
+/* gateway/stream.c: a range of a conversation as NDJSON, page by page. The next page is read when
+ * the client has taken most of the one before. */
 #include <stdlib.h>
 
 #include "gateway/httpd.h"

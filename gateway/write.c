@@ -1,5 +1,5 @@
-/* gateway/write.c: operations that change something. What they ask is checked for its form here; whether
- * it may be is decided where it is applied (store/apply*.c). */
+/* gateway/write.c: operations that change something. What they ask is checked for its form here;
+ * whether it may be is decided where it is applied (store/apply*.c). */
 #include <stdio.h>
 
 #include "gateway/marks.h"
