@@ -1,4 +1,5 @@
-/* gateway/auth.h: the keys that tokens are checked with, shared by all loops and read again on SIGHUP.
+/* gateway/auth.h: the keys that tokens are checked with, shared by all loops and read again on
+ * SIGHUP.
  * Thread: any; a reload swaps the keys under a lock, checks hold it for reading. */
 #ifndef LOQUAT_GATEWAY_AUTH_H
 #define LOQUAT_GATEWAY_AUTH_H

@@ -1,7 +1,8 @@
 /* gateway/call.h: one request of a client until it is answered, over WebSocket or HTTP alike.
- * Owner:  a call keeps its connection's memory; it frees itself with its answer. When the client has
- *         gone meanwhile, the answer is dropped.
- * Use:    exactly one of call_ok (after call_begin and what was written into the buf) and call_fail.
+ * Owner:  a call keeps its connection's memory; it frees itself with its answer. When the client
+ *         has gone meanwhile, the answer is dropped.
+ * Use:    exactly one of call_ok (after call_begin and what was written into the buf) and
+ *         call_fail.
  * Thread: the loop's. */
 #ifndef LOQUAT_GATEWAY_CALL_H
 #define LOQUAT_GATEWAY_CALL_H
@@ -22,7 +23,8 @@ struct call {
 
 struct call *call_new(struct conn *conn, enum call_weight weight);
 void call_conv(struct call *call, struct span conv); /* names it, and finds its partition */
-/* The answer's JSON goes into this buf; NULL when nobody waits for it: then call_ok all the same. */
+/* The answer's JSON goes into this buf; NULL when nobody waits for it: then call_ok all the same.
+ * */
 struct buf *call_begin(struct call *call);
 void call_ok(struct call *call);
 void call_fail(struct call *call, int err, const char *msg, uint64_t after_ms);

@@ -1,7 +1,7 @@
 /* gateway/fanout.h: the logs that sessions of this loop follow, and who follows them.
- * A topic is one subscription at the node, whatever the number of its sessions. What a Tail brings is
- * made into a frame once, and the same bytes go to every session that is caught up; a session that
- * is not has a cursor, and reads (session.h).
+ * A topic is one subscription at the node, whatever the number of its sessions. What a Tail brings
+ * is made into a frame once, and the same bytes go to every session that is caught up; a session
+ * that is not has a cursor, and reads (session.h).
  * Owner:  a topic lives as long as somebody follows it.
  * Thread: the loop's. */
 #ifndef LOQUAT_GATEWAY_FANOUT_H
