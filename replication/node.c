@@ -18,7 +18,13 @@
 #include "store/base/log.h"
 #include "store/base/metrics.h"
 
-enum { TICK_MS = 20, DISK_CHECK_TICKS = 10, TRIM_TICKS = 50, CONNECTS_MAX = 64 };
+enum {
+    TICK_MS = 20,
+    DISK_CHECK_TICKS = 10,
+    DISK_CHECK_BYTES = 1 << 20, /* taken since: it is looked at again before its time */
+    TRIM_TICKS = 50,
+    CONNECTS_MAX = 64
+};
 
 enum node_phase { NODE_STARTING, NODE_SERVING, NODE_DRAINING, NODE_CLOSING };
 
@@ -158,6 +164,21 @@ static void on_writer_closed(uv_handle_t *handle)
     uv_close((uv_handle_t *)&node->async, NULL);
 }
 
+/* What is in memory has to go to files as well, at the latest when the node starts again. */
+static void check_disk(struct node *node)
+{
+    uint64_t owed = kv_memory(node->raft) + kv_memory(node->data);
+    bool full = datadir_free_bytes(node->path) < node->disk_reserve + owed;
+    node->rpc.taken_bytes = 0;
+    if (full && !node->disk_full)
+        log_error("the disk is full: writes are refused until there is room, reading goes on",
+                  {"dir", log_str(node->path)}, {"reserve", log_int((int64_t)node->disk_reserve)});
+    if (!full && node->disk_full)
+        log_info("there is room on the disk again: writes are taken", {"dir", log_str(node->path)});
+    node->disk_full = full;
+    metric_set(&disk_full_metric, full);
+}
+
 static void turn(struct node *node)
 {
     uint64_t now = now_ms();
@@ -167,6 +188,8 @@ static void turn(struct node *node)
         shard_turn(&node->shards[i], now);
     applier_kick(node->applier);
     wal_kick(node->wal);
+    if (node->rpc.taken_bytes > DISK_CHECK_BYTES)
+        check_disk(node);
     if (node->phase == NODE_DRAINING && idle(node)) {
         node->phase = NODE_CLOSING;
         control_stop(node->control);
@@ -178,18 +201,6 @@ static void turn(struct node *node)
 static void on_prepare(uv_prepare_t *prepare)
 {
     turn(prepare->data);
-}
-
-static void check_disk(struct node *node)
-{
-    bool full = datadir_free_bytes(node->path) < node->disk_reserve;
-    if (full && !node->disk_full)
-        log_error("the disk is full: writes are refused until there is room, reading goes on",
-                  {"dir", log_str(node->path)}, {"reserve", log_int((int64_t)node->disk_reserve)});
-    if (!full && node->disk_full)
-        log_info("there is room on the disk again: writes are taken", {"dir", log_str(node->path)});
-    node->disk_full = full;
-    metric_set(&disk_full_metric, full);
 }
 
 static void on_tick(uv_timer_t *timer)

@@ -12,9 +12,10 @@
 
 struct node_config {
     const char *dir;
-    uint32_t partitions;      /* 0: those of the directory, or the default for a new one */
-    uint64_t disk_reserve;    /* writes are refused when less is free; 0: NODE_DISK_RESERVE_DEFAULT */
-    uint64_t memtable_bytes;  /* 0: the default; tests make it small */
+    uint32_t partitions;     /* 0: those of the directory, or the default for a new one */
+    uint64_t disk_reserve;   /* writes are refused when less is free, beside what is in
+                                 memory and still to be written; 0: NODE_DISK_RESERVE_DEFAULT */
+    uint64_t memtable_bytes; /* 0: the default; tests make it small */
 };
 
 struct node;

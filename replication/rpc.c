@@ -93,6 +93,7 @@ static void on_write(struct peer *peer, struct span body)
     struct waiter waiter = {.kind = WAITER_PEER, .owner = peer, .id = write->id};
     struct span command = span_of(write->command.data, write->command.len);
     int err = shard_write(&env->shards[write->partition], command, waiter);
+    env->taken_bytes += command.n;
     if (err == 0)
         peer->refs++;
     else

@@ -27,6 +27,7 @@ struct rpc_env { /* what the links need of their node */
     const bool *disk_full;
     struct list peers;
     size_t peer_count, reads; /* reads: under way on the thread pool */
+    uint64_t taken_bytes;     /* of commands, since the disk was looked at */
 };
 
 int rpc_adopt(struct rpc_env *env, int fd);

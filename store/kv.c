@@ -506,6 +506,14 @@ uint64_t kv_property(struct kv *kv, enum kv_cf cf, const char *name)
     return value;
 }
 
+uint64_t kv_memory(struct kv *kv)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < kv->cf_count; i++)
+        sum += kv_property(kv, (enum kv_cf)i, "rocksdb.cur-size-all-mem-tables");
+    return sum;
+}
+
 uint64_t kv_size(struct kv *kv, enum kv_cf cf, struct span from, struct span until)
 {
     char *message = NULL;
