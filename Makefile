@@ -121,12 +121,14 @@ web: ## build the SDK and the page (needs node and npm)
 		$(MAKE) --no-print-directory gateway/web/dist/index.html; \
 	else echo "web: no npm here: the servers work without the page"; fi
 gateway/web/node_modules/.package-lock.json: gateway/web/package-lock.json
-	cd gateway/web && npm ci --no-audit --no-fund
+	cd gateway/web && npm ci --no-audit --no-fund --loglevel=error
 gateway/web/dist/index.html: gateway/web/node_modules/.package-lock.json \
 		$(shell find gateway/web/src gateway/web/sdk -type f 2>/dev/null) $(wildcard gateway/web/*.*)
 	cd gateway/web && npm run --silent build
 	@touch $@
-run: setup web ## install what is missing, build, start on 127.0.0.1:8080, print links
+run: setup ## install what is missing, build, start on 127.0.0.1:8080, print links
+	@$(MAKE) --no-print-directory web || \
+		echo "web: the page could not be built (see above): the server runs without it"
 	+@$(MAKE) --no-print-directory -j$$(nproc) all
 	@gateway/demo ./data
 install: all ## into $(DESTDIR)$(PREFIX)
@@ -159,7 +161,9 @@ $(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.c.o $(TEST_LIB_OBJ) $(LIBS)
 
 # ---- benches: one program per promise, one JSON line per result ---------------------------------
 BENCH_BIN := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
-$(BUILD)/bench/%: $(BUILD)/obj/bench/%.c.o $(TEST_LIB_OBJ) $(LIBS)
+BENCH_LIB_OBJ := $(call obj,$(wildcard bench/lib/*.c) tests/lib/nodelink.c tests/lib/scratch.c)
+.SECONDARY: $(BENCH_LIB_OBJ) $(call obj,$(wildcard bench/*.c))
+$(BUILD)/bench/%: $(BUILD)/obj/bench/%.c.o $(BENCH_LIB_OBJ) $(LIBS)
 	@mkdir -p $(@D)
 	@echo "  link $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS)

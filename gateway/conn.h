@@ -2,7 +2,7 @@
  * deadline. HTTP or WebSocket above it (httpd.h, session.h).
  * Bounds: input is taken only while less than CONN_OUT_HIGH waits to be written and fewer than
  *         CONN_READS_MAX reads and CONN_WRITES_MAX writes are unanswered; what came in and could
- * not be taken yet (CONN_HELD_MAX at most) is held, and the socket is not read meanwhile.
+ *         not be taken yet (one read and one frame) is held, and the socket is not read meanwhile.
  * Owner:  a connection frees itself when it is closed and no call refers to it any more.
  * Thread: the loop's. */
 #ifndef LOQUAT_GATEWAY_CONN_H

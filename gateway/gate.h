@@ -1,7 +1,6 @@
 /* gateway/gate.h: one loop of the gateway, on a thread of its own: its listeners, its connections,
  * its link to the node. Loops share nothing but struct settings.
- * Thread: gate_new, gate_start, gate_drain, gate_join from the main thread; the rest is the loop's.
- *         */
+ * Thread: gate_new, gate_start, gate_drain, gate_join: the main thread; all else: the loop. */
 #ifndef LOQUAT_GATEWAY_GATE_H
 #define LOQUAT_GATEWAY_GATE_H
 
