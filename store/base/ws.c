@@ -21,7 +21,11 @@ enum {
     SPARE_BYTES_MAX = 65536 /* that a spare context may keep for messages */
 };
 
-enum { FLAG_CLOSED = 1 }; /* a close frame was sent */
+enum {
+    FLAG_CLOSED = 1,  /* a close frame was sent, or the connection is over */
+    FLAG_OVER = 2,    /* ws_close: no callback any more */
+    FLAG_FEEDING = 4, /* the context is in use */
+};
 
 /* What of a UTF-8 character is still to come, and the bounds of its next byte. */
 struct utf8 {
@@ -116,6 +120,7 @@ static void give_back(struct ws *ws)
     }
     if (context->bytes.cap > SPARE_BYTES_MAX)
         buf_close(&context->bytes);
+    context->pongs.n = 0;
     context->fed = context->due = 0;
     context->in_frame = false; /* a frame that was refused may be complete */
     context->ws = NULL;
@@ -260,6 +265,12 @@ static void send_close(struct ws *ws, int code, struct span reason)
     buf_close(&frame);
 }
 
+static void tell_close(struct ws *ws, int code)
+{
+    if (!(ws->flags & FLAG_OVER))
+        ws->ops->on_close(ws, code);
+}
+
 void ws_send_close(struct ws *ws, int code, const char *reason)
 {
     ASSERT(code >= 1000 && code <= 4999);
@@ -355,7 +366,7 @@ static int on_close_frame(struct context *context)
             return WSLAY_CODE_INVALID_FRAME_PAYLOAD_DATA;
     }
     send_close(ws, code, span_of("", 0));
-    ws->ops->on_close(ws, code != 0 ? code : WSLAY_CODE_NO_STATUS_RCVD);
+    tell_close(ws, code != 0 ? code : WSLAY_CODE_NO_STATUS_RCVD);
     return 0;
 }
 
@@ -375,6 +386,9 @@ static int end_message(struct context *context, struct span bytes)
     if (opcode == WSLAY_TEXT_FRAME && context->utf8.more > 0)
         return WSLAY_CODE_INVALID_FRAME_PAYLOAD_DATA;
     context->message = 0;
+    flush_pongs(ws); /* before what answers the message */
+    if (ws->flags & FLAG_CLOSED)
+        return 0;
     if (opcode == WSLAY_TEXT_FRAME)
         ws->ops->on_message(ws, bytes);
     else
@@ -447,14 +461,17 @@ int ws_feed(struct ws *ws, const char *bytes, size_t n)
     if (ws->context == NULL)
         take(ws);
     struct context *context = ws->context;
+    ASSERT(!(ws->flags & FLAG_FEEDING));
+    ws->flags |= FLAG_FEEDING;
     context->in = span_of(bytes, n);
     int code = take_bytes(context);
     if (code != 0 && !(ws->flags & FLAG_CLOSED)) {
         send_close(ws, code, span_of("", 0));
-        ws->ops->on_close(ws, code);
+        tell_close(ws, code);
     }
     if (!(ws->flags & FLAG_CLOSED))
         flush_pongs(ws);
+    ws->flags &= ~(uint32_t)FLAG_FEEDING;
     if (ws->flags & FLAG_CLOSED || at_rest(context))
         give_back(ws);
     return ws->flags & FLAG_CLOSED ? ERR_CLOSED : 0;
@@ -470,9 +487,9 @@ void ws_init(struct ws *ws, struct ws_pool *pool, const struct ws_ops *ops)
 
 void ws_close(struct ws *ws)
 {
-    if (ws->context != NULL)
+    ws->flags |= FLAG_CLOSED | FLAG_OVER;
+    if (ws->context != NULL && !(ws->flags & FLAG_FEEDING))
         give_back(ws);
-    ws->flags |= FLAG_CLOSED;
 }
 
 bool ws_has_context(const struct ws *ws)

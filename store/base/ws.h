@@ -4,8 +4,8 @@
  * fragmented message open.
  * Owner:  the caller embeds struct ws in its connection; the pool belongs to a loop.
  * Thread: one pool, one thread. Nothing here does I/O: bytes in by ws_feed, bytes out by callback.
- * Limits: message_max bytes of a whole message (1009), WS_CONTROL_OUT_MAX bytes of pongs for one
- *         ws_feed: above it only the latest ping is answered (RFC 6455, 5.5.3). The caller stops
+ * Limits: message_max bytes of a whole message (1009), WS_CONTROL_OUT_MAX bytes of pongs between
+ *         two messages: above it only the latest ping is answered (RFC 6455, 5.5.3). The caller stops
  *         feeding while its own output waits for the other side.
  * Text is checked for UTF-8 (1007); binary is refused on servers (1003); protocol errors 1002. */
 #ifndef LOQUAT_BASE_WS_H
@@ -42,7 +42,9 @@ struct ws { /* 32 bytes: embedded in every connection */
 };
 
 void ws_init(struct ws *ws, struct ws_pool *pool, const struct ws_ops *ops);
-void ws_close(struct ws *ws); /* gives the context back; safe at any time but from a callback */
+/* Gives the context back; no callback after it. From within one as well: then the memory of `ws`
+ * must stay until that ws_feed returns. */
+void ws_close(struct ws *ws);
 /* 0, or ERR_CLOSED after a close was sent or received: the caller reads no more.
  * May call every callback. Safe for the caller to mark itself closing inside one. */
 int ws_feed(struct ws *ws, const char *bytes, size_t n);

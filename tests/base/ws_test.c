@@ -7,6 +7,7 @@
 
 #include "store/base/check.h"
 #include "store/base/err.h"
+#include "tests/lib/wsraw.h"
 
 enum { MESSAGE_MAX = 70000, FIN = 0x80, RSV1 = 0x40, RSV2 = 0x20, RSV3 = 0x10 };
 enum { CONT = 0, TEXT = 1, BINARY = 2, CLOSE = 8, PING = 9, PONG = 10 };
@@ -17,6 +18,7 @@ struct side {
     struct buf saw, out;
     size_t outputs;
     int close_in_message; /* code to close with from on_message */
+    bool end_in_message, echo;
 };
 
 static struct side server, client;
@@ -33,6 +35,10 @@ static void on_message(struct ws *ws, struct span text)
     buf_addf(&side->saw, "text %.*s\n", (int)text.n, text.p);
     if (side->close_in_message != 0)
         ws_send_close(ws, side->close_in_message, "enough");
+    if (side->end_in_message)
+        ws_close(ws);
+    if (side->echo)
+        wsraw_frame(&side->out, FIN | TEXT, false, text);
 }
 
 static void on_binary(struct ws *ws, struct span bytes)
@@ -68,6 +74,7 @@ static void begin(struct side *side, struct ws_pool *pool, const struct ws_ops *
 {
     side->saw.n = side->out.n = side->outputs = 0;
     side->close_in_message = 0;
+    side->end_in_message = side->echo = false;
     ws_init(&side->ws, pool, ops);
 }
 
@@ -102,53 +109,6 @@ static void teardown(void)
 }
 
 TestSuite(ws, .init = setup, .fini = teardown);
-
-/* ---- raw frames ---- */
-
-static void add_head(struct buf *out, int first, bool masked, uint64_t n)
-{
-    int mask = masked ? 0x80 : 0;
-    buf_add_byte(out, (uint8_t)first);
-    if (n < 126) {
-        buf_add_byte(out, (uint8_t)(mask | (int)n));
-    } else if (n <= UINT16_MAX) {
-        buf_add_byte(out, (uint8_t)(mask | 126));
-        put_be16(buf_grow(out, 2), (uint16_t)n);
-    } else {
-        buf_add_byte(out, (uint8_t)(mask | 127));
-        put_be64(buf_grow(out, 8), n);
-    }
-}
-
-static void add_frame(struct buf *out, int first, bool masked, struct span payload)
-{
-    static const char KEY[4] = {0x5a, (char)0xa5, 0x0f, (char)0xf0};
-    add_head(out, first, masked, payload.n);
-    if (masked)
-        buf_add(out, KEY, 4);
-    char *to = buf_grow(out, payload.n);
-    for (size_t i = 0; i < payload.n; i++)
-        to[i] = (char)(masked ? payload.p[i] ^ KEY[i % 4] : payload.p[i]);
-}
-
-static void add_text(struct buf *out, int first, const char *text)
-{
-    add_frame(out, first, true, span_str(text));
-}
-
-static void add_close(struct buf *out, int code, const char *reason)
-{
-    char payload[125];
-    put_be16(payload, (uint16_t)code);
-    memcpy(payload + 2, reason, strlen(reason));
-    add_frame(out, FIN | CLOSE, true, span_of(payload, 2 + strlen(reason)));
-}
-
-static void add_fill(struct buf *out, char byte, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        buf_add_byte(out, (uint8_t)byte);
-}
 
 /* In steps, from memory of exactly that size. */
 static int feed(struct side *side, struct span bytes, size_t step)
@@ -199,9 +159,9 @@ static void expect(const struct buf *in, const char *events, int code)
 Test(ws, text_comes_whole)
 {
     struct buf in = {0};
-    add_text(&in, FIN | TEXT, "hello");
-    add_text(&in, FIN | TEXT, "");
-    add_text(&in, FIN | TEXT, "κόσμε \xf0\x9f\x98\x80");
+    wsraw_text(&in, FIN | TEXT, "hello");
+    wsraw_text(&in, FIN | TEXT, "");
+    wsraw_text(&in, FIN | TEXT, "κόσμε \xf0\x9f\x98\x80");
     expect(&in, "text hello\ntext \ntext κόσμε \xf0\x9f\x98\x80\n", 0);
     cr_assert(eq(sz, server.out.n, 0));
     buf_close(&in);
@@ -211,12 +171,12 @@ Test(ws, text_comes_whole)
 Test(ws, fragments_make_one_message)
 {
     struct buf in = {0};
-    add_text(&in, TEXT, "on");
-    add_text(&in, FIN | PING, "p");
-    add_text(&in, CONT, "");
-    add_text(&in, CONT, "e \xe2\x82");
-    add_text(&in, FIN | PONG, "unasked");
-    add_text(&in, FIN | CONT, "\xac");
+    wsraw_text(&in, TEXT, "on");
+    wsraw_text(&in, FIN | PING, "p");
+    wsraw_text(&in, CONT, "");
+    wsraw_text(&in, CONT, "e \xe2\x82");
+    wsraw_text(&in, FIN | PONG, "unasked");
+    wsraw_text(&in, FIN | CONT, "\xac");
     expect(&in, "text one \xe2\x82\xac\n", 0);
     cr_assert(eq(sz, server.out.n, 3));
     cr_assert(eq(int, memcmp(server.out.p, "\x8a\x01p", 3), 0));
@@ -230,8 +190,8 @@ Test(ws, lengths_of_every_form)
                                    4096, 4097, 65535, 65536, MESSAGE_MAX};
     for (size_t i = 0; i < sizeof SIZES / sizeof *SIZES; i++) {
         struct buf in = {0}, text = {0};
-        add_fill(&text, 'x', SIZES[i]);
-        add_frame(&in, FIN | TEXT, true, buf_span(&text));
+        wsraw_fill(&text, 'x', SIZES[i]);
+        wsraw_frame(&in, FIN | TEXT, true, buf_span(&text));
         for (size_t step = 1; step <= 1 << 17; step = step * 11 + 1) {
             again();
             cr_assert(eq(int, feed(&server, buf_span(&in), step), 0));
@@ -247,9 +207,9 @@ Test(ws, lengths_of_every_form)
 Test(ws, contexts_are_held_only_in_the_middle)
 {
     struct buf in = {0};
-    add_text(&in, TEXT, "a");
+    wsraw_text(&in, TEXT, "a");
     size_t boundary = in.n;
-    add_text(&in, FIN | CONT, "b");
+    wsraw_text(&in, FIN | CONT, "b");
     for (size_t cut = 1; cut < in.n; cut++) {
         again();
         feed(&server, span_of(in.p, cut), in.n);
@@ -266,16 +226,16 @@ Test(ws, contexts_are_held_only_in_the_middle)
 Test(ws, next_connection_starts_clean)
 {
     struct buf in = {0};
-    add_text(&in, TEXT, "left over");
+    wsraw_text(&in, TEXT, "left over");
     feed(&server, span_of(in.p, in.n - 3), 100);
     ws_close(&server.ws);
     cr_assert(eq(sz, ws_pool_in_use(server_pool), 0));
     in.n = 0;
-    add_text(&in, RSV2 | FIN | TEXT, "refused though complete");
+    wsraw_text(&in, RSV2 | FIN | TEXT, "refused though complete");
     again();
     feed(&server, buf_span(&in), 100);
     in.n = 0;
-    add_text(&in, FIN | TEXT, "clean");
+    wsraw_text(&in, FIN | TEXT, "clean");
     expect(&in, "text clean\n", 0);
     buf_close(&in);
 }
@@ -286,7 +246,7 @@ Test(ws, many_connections_share_the_pool)
     enum { N = 500 };
     static struct side sides[N];
     struct buf in = {0};
-    add_text(&in, FIN | TEXT, "hello");
+    wsraw_text(&in, FIN | TEXT, "hello");
     for (size_t i = 0; i < N; i++) {
         begin(&sides[i], server_pool, &SERVER_OPS);
         feed(&sides[i], span_of(in.p, 1 + i % (in.n - 1)), in.n);
@@ -319,8 +279,7 @@ Test(ws, wrong_frames_are_answered_with_their_code)
     static const struct refused REFUSED[] = {
         {"rsv1: no extension", RSV1 | FIN | TEXT, "x", 1, 1002},
         {"rsv2", RSV2 | FIN | TEXT, "x", 1, 1002},
-        {"rsv3, empty", RSV3 | FIN | TEXT, "", 0, 1002},
-        {"rsv1 of a ping", RSV1 | FIN | PING, "", 0, 1002},
+        {"rsv3 of a ping", RSV3 | FIN | PING, "", 0, 1002},
         {"opcode 3", FIN | 3, "x", 1, 1002},
         {"opcode 11", FIN | 11, "", 0, 1002},
         {"opcode 15", FIN | 15, "x", 1, 1002},
@@ -350,8 +309,8 @@ Test(ws, wrong_frames_are_answered_with_their_code)
         const struct refused *refused = &REFUSED[i];
         struct buf in = {0};
         char events[64];
-        add_text(&in, FIN | TEXT, "before");
-        add_frame(&in, refused->first, true, span_of(refused->payload, refused->n));
+        wsraw_text(&in, FIN | TEXT, "before");
+        wsraw_frame(&in, refused->first, true, span_of(refused->payload, refused->n));
         snprintf(events, sizeof events, "text before\nclose %d\n", refused->code);
         cr_log_info("%s", refused->what);
         expect(&in, events, refused->code);
@@ -363,8 +322,8 @@ Test(ws, wrong_frames_are_answered_with_their_code)
 Test(ws, wrong_order_and_form_are_protocol_errors)
 {
     struct buf in = {0};
-    add_text(&in, TEXT, "a");
-    add_text(&in, FIN | TEXT, "b");
+    wsraw_text(&in, TEXT, "a");
+    wsraw_text(&in, FIN | TEXT, "b");
     expect(&in, "close 1002\n", 1002);
     in.n = 0;
     buf_add(&in, "\x81\xfe\x00\x7d....", 8);
@@ -376,7 +335,7 @@ Test(ws, wrong_order_and_form_are_protocol_errors)
     buf_add(&in, "\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00....", 14);
     expect(&in, "close 1002\n", 1002);
     in.n = 0;
-    add_frame(&in, FIN | TEXT, false, span_str("no mask"));
+    wsraw_frame(&in, FIN | TEXT, false, span_str("no mask"));
     expect(&in, "close 1002\n", 1002);
     buf_close(&in);
 }
@@ -387,14 +346,14 @@ Test(ws, wrong_text_fails_before_the_message_ends)
     static const char *const BAD[] = {"\xce\xba\xe1\xbd\xb9\xf4\x90", "\xed\xa0", "ok\xc1"};
     for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
         struct buf in = {0};
-        add_text(&in, TEXT, "fine so far \xe2\x82");
-        add_text(&in, CONT, "\xac");
-        add_text(&in, CONT, BAD[i]);
+        wsraw_text(&in, TEXT, "fine so far \xe2\x82");
+        wsraw_text(&in, CONT, "\xac");
+        wsraw_text(&in, CONT, BAD[i]);
         expect(&in, "close 1007\n", 1007);
         buf_close(&in);
     }
     struct buf in = {0};
-    add_head(&in, FIN | TEXT, true, 1000);
+    wsraw_head(&in, FIN | TEXT, true, 1000);
     buf_add(&in, "\0\0\0\0abc\xff", 8);
     expect(&in, "close 1007\n", 1007);
     buf_close(&in);
@@ -404,22 +363,22 @@ Test(ws, wrong_text_fails_before_the_message_ends)
 Test(ws, too_long_messages_are_1009)
 {
     struct buf in = {0}, text = {0};
-    add_fill(&text, 'x', MESSAGE_MAX);
-    add_head(&in, FIN | TEXT, true, MESSAGE_MAX + 1);
+    wsraw_fill(&text, 'x', MESSAGE_MAX);
+    wsraw_head(&in, FIN | TEXT, true, MESSAGE_MAX + 1);
     buf_add(&in, "\0\0\0\0x", 5);
     expect(&in, "close 1009\n", 1009);
     in.n = 0;
-    add_head(&in, FIN | TEXT, true, INT64_MAX);
+    wsraw_head(&in, FIN | TEXT, true, INT64_MAX);
     buf_add(&in, "\0\0\0\0x", 5);
     expect(&in, "close 1009\n", 1009);
     in.n = 0;
-    add_frame(&in, TEXT, true, buf_span(&text));
-    add_head(&in, FIN | CONT, true, 1);
+    wsraw_frame(&in, TEXT, true, buf_span(&text));
+    wsraw_head(&in, FIN | CONT, true, 1);
     buf_add(&in, "\0\0\0\0x", 5);
     expect(&in, "close 1009\n", 1009);
     in.n = 0;
-    add_frame(&in, TEXT, true, buf_span(&text));
-    add_text(&in, FIN | CONT, "");
+    wsraw_frame(&in, TEXT, true, buf_span(&text));
+    wsraw_text(&in, FIN | CONT, "");
     cr_assert(eq(int, (again(), feed(&server, buf_span(&in), in.n)), 0));
     cr_assert(eq(sz, server.saw.n, MESSAGE_MAX + 6));
     buf_close(&in);
@@ -438,14 +397,14 @@ Test(ws, close_codes)
     char events[32];
     for (size_t i = 0; i < sizeof GOOD / sizeof *GOOD; i++) {
         in.n = 0;
-        add_close(&in, GOOD[i], "γειά σου");
-        add_text(&in, FIN | TEXT, "ignored");
+        wsraw_close(&in, GOOD[i], "γειά σου");
+        wsraw_text(&in, FIN | TEXT, "ignored");
         snprintf(events, sizeof events, "close %d\n", GOOD[i]);
         expect(&in, events, GOOD[i]);
     }
     for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
         in.n = 0;
-        add_close(&in, BAD[i], "");
+        wsraw_close(&in, BAD[i], "");
         expect(&in, "close 1002\n", 1002);
     }
     buf_close(&in);
@@ -455,7 +414,7 @@ Test(ws, close_codes)
 Test(ws, close_without_code)
 {
     struct buf in = {0};
-    add_text(&in, FIN | CLOSE, "");
+    wsraw_text(&in, FIN | CLOSE, "");
     cr_assert(eq(int, feed(&server, buf_span(&in), in.n), ERR_CLOSED));
     cr_assert(eq(str, (char *)saw(&server), (char *)"close 1005\n"));
     cr_assert(eq(sz, server.out.n, 2));
@@ -482,9 +441,9 @@ Test(ws, own_close_counts_once)
 Test(ws, close_inside_a_callback)
 {
     struct buf in = {0};
-    add_text(&in, FIN | PING, "owed");
-    add_text(&in, FIN | TEXT, "first");
-    add_text(&in, FIN | TEXT, "second");
+    wsraw_text(&in, FIN | PING, "owed");
+    wsraw_text(&in, FIN | TEXT, "first");
+    wsraw_text(&in, FIN | TEXT, "second");
     server.close_in_message = 4200;
     cr_assert(eq(int, feed(&server, buf_span(&in), in.n), ERR_CLOSED));
     cr_assert(eq(str, (char *)saw(&server), (char *)"text first\n"));
@@ -499,6 +458,23 @@ Test(ws, close_inside_a_callback)
     buf_close(&in);
 }
 
+/* So does the connection's end; what was owed is not sent any more. */
+Test(ws, end_inside_a_callback)
+{
+    struct buf in = {0};
+    wsraw_text(&in, TEXT, "fir");
+    wsraw_text(&in, FIN | CONT, "st");
+    wsraw_text(&in, FIN | PING, "not owed");
+    wsraw_text(&in, FIN | TEXT, "second");
+    server.end_in_message = true;
+    cr_assert(eq(int, feed(&server, buf_span(&in), in.n), ERR_CLOSED));
+    cr_assert(eq(str, (char *)saw(&server), (char *)"text first\n"));
+    cr_assert(eq(sz, server.out.n, 0));
+    cr_assert(eq(sz, ws_pool_in_use(server_pool), 0));
+    ws_close(&server.ws);
+    buf_close(&in);
+}
+
 /* ---- ping and pong ---- */
 
 /* Pings are answered in order, with their payload, in one go. */
@@ -508,8 +484,8 @@ Test(ws, pings_are_answered)
     memset(payload, 'p', sizeof payload);
     struct buf in = {0}, want = {0};
     for (size_t n = 0; n <= 125; n += 25) {
-        add_frame(&in, FIN | PING, true, span_of(payload, n));
-        add_frame(&want, FIN | PONG, false, span_of(payload, n));
+        wsraw_frame(&in, FIN | PING, true, span_of(payload, n));
+        wsraw_frame(&want, FIN | PONG, false, span_of(payload, n));
     }
     cr_assert(eq(int, feed(&server, buf_span(&in), in.n), 0));
     cr_assert(span_eq(buf_span(&server.out), buf_span(&want)));
@@ -521,13 +497,38 @@ Test(ws, pings_are_answered)
     buf_close(&want);
 }
 
+/* A pong is out before what answers the message after its ping. */
+Test(ws, answers_keep_the_order_of_frames)
+{
+    struct buf in = {0}, want = {0};
+    wsraw_text(&in, TEXT, "a");
+    wsraw_text(&in, FIN | PING, "1");
+    wsraw_text(&in, FIN | CONT, "b");
+    wsraw_text(&in, FIN | PING, "2");
+    wsraw_text(&in, FIN | TEXT, "c");
+    wsraw_text(&in, FIN | PING, "3");
+    wsraw_frame(&want, FIN | PONG, false, span_str("1"));
+    wsraw_frame(&want, FIN | TEXT, false, span_str("ab"));
+    wsraw_frame(&want, FIN | PONG, false, span_str("2"));
+    wsraw_frame(&want, FIN | TEXT, false, span_str("c"));
+    wsraw_frame(&want, FIN | PONG, false, span_str("3"));
+    for (size_t step = 1; step <= in.n; step++) {
+        again();
+        server.echo = true;
+        cr_assert(eq(int, feed(&server, buf_span(&in), step), 0));
+        cr_assert(span_eq(buf_span(&server.out), buf_span(&want)), "in steps of %zu", step);
+    }
+    buf_close(&in);
+    buf_close(&want);
+}
+
 /* A flood of pings makes no more than the bound; the latest is answered. */
 Test(ws, ping_flood_is_bounded)
 {
     struct buf in = {0};
     for (int i = 0; i < 20000; i++)
-        add_text(&in, FIN | PING, "flood");
-    add_text(&in, FIN | PING, "last");
+        wsraw_text(&in, FIN | PING, "flood");
+    wsraw_text(&in, FIN | PING, "last");
     cr_assert(eq(int, feed(&server, buf_span(&in), in.n), 0));
     cr_assert(le(sz, server.out.n, WS_CONTROL_OUT_MAX));
     cr_assert(ge(sz, server.out.n, 6));
@@ -557,8 +558,8 @@ Test(ws, both_ends_understand_each_other)
     cr_assert(eq(str, (char *)saw(&server), (char *)"text same\ntext same\n"));
     buf_add(&server.out, head, ws_frame_head(head, 2));
     buf_add_str(&server.out, "ok");
-    add_frame(&server.out, FIN | BINARY, false, span_str("four"));
-    add_frame(&server.out, FIN | PING, false, span_str("?"));
+    wsraw_frame(&server.out, FIN | BINARY, false, span_str("four"));
+    wsraw_frame(&server.out, FIN | PING, false, span_str("?"));
     pass(&server, &client);
     cr_assert(eq(str, (char *)saw(&client), (char *)"pong\ntext ok\nbinary 4\n"));
     pass(&client, &server); /* the pong is masked, or the server would close */
@@ -574,7 +575,7 @@ Test(ws, masked_frames_of_every_length)
     static const size_t SIZES[] = {0, 1, 3, 4, 5, 125, 126, 65535, 65536, MESSAGE_MAX};
     for (size_t i = 0; i < sizeof SIZES / sizeof *SIZES; i++) {
         struct buf text = {0};
-        add_fill(&text, 'm', SIZES[i]);
+        wsraw_fill(&text, 'm', SIZES[i]);
         again();
         ws_frame_masked(&client.out, buf_span(&text));
         pass(&client, &server);
@@ -587,7 +588,7 @@ Test(ws, masked_frames_of_every_length)
 /* A server must not mask; its close reaches the client with its code. */
 Test(ws, client_refuses_masked_frames)
 {
-    add_text(&server.out, FIN | TEXT, "masked");
+    wsraw_text(&server.out, FIN | TEXT, "masked");
     pass(&server, &client);
     cr_assert(eq(str, (char *)saw(&client), (char *)"close 1002\n"));
     pass(&client, &server);
