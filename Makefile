@@ -131,15 +131,42 @@ run: setup ## install what is missing, build, start on 127.0.0.1:8080, print lin
 		echo "web: the page could not be built (see above): the server runs without it"
 	+@$(MAKE) --no-print-directory -j$$(nproc) all
 	@gateway/demo ./data
-install: all ## into $(DESTDIR)$(PREFIX)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib/pkgconfig
-	install -m 755 $(addprefix $(BUILD)/,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin/
-	install -m 644 store/client/loquat.h $(DESTDIR)$(PREFIX)/include/
-	install -m 644 $(BUILD)/libclient.a $(DESTDIR)$(PREFIX)/lib/libloquat.a
-	sed -e 's|@PREFIX@|$(PREFIX)|g; s|@VERSION@|$(VERSION)|g' store/client/loquat.pc.in \
-		> $(DESTDIR)$(PREFIX)/lib/pkgconfig/loquat.pc
-	if [ -d gateway/web/dist ]; then install -d $(DESTDIR)$(PREFIX)/share/loquat && \
-		cp -r gateway/web/dist $(DESTDIR)$(PREFIX)/share/loquat/web; fi
+
+# One object with what the functions of the header need. Every other name in it is local, so that a
+# program with a json_get of its own links too.
+$(BUILD)/libloquat.a: store/client/loquat.h $(BUILD)/libclient.a $(BUILD)/libbase.a
+	@grep -oE '\bloquat_[a-z_]+\(' $< | tr -d '(' | sort -u >$(BUILD)/obj/loquat.api
+	$(Q)$(LD) -r $$(sed 's/^/-u /' $(BUILD)/obj/loquat.api) -o $(BUILD)/obj/loquat.o $(filter %.a,$^)
+	$(Q)$(OBJCOPY) --keep-global-symbols=$(BUILD)/obj/loquat.api $(BUILD)/obj/loquat.o
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $(BUILD)/obj/loquat.o
+$(BUILD)/man/%: docs/man/%.scd
+	@mkdir -p $(@D)
+	$(Q)scdoc <$< >$@
+OBJCOPY ?= objcopy
+LIBDIR ?= $(PREFIX)/lib
+MANUALS := $(if $(shell command -v scdoc),$(patsubst docs/man/%.scd,$(BUILD)/man/%,$(wildcard docs/man/*.scd)))
+TO = $(DESTDIR)$(PREFIX)
+FILL = sed -e 's|@PREFIX@|$(PREFIX)|g; s|@LIBDIR@|$(LIBDIR)|g; s|@VERSION@|$(VERSION)|g'
+install: all $(BUILD)/libloquat.a $(MANUALS) ## programs, C library, manuals, page, systemd unit: into $(DESTDIR)$(PREFIX)
+	install -d $(TO)/bin $(TO)/include $(DESTDIR)$(LIBDIR)/pkgconfig $(TO)/share/man/man1 \
+		$(TO)/share/doc/loquat/examples $(TO)/lib/systemd/system $(TO)/lib/sysusers.d
+	install -m 755 $(addprefix $(BUILD)/,$(PROGRAMS)) $(TO)/bin/
+	install -m 644 store/client/loquat.h $(TO)/include/
+	install -m 644 $(BUILD)/libloquat.a $(DESTDIR)$(LIBDIR)/
+	$(FILL) store/client/loquat.pc.in | install -m 644 /dev/stdin $(DESTDIR)$(LIBDIR)/pkgconfig/loquat.pc
+	$(FILL) gateway/packaging/loquat-gateway.service.in | \
+		install -m 644 /dev/stdin $(TO)/lib/systemd/system/loquat-gateway.service
+	install -m 644 gateway/packaging/loquat.sysusers $(TO)/lib/sysusers.d/loquat.conf
+	install -m 644 gateway/packaging/loquat.yaml $(TO)/share/doc/loquat/examples/
+	install -m 644 LICENSE gateway/packaging/NOTICES $(TO)/share/doc/loquat/
+	$(if $(MANUALS),install -m 644 $(MANUALS) $(TO)/share/man/man1/,@echo 'install: no scdoc here: without the manuals')
+	@rm -rf $(TO)/share/loquat/web
+	@if [ -f gateway/web/dist/index.html ]; then cd gateway/web/dist && \
+		find . -type f -exec install -D -m 644 {} $(abspath $(TO))/share/loquat/web/{} \; ; \
+	else echo 'install: the page is not built (make web): without it'; fi
+deb: all web ## a Debian package: build/deb/loquat_VERSION_ARCH.deb
+	+@MAKE="$(MAKE)" BUILD=$(BUILD) VERSION=$(VERSION) gateway/packaging/deb
 
 # ---- fuzz targets (clang, libFuzzer): tests/fuzz/*_fuzz.c ------------------------------------------
 FUZZ_SRC := $(wildcard tests/fuzz/*_fuzz.c)
