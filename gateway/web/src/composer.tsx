@@ -1,6 +1,6 @@
 /** Where messages are written, answered and changed. */
 
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Conv, Rec } from "../sdk/index.ts";
 import { Icon } from "./parts.tsx";
 import type { Store } from "./store.ts";
@@ -30,7 +30,8 @@ export function Composer({ store, conv, mode, onDone, onEditLast }: Props) {
   const [text, setText] = useState(() => drafts.get(conv.c) ?? "");
   const editing = mode.kind === "edit" ? mode.rec : null;
 
-  useEffect(() => {
+  // Before the next key is pressed: the focus must not move later.
+  useLayoutEffect(() => {
     if (editing) setText(textOf(editing));
     if (editing || mode.kind === "reply" || !touch.matches) field.current?.focus();
     return () => {

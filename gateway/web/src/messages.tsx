@@ -20,7 +20,7 @@ const OVERSCAN = 800;
 const AHEAD = 2;
 /** Browsers stop at 17 to 33 million px: a longer history is shown in spans of so many blocks. */
 const SPAN_BLOCKS = 3200;
-const END_PX = 40;
+const END_PX = 8;
 const FLASH_MS = 1600;
 const DATE_MS = 1200;
 
@@ -171,9 +171,20 @@ export class Messages extends Component<Props, State> {
       changed = this.#heights.measure(index, px, whole) || changed;
     }
     if (changed) this.#spaceOut(scroller);
+    if (this.#stick && this.#left(scroller)) {
+      this.#stick = false;
+      this.#hold(scroller);
+      this.#top = scroller.scrollTop;
+    }
     if (this.#stick) scroller.scrollTop = scroller.scrollHeight;
     else this.#restore(scroller);
     this.#afterMove(scroller);
+  }
+
+  /** Somebody has just scrolled away from the end, and the event of it is still to come. */
+  #left(scroller: HTMLElement): boolean {
+    const rest = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight;
+    return scroller.scrollTop < this.#top - 1 && rest > END_PX;
   }
 
   /** The spacers, without another rendering. */

@@ -56,13 +56,11 @@ function List(props: { store: Store; convs: Conv[]; onOpen: (c: string) => void 
   const list = useRef<HTMLDivElement>(null);
   const [view, setView] = useState({ top: 0, height: 1000 });
   useEffect(() => {
-    const look = (): void => {
-      const { scrollTop, clientHeight } = list.current!;
-      setView({ top: scrollTop, height: clientHeight });
-    };
+    const element = list.current!;
+    const look = (): void => setView({ top: element.scrollTop, height: element.clientHeight });
     const resize = new ResizeObserver(look);
-    resize.observe(list.current!);
-    list.current!.addEventListener("scroll", look);
+    resize.observe(element);
+    element.addEventListener("scroll", look);
     return () => resize.disconnect();
   }, []);
   const first = Math.max(0, Math.floor(view.top / ROW_PX) - OVERSCAN_ROWS);

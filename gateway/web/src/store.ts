@@ -50,6 +50,8 @@ export class Store extends Observed {
   #timelines = new Map<ConvId, Timeline>();
   #peers = new Map<ConvId, Map<string, Peer>>();
   #landed = new Set<string>();
+  /** When conversations came that were not there at the start: they may hold no message yet. */
+  #came = new Map<ConvId, number>();
   #noticeTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(token: string, freshToken: () => string) {
@@ -84,7 +86,8 @@ export class Store extends Observed {
 
   /** Newest first. */
   list(): Conv[] {
-    return (this.#sorted ??= [...this.convs.values()].sort((a, b) => when(b) - when(a)));
+    const at = (conv: Conv): number => Math.max(when(conv), this.#came.get(conv.c) ?? 0);
+    return (this.#sorted ??= [...this.convs.values()].sort((a, b) => at(b) - at(a)));
   }
 
   get unread(): number {
@@ -207,6 +210,7 @@ export class Store extends Observed {
 
   #put(conv: Conv): void {
     const known = this.convs.get(conv.c);
+    if (!known) this.#came.set(conv.c, Date.now());
     this.convs.set(conv.c, { ...conv, read: Math.max(conv.read, known?.read ?? 0) });
     this.#sorted = null;
   }
@@ -321,6 +325,7 @@ export class Store extends Observed {
   }
 }
 
+/** When a message was last written. */
 function when(conv: Conv): number {
   return conv.last && !isHole(conv.last) ? conv.last.ts : 0;
 }

@@ -68,6 +68,7 @@ export function eventOf(rec: Rec, me: string): string | null {
     if (body["set"] === "role") return `${who} made ${whom} ${String(body["role"] ?? "member")}`;
   }
   if (rec.kind === "leave") return `${who} left`;
+  if (rec.kind === "meta" && body["kind"] === "group") return `${who} created the group`;
   if (rec.kind === "meta" && typeof body["name"] === "string")
     return `${who} named the group “${body["name"]}”`;
   return null;
