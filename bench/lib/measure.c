@@ -1,0 +1,183 @@
+#include "bench/lib/measure.h"
+
+#include <getopt.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "store/base/clock.h"
+
+static void say(const char *format, va_list args)
+{
+    fputs("bench: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+}
+
+void bench_say(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say(format, args);
+    va_end(args);
+}
+
+void bench_fail(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say(format, args);
+    va_end(args);
+    exit(EXIT_FAILURE);
+}
+
+struct bench_options bench_options(int argc, char **argv, double secs)
+{
+    static const struct option LONG[] = {
+        {"secs", required_argument, NULL, 's'}, {"peers", no_argument, NULL, 'p'}, {0}};
+    struct bench_options options = {.secs = secs};
+    for (int c; (c = getopt_long(argc, argv, "", LONG, NULL)) != -1;) {
+        char *end = NULL;
+        if (c == 's')
+            options.secs = strtod(optarg, &end);
+        else if (c == 'p')
+            options.peers = true;
+        else
+            exit(2);
+        if (c == 's' && (*end != '\0' || !(options.secs > 0 && options.secs <= 3600)))
+            bench_fail("--secs: 1 to 3600, not %s", optarg);
+    }
+    return options;
+}
+
+void series_add(struct series *series, double value)
+{
+    if (series->n == series->cap) {
+        series->cap = series->cap == 0 ? 64 : series->cap * 2;
+        series->v = xrealloc(series->v, series->cap * sizeof *series->v);
+    }
+    series->v[series->n++] = value;
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double series_at(struct series *series, double q)
+{
+    if (series->n == 0)
+        return 0;
+    qsort(series->v, series->n, sizeof *series->v, compare);
+    return series->v[(size_t)(q * (double)(series->n - 1) + 0.5)];
+}
+
+double series_median(struct series *series)
+{
+    return series_at(series, 0.5);
+}
+
+void series_close(struct series *series)
+{
+    free(series->v);
+    *series = (struct series){0};
+}
+
+double now_s(void)
+{
+    return (double)clock_mono_us() / 1e6;
+}
+
+double cpu_self_s(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+double cpu_of_s(pid_t pid)
+{
+    char path[64], text[1024];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        bench_fail("process %d has ended", (int)pid);
+    size_t n = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[n] = '\0';
+    const char *at = strrchr(text, ')'); /* the name may hold spaces: fields from the third on */
+    for (int field = 3; at != NULL && field <= 14; field++)
+        at = strchr(at + 1, ' ');
+    if (at == NULL)
+        bench_fail("%s can't be read", path);
+    char *end = NULL;
+    double ticks = strtod(at, &end);
+    ticks += strtod(end, NULL);
+    return ticks / (double)sysconf(_SC_CLK_TCK);
+}
+
+void share_begin(struct share *share, pid_t pid)
+{
+    share->pid = pid;
+    share->client = cpu_self_s();
+    share->server = pid != 0 ? cpu_of_s(pid) : 0;
+    share->at = now_s();
+}
+
+double share_end(struct share *share)
+{
+    double s = now_s() - share->at;
+    share->client = (cpu_self_s() - share->client) / s;
+    share->server = share->pid != 0 ? (cpu_of_s(share->pid) - share->server) / s : 0;
+    return s;
+}
+
+void rounds_add(struct rounds *rounds, double ours, double theirs)
+{
+    series_add(&rounds->ours, ours);
+    series_add(&rounds->theirs, theirs);
+    series_add(&rounds->ratios, theirs > 0 ? ours / theirs : 0);
+}
+
+void rounds_end(struct rounds *rounds, struct result *result)
+{
+    result->value = series_median(&rounds->ours);
+    result->ref = series_median(&rounds->theirs);
+    result->ratio = series_median(&rounds->ratios);
+    result_add(result, "rounds", (double)rounds->ours.n);
+    result_add(result, "ratio_min", series_at(&rounds->ratios, 0));
+    result_add(result, "ratio_max", series_at(&rounds->ratios, 1));
+    series_close(&rounds->ours);
+    series_close(&rounds->theirs);
+    series_close(&rounds->ratios);
+}
+
+void result_add(struct result *result, const char *name, double value)
+{
+    buf_addf(&result->more, ",\"%s\":%.6g", name, value);
+}
+
+void result_add_text(struct result *result, const char *name, const char *text)
+{
+    buf_addf(&result->more, ",\"%s\":\"%s\"", name, text);
+}
+
+void result_print(struct result *result)
+{
+    double ratio =
+        result->ratio > 0 || result->ref <= 0 ? result->ratio : result->value / result->ref;
+    printf("{\"bench\":\"%s\",\"value\":%.6g,\"unit\":\"%s\",\"ref\":%.6g,\"ref_name\":\"%s\","
+           "\"ratio\":%.3f",
+           result->bench, result->value, result->unit, result->ref, result->ref_name, ratio);
+    if (result->must > 0)
+        printf(",\"must\":%g,\"holds\":%s", result->must,
+               (result->lower ? ratio <= result->must : ratio >= result->must) ? "true" : "false");
+    printf("%.*s}\n", (int)result->more.n, result->more.p != NULL ? result->more.p : "");
+    fflush(stdout);
+    buf_close(&result->more);
+}

@@ -1,0 +1,265 @@
+#include "bench/lib/server.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "store/base/clock.h"
+
+enum { DIRS_MAX = 16, ARGS_MAX = 32, START_S_MAX = 60 };
+
+static char dirs[DIRS_MAX][SCRATCH_MAX];
+
+const char *bench_program(const char *name, char *path, size_t size)
+{
+    const char *build = getenv("BUILD");
+    snprintf(path, size, "%s/%s", build != NULL ? build : "build", name);
+    return path;
+}
+
+static void remove_dirs(void)
+{
+    for (size_t i = 0; i < DIRS_MAX; i++)
+        if (dirs[i][0] != '\0')
+            scratch_remove(dirs[i]);
+}
+
+void bench_dir(char path[SCRATCH_MAX])
+{
+    static bool registered = false;
+    if (!registered && atexit(remove_dirs) != 0)
+        bench_fail("atexit");
+    registered = true;
+    scratch_make(path);
+    for (size_t i = 0; i < DIRS_MAX; i++) {
+        if (dirs[i][0] == '\0') {
+            snprintf(dirs[i], sizeof dirs[i], "%s", path);
+            return;
+        }
+    }
+    bench_fail("more than %d directories", DIRS_MAX);
+}
+
+void bench_dir_drop(const char *path)
+{
+    for (size_t i = 0; i < DIRS_MAX; i++) {
+        if (strcmp(dirs[i], path) == 0) {
+            scratch_remove(path);
+            dirs[i][0] = '\0';
+        }
+    }
+}
+
+/* ---- processes ---- */
+
+static pid_t start(char *const *argv, int out, int err)
+{
+    pid_t parent = getpid(), pid = fork();
+    if (pid < 0)
+        bench_fail("fork: %s", strerror(errno));
+    if (pid > 0)
+        return pid;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent || dup2(out, STDOUT_FILENO) < 0 || dup2(err, STDERR_FILENO) < 0)
+        _exit(127);
+    execvp(argv[0], argv);
+    fprintf(stderr, "bench: %s: %s\n", argv[0], strerror(errno));
+    _exit(127);
+}
+
+pid_t proc_start(char *const *argv, const char *log)
+{
+    if (log == NULL)
+        return start(argv, STDERR_FILENO, STDERR_FILENO);
+    int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0)
+        bench_fail("%s: %s", log, strerror(errno));
+    pid_t pid = start(argv, fd, fd);
+    close(fd);
+    return pid;
+}
+
+double proc_wait(pid_t pid)
+{
+    int status = 0;
+    struct rusage usage;
+    while (wait4(pid, &status, 0, &usage) != pid)
+        if (errno != EINTR)
+            bench_fail("wait: %s", strerror(errno));
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        bench_fail("process %d ended with %s %d", (int)pid, WIFEXITED(status) ? "status" : "signal",
+                   WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+void proc_stop(pid_t pid)
+{
+    kill(pid, SIGTERM);
+    proc_wait(pid);
+}
+
+uint64_t proc_memory(pid_t pid)
+{
+    char path[64], line[256];
+    unsigned long long kib = 0;
+    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        bench_fail("%s: %s", path, strerror(errno));
+    while (fgets(line, sizeof line, file) != NULL)
+        if (strncmp(line, "Private_Dirty:", 14) == 0)
+            kib = strtoull(line + 14, NULL, 10);
+    fclose(file);
+    return (uint64_t)kib << 10;
+}
+
+/* ---- the gateway ---- */
+
+void gateway_prepare(struct gateway *gateway)
+{
+    char secret[33], why[512];
+    *gateway = (struct gateway){0};
+    bench_dir(gateway->root);
+    snprintf(gateway->dir, sizeof gateway->dir, "%s/data", gateway->root);
+    snprintf(gateway->secret, sizeof gateway->secret, "%s/secret", gateway->root);
+    for (size_t i = 0; i < sizeof secret - 1; i++)
+        secret[i] = (char)('a' + random_u64() % 26);
+    secret[sizeof secret - 1] = '\0';
+    scratch_write(gateway->root, "secret", secret);
+    chmod(gateway->secret, 0600);
+    gateway->keys = jwt_keys_load_secret(gateway->secret, why, sizeof why);
+    if (gateway->keys == NULL)
+        bench_fail("%s", why);
+}
+
+/* The line by which a server says that it serves. */
+static void read_ready(struct gateway *gateway, int fd)
+{
+    char line[256];
+    size_t n = 0;
+    while (n < sizeof line - 1) {
+        ssize_t got = read(fd, line + n, sizeof line - 1 - n);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            bench_fail("loquat-gateway did not start: see above");
+        n += (size_t)got;
+        if (memchr(line, '\n', n) != NULL)
+            break;
+    }
+    line[n] = '\0';
+    const char *colon = strrchr(line, ':');
+    if (strncmp(line, "ready listen=", 13) != 0 || colon == NULL)
+        bench_fail("loquat-gateway said %s", line);
+    gateway->port = (int)strtol(colon + 1, NULL, 10);
+    snprintf(gateway->url, sizeof gateway->url, "http://127.0.0.1:%d", gateway->port);
+}
+
+void gateway_start(struct gateway *gateway, const char *const *more)
+{
+    char program[SCRATCH_MAX];
+    const char *argv[ARGS_MAX] = {bench_program("loquat-gateway", program, sizeof program),
+                                  "--embed",
+                                  gateway->dir,
+                                  "--listen",
+                                  "127.0.0.1:0",
+                                  "--auth-secret-file",
+                                  gateway->secret,
+                                  "--rate",
+                                  "0",
+                                  "--log-level",
+                                  "warn"};
+    size_t count = 11;
+    for (; more != NULL && *more != NULL && count < ARGS_MAX - 1; more++)
+        argv[count++] = *more;
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) != 0)
+        bench_fail("pipe: %s", strerror(errno));
+    gateway->pid = start((char *const *)(uintptr_t)argv, fds[1], STDERR_FILENO);
+    close(fds[1]);
+    read_ready(gateway, fds[0]);
+    close(fds[0]);
+}
+
+void gateway_stop(struct gateway *gateway)
+{
+    proc_stop(gateway->pid);
+    gateway->pid = 0;
+}
+
+void gateway_drop(struct gateway *gateway)
+{
+    if (gateway->pid != 0)
+        gateway_stop(gateway);
+    jwt_keys_free(gateway->keys);
+    bench_dir_drop(gateway->root);
+}
+
+void gateway_token(const struct gateway *gateway, const char *user, const char *scope,
+                   struct buf *token)
+{
+    token->n = 0;
+    if (jwt_sign(gateway->keys, user, scope, clock_wall_ms(), 86400, token) != 0)
+        bench_fail("no token for %s", user);
+    buf_add_byte(token, 0);
+    token->n--;
+}
+
+/* ---- ports, directories ---- */
+
+int port_free(void)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof at;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&at, size) != 0 ||
+        getsockname(fd, (struct sockaddr *)&at, &size) != 0)
+        bench_fail("no free port: %s", strerror(errno));
+    close(fd);
+    return ntohs(at.sin_port);
+}
+
+void port_wait(int port, pid_t pid)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    for (double until = now_s() + START_S_MAX; now_s() < until;) {
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        int err = connect(fd, (struct sockaddr *)&at, sizeof at);
+        close(fd);
+        if (err == 0)
+            return;
+        if (waitpid(pid, NULL, WNOHANG) != 0)
+            bench_fail("the server for port %d has ended", port);
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    }
+    bench_fail("nobody listens on port %d", port);
+}
+
+uint64_t dir_bytes(const char *path)
+{
+    DIR *dir = opendir(path);
+    uint64_t sum = 0;
+    if (dir == NULL)
+        bench_fail("%s: %s", path, strerror(errno));
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        struct stat stat;
+        if (fstatat(dirfd(dir), entry->d_name, &stat, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(stat.st_mode))
+            sum += (uint64_t)stat.st_size;
+    }
+    closedir(dir);
+    return sum;
+}

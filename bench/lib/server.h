@@ -1,0 +1,42 @@
+/* bench/lib/server.h: the servers that a bench measures: started on loopback with a directory of
+ * their own, ended by their process id, and never left behind (they die with the bench).
+ * Errors: none: see measure.h. */
+#ifndef LOQUAT_BENCH_SERVER_H
+#define LOQUAT_BENCH_SERVER_H
+
+#include "bench/lib/measure.h"
+#include "store/base/jwt.h"
+#include "tests/lib/scratch.h"
+
+const char *bench_program(const char *name, char *path, size_t size); /* under $BUILD */
+
+/* A directory of this bench, removed when it ends. */
+void bench_dir(char path[SCRATCH_MAX]);
+void bench_dir_drop(const char *path); /* removed now */
+
+/* The last argument is NULL. Standard output and error go to `log`; NULL: to our standard error. */
+pid_t proc_start(char *const *argv, const char *log);
+void proc_stop(pid_t pid);       /* SIGTERM, and waits; a status other than 0 fails the bench */
+double proc_wait(pid_t pid);     /* the same without the signal; seconds of processor it took */
+uint64_t proc_memory(pid_t pid); /* bytes of private memory: anonymous pages it wrote */
+
+struct gateway {
+    pid_t pid;
+    char root[SCRATCH_MAX], dir[SCRATCH_MAX + 16], secret[SCRATCH_MAX + 16];
+    char url[64];
+    int port;
+    struct jwt_keys *keys;
+};
+/* `more`: further options, ended by NULL; may be NULL. */
+void gateway_prepare(struct gateway *gateway); /* the directories and the secret */
+void gateway_start(struct gateway *gateway, const char *const *more);
+void gateway_stop(struct gateway *gateway); /* the data stays; gateway_start may follow */
+void gateway_drop(struct gateway *gateway); /* … until here */
+void gateway_token(const struct gateway *gateway, const char *user, const char *scope,
+                   struct buf *token); /* ended by NUL */
+
+int port_free(void); /* one that nobody listens on at the moment */
+void port_wait(int port, pid_t pid);
+uint64_t dir_bytes(const char *path); /* of the files in it */
+
+#endif
