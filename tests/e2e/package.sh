@@ -1,0 +1,170 @@
+#!/bin/bash
+# tests/e2e/package.sh: `make install` and `make deb` of what is built under $BUILD, and whether what they
+# install works: programs, page, C library, unit, package. Nothing is left behind, nothing is installed
+# into the machine. Ends with `N passed, N failed`.
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 1
+. tests/e2e/lib.sh
+built=$build
+unset MAKEFLAGS MFLAGS MAKELEVEL LOQUAT_TOKEN
+
+if nm "$built/libbase.a" 2>/dev/null | grep -q __asan_init; then
+    echo "skipped: $built is built with sanitizers, which nobody installs"
+    finish
+fi
+
+run() { # NAME COMMAND…: its output is shown when it fails
+    local name=$1
+    shift
+    "$@" >"$scratch/run.log" 2>&1
+    local status=$?
+    ((status == 0)) || sed 's/^/    /' "$scratch/run.log" | tail -n 30
+    check "$name" $status
+}
+
+same() { # NAME EXPECTED ACTUAL
+    [[ $2 == "$3" ]]
+    local status=$?
+    ((status == 0)) || printf '    expected: %s\n    got:      %s\n' "$2" "$3"
+    check "$1" $status
+}
+
+programs() { # BIN
+    local program version
+    version=$(sed -n 's/^VERSION := //p' Makefile)
+    for program in loquat-gateway loquat-log loquat-compact; do
+        "$1/$program" --version 2>/dev/null | grep -qF "$version"
+        check "$program --version" $?
+        "$1/$program" --help 2>/dev/null | grep -qi '^usage: '
+        check "$program --help" $?
+    done
+}
+
+status_of() { # URL
+    curl -s -o "$scratch/body" -w '%{http_code}' "$1"
+}
+
+serves() { # BIN NAME: a server of it answers, with the page that was installed beside it
+    build=$1
+    start_server "$scratch/$2-data"
+    check "$2: the server says ready" $?
+    same "$2: /healthz" 200 "$(status_of "$url/healthz")"
+    if [[ -f gateway/web/dist/index.html ]]; then
+        same "$2: /" 200 "$(status_of "$url/")"
+        cmp -s "$scratch/body" "$1/../share/loquat/web/index.html"
+        check "$2: / is the installed page" $?
+    else
+        echo "skipped: the page (it is not built)"
+    fi
+}
+
+library() { # needs a server
+    local prefix=$1 declared global
+    export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
+    declared=$(grep -oE '\bloquat_[a-z_]+\(' "$prefix/include/loquat.h" | tr -d '(' | sort -u)
+    global=$(nm --defined-only -g "$prefix/lib/libloquat.a" | awk 'NF == 3 { print $3 }' | sort -u)
+    same "libloquat.a has the header's names and no other" "$declared" "$global"
+    run "a C program is built with what pkg-config says" bash -c "gcc -std=c17 -Wall -Wextra -Werror \
+        -o $scratch/client tests/e2e/package_client.c \$(pkg-config --cflags --libs loquat)"
+    same "it sends and reads" 'alice {"text":"hello"}' \
+        "$(LOQUAT_TOKEN=$(token alice) "$scratch/client" 2>&1)"
+    run "the header is C++, too" g++ -std=c++17 -Wall -Werror -fsyntax-only -x c++ \
+        "$prefix/include/loquat.h"
+}
+
+beside() { # PREFIX: what stands beside the programs
+    local manual
+    run "the example settings are valid" "$1/bin/loquat-gateway" \
+        --config "$1/share/doc/loquat/examples/loquat.yaml" --config-show
+    grep -q 'Apache License' "$1/share/doc/loquat/LICENSE" &&
+        grep -q 'Fedor Indutny' "$1/share/doc/loquat/NOTICES"
+    check "licence and notices" $?
+    if command -v scdoc >/dev/null; then
+        for manual in docs/man/*.scd; do
+            manual=$(basename "$manual" .scd)
+            grep -q '^\.SH NAME' "$1/share/man/man1/$manual"
+            check "manual $manual" $?
+        done
+    else
+        echo "skipped: manuals (no scdoc)"
+    fi
+    if command -v systemd-analyze >/dev/null; then
+        run "the unit is well-formed" systemd-analyze verify --man=no \
+            "$1/lib/systemd/system/loquat-gateway.service"
+        same "and nothing is said about it" '' "$(cat "$scratch/run.log")"
+    else
+        echo "skipped: the unit (no systemd-analyze)"
+    fi
+}
+
+# A package is installed into a root of its own, with its scripts.
+scripts() { # DEB
+    local root=$scratch/root dpkg secret
+    dpkg=(dpkg "--root=$root" --log=/dev/null --force-script-chrootless --force-depends)
+    if [[ $(id -u) -ne 0 ]] || ! command -v systemd-sysusers >/dev/null; then
+        echo "skipped: the package's scripts (not root, or no systemd-sysusers)"
+        return
+    fi
+    mkdir -p "$root"/{etc,var/lib/dpkg/{info,updates,triggers}}
+    touch "$root/var/lib/dpkg/status"
+    run "dpkg -i into a root of its own" "${dpkg[@]}" -i "$1"
+    same "the user" 1 "$(grep -c '^loquat:.*:/var/lib/loquat:.*nologin$' "$root/etc/passwd")"
+    same "the secret is for that user alone" \
+        "600 $(sed -n 's/^loquat:[^:]*:\([0-9]*:[0-9]*\):.*/\1/p' "$root/etc/passwd")" \
+        "$(stat -c '%a %u:%g' "$root/etc/loquat/secret")"
+    secret=$(<"$root/etc/loquat/secret")
+    same "the secret has 32 bytes in hex" 64 ${#secret}
+    same "the data directory" 700 "$(stat -c %a "$root/var/lib/loquat")"
+    echo 'listen: 127.0.0.1:9' >"$root/etc/loquat/loquat.yaml"
+    touch "$root/var/lib/loquat/messages"
+    run "dpkg -i again" "${dpkg[@]}" --force-confold -i "$1"
+    same "the secret stays" "$secret" "$(cat "$root/etc/loquat/secret")"
+    same "changed settings stay" 'listen: 127.0.0.1:9' "$(cat "$root/etc/loquat/loquat.yaml")"
+    run "dpkg -P" "${dpkg[@]}" -P loquat
+    [[ ! -e $root/etc/loquat ]]
+    check "purging takes settings and secret" $?
+    [[ -e $root/var/lib/loquat/messages ]]
+    check "and leaves the conversations" $?
+}
+
+package() {
+    local deb tree=$scratch/tree said
+    run "make deb" make --no-print-directory -o web BUILD="$built" deb
+    deb=$(realpath "$(tail -n 1 "$scratch/run.log")")
+    said=$(dpkg-deb -f "$deb" Package Version Architecture Depends 2>&1)
+    grep -q 'libraft0 (>= 0.22' <<<"$said" && grep -q 'librocksdb' <<<"$said"
+    check "it depends on what the programs are linked with" $?
+    same "conffiles" /etc/loquat/loquat.yaml "$(dpkg-deb --ctrl-tarfile "$deb" | tar -xO ./conffiles)"
+    run "dpkg-deb -x" dpkg-deb -x "$deb" "$tree"
+    programs "$tree/usr/bin"
+    serves "$tree/usr/bin" package
+    stop_server
+    check "package: SIGTERM ends it with 0" $?
+    (cd "$tree" && dpkg-deb --ctrl-tarfile "$deb" | tar -xO ./md5sums | md5sum --quiet -c -)
+    check "the sums of its files" $?
+    if [[ $(id -u) -eq 0 ]]; then
+        run "dpkg --dry-run -i" dpkg --dry-run --log=/dev/null -i "$deb"
+    fi
+    if command -v lintian >/dev/null; then
+        run "lintian has no errors" lintian --allow-root --fail-on error "$deb"
+        grep -E '^[EW]:' "$scratch/run.log" | sed 's/^/    /'
+    else
+        echo "skipped: lintian is not here"
+    fi
+    scripts "$deb"
+}
+
+prefix=$scratch/prefix
+run "make install" make --no-print-directory BUILD="$built" PREFIX="$prefix" install
+programs "$prefix/bin"
+beside "$prefix"
+serves "$prefix/bin" prefix
+library "$prefix"
+stop_server
+check "prefix: SIGTERM ends it with 0" $?
+if command -v dpkg-shlibdeps >/dev/null; then
+    package
+else
+    echo "skipped: the package (no dpkg-dev)"
+fi
+finish
