@@ -324,8 +324,8 @@ static int do_run(struct job *job)
         job->msg = "the databases are open for reading only";
         return ERR_BAD_REQUEST;
     }
-    flush(job); /* so that the sizes before and after are of the same */
     filter_went(keeper->filter, before);
+    flush(job); /* so that the sizes before and after are of the same */
     job->outcome.report.disk_before = outcome_disk_bytes(keeper->kv);
     int err = run_steps(job);
     filter_went(keeper->filter, after);

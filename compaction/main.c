@@ -102,6 +102,7 @@ static int ask_node(struct program *program)
     int rv = uv_loop_init(&loop);
     ASSERT(rv == 0);
     program->report = NULL;
+    progress_begin(&program->progress);
     if (link_open_fd(&conversation.link, &loop, fd, &ops) == 0) {
         size_t size = loquat__control__get_packed_size(&program->ask);
         char *room = link_send_begin(&conversation.link, LINK_CONTROL, size);
@@ -133,8 +134,7 @@ static int on_progress(void *arg, const char *phase, uint64_t at, uint64_t all)
 
 /* The raft log is no part of the data DB, but of what must be whole: its checksums and indexes are
  * read; what it holds beyond the data DB's files is applied at the next start. */
-static void check_raft(struct program *program, const struct datadir *dir, struct kv *data,
-                       struct outcome *outcome)
+static void check_raft(const struct datadir *dir, struct kv *data, struct outcome *outcome)
 {
     struct kv_options options = {.read_only = true};
     struct kv *raft = NULL;
@@ -160,7 +160,6 @@ static void check_raft(struct program *program, const struct datadir *dir, struc
                      "%llu entries of the raft log are newer than what was looked at; the next "
                      "start of the server applies them",
                      (unsigned long long)ahead);
-    (void)program;
 }
 
 /* What keeper_do found, and what only a directory at rest lets one see. */
@@ -169,7 +168,7 @@ static void add_raft(struct program *program, const struct datadir *dir, struct 
     struct outcome *outcome = xcalloc(1, sizeof *outcome);
     struct buf packed = {0};
     outcome_init(outcome, 1);
-    check_raft(program, dir, data, outcome);
+    check_raft(dir, data, outcome);
     outcome_pack(outcome, 0, "", &packed);
     Loquat__Report *more =
         loquat__report__unpack(&program->arena.allocator, packed.n, (const uint8_t *)packed.p);
@@ -209,6 +208,7 @@ static int read_at_rest(struct program *program, const struct datadir *dir)
         return err;
     }
     struct buf bytes = {0};
+    progress_begin(&program->progress);
     keeper_do(&keeper, &program->ask, &bytes); /* its error stands in the report */
     progress_end(&program->progress);
     program->report =
@@ -241,7 +241,6 @@ static int work(struct program *program, bool *running)
         snprintf(program->why, WHY_SIZE, "%s: %s", format, strerror(errno));
         return ERR_NOT_FOUND;
     }
-    progress_begin(&program->progress);
     struct datadir dir;
     int err = datadir_open(&dir, program->data, 0, false, program->why, WHY_SIZE);
     *running = err == ERR_LOCKED;
@@ -348,7 +347,7 @@ static bool add_conv(struct program *program, char *conv)
     return true;
 }
 
-/* Takes --conv out of argv, which may stand there more than once. Returns how many are left, or -1. */
+/* Takes --conv out of argv, where it may stand more than once. How many are left, or -1. */
 static int take_convs(struct program *program, int argc, char **argv)
 {
     int left = 0;

@@ -60,7 +60,7 @@ struct control {
     uint64_t at, all;
     atomic_bool cancelled;
 
-    /* Of the ask in work: written by the thread before it asks, by the loop until it has answered. */
+    /* Of the ask in work: the thread's before it asks, the loop's until it has answered. */
     uint32_t partition;
     const struct keeper_retain *retains;
     size_t retain_count;

@@ -3,7 +3,7 @@
  * the socket has mode 0600 and stands in a directory of mode 0700.
  * A request is worked on by a thread of its own that may take its time (compaction/keeper.h); what
  * it changes goes through consensus or the apply thread like anything else. When the client goes,
- * the job ends at its next step.
+ * the job ends at its next step. Floors are taken on a full disk, too: they are how it gets room.
  * Thread: the loop's; control_connect: any.
  * Limits: CONTROL_CLIENTS_MAX links, one job at a time (a second is answered ERR_BUSY). */
 #ifndef LOQUAT_REPLICATION_CONTROL_H

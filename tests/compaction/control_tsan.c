@@ -1,4 +1,4 @@
-/* Under ThreadSanitizer: a node's loop, wal, apply, pool and compaction threads beside the keeper's:
+/* Under ThreadSanitizer: a node's loop, wal, apply, pool and compaction threads beside the keeper:
  * writers, readers, runs and verifies at once; then a stop under a job. Criterion aborts there, so
  * this is a plain program. */
 #include <pthread.h>

@@ -116,8 +116,8 @@ Test(policy, causes)
     cr_assert(eq(int, cause_of(edit, 5), CAUSE_LIVE));
 }
 
-/* What the walk should give, said otherwise: behind the last old record before the first young message,
- * or before the last max_count messages; never below the old floor. */
+/* What the walk should give, said otherwise: behind the last old record before the first young
+ * message, or before the last max_count messages; never below the old floor. */
 static uint64_t model(struct policy policy, uint64_t now_ms, uint64_t floor, const struct row *rows,
                       size_t count)
 {

@@ -471,6 +471,23 @@ Test(run, malformed_requests)
     expect_whole();
 }
 
+/* One job at a time: who comes while one is at work is told so, and the job goes on. */
+Test(run, one_job_at_a_time)
+{
+    send_many(1, 5);
+    struct nodelink control;
+    Loquat__Control status = compact_ask(STATUS);
+    compact_open(&control, dir);
+    nodelink_add(&control, LINK_CONTROL, &status.base);
+    compact_send(&control, &status); /* both arrive together: the first can't be done by then */
+    Loquat__Report *refused = compact_wait(&control);
+    cr_assert(eq(int, refused->err, ERR_BUSY), "%s", refused->msg);
+    Loquat__Report *done = compact_wait(&control);
+    cr_assert(eq(int, done->err, 0));
+    cr_assert(eq(u64, done->rows, 6));
+    nodelink_close(&control);
+}
+
 /* ---- crashes ---- */
 
 /* What a crash at this moment leaves is opened as a second node; the first ends. */

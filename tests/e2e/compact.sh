@@ -5,6 +5,7 @@ set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/e2e/lib.sh
 
+unset LOQUAT_DATA # here it would be the --data of every call
 dir=$scratch/d
 compact() { # COMMAND [OPTION…]: JSON to $scratch/report; the exit status
     timeout 120 "$build/loquat-compact" "$1" --data "$dir" --json "${@:2}" \
