@@ -363,10 +363,9 @@ uint64_t state_append(struct apply *apply, struct conv *conv, Loquat__Record *re
         conv->n++;
     record->gap = seq - conv->n;
 
-    size_t size = RECORD_HEAD_SIZE + loquat__record__get_packed_size(record);
     apply->scratch.n = 0;
     record_encode(record, &apply->scratch);
-    ASSERT(apply->scratch.n == size);
+    size_t size = apply->scratch.n;
     char *bytes = arena_copy(&apply->out->arena, apply->scratch.p, size);
     struct key key = user_log ? key_user_log(apply->partition, conv->id, seq)
                               : key_seq(apply->partition, conv->id, seq);
