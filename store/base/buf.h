@@ -12,7 +12,7 @@ struct buf {
 };
 
 void buf_close(struct buf *buf);
-char *buf_grow(struct buf *buf, size_t more); /* room for `more` bytes, counted in n at once */
+char *buf_grow(struct buf *buf, size_t more);   /* room for `more` bytes, counted in n at once */
 void buf_reserve(struct buf *buf, size_t more); /* room for `more` bytes after n; n stays */
 void buf_add(struct buf *buf, const void *bytes, size_t n);
 void buf_addf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));

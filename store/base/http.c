@@ -273,7 +273,8 @@ static void fill(struct http *http, struct http_msg *msg)
         bool ok = split_header(line, &msg->headers[msg->header_count++]);
         ASSERT(ok);
     }
-    msg->body = http->stream ? (struct span){0} : buf_span(&http->body);
+    if (!http->stream)
+        msg->body = buf_span(&http->body);
     msg->keep_alive = llhttp_should_keep_alive(&http->parser) != 0;
 }
 
