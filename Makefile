@@ -168,6 +168,14 @@ install: all $(BUILD)/libloquat.a $(MANUALS) ## programs, C library, manuals, pa
 deb: all web ## a Debian package: build/deb/loquat_VERSION_ARCH.deb
 	+@MAKE="$(MAKE)" BUILD=$(BUILD) VERSION=$(VERSION) gateway/packaging/deb
 
+# ---- simulation: every test program that takes its randomness from LOQUAT_SEED ---------------------
+SIM_BIN = $(patsubst tests/%.c,$(BUILD)/tests/%,$(shell grep -l 'getenv("LOQUAT_SEED")' tests/*/*_test.c))
+SEED ?= 1
+SEEDS ?= 1000
+sim: setup-test ## the state machine under SEEDS random histories, from SEED on
+	+$(MAKE) --no-print-directory tests-build
+	@tests/lib/sim $(SEED) $(SEEDS) $(SIM_BIN)
+
 # ---- fuzz targets (clang, libFuzzer): tests/fuzz/*_fuzz.c ------------------------------------------
 FUZZ_SRC := $(wildcard tests/fuzz/*_fuzz.c)
 FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRC))
