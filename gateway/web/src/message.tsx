@@ -37,6 +37,7 @@ const tsOf = (item: Item | undefined): number | null => (item && !isHole(item) ?
 
 function together(a: Item | undefined, b: Item | undefined): boolean {
   if (!a || !b || isHole(a) || isHole(b) || !isMessage(a) || !isMessage(b)) return false;
+  if (a.kind.startsWith("x-") || b.kind.startsWith("x-")) return false;
   return a.from === b.from && Math.abs(b.ts - a.ts) < GROUP_MS && sameDay(a.ts, b.ts);
 }
 
@@ -68,9 +69,9 @@ function Content(props: RowProps & { joined: boolean }) {
     const text = holeText(item);
     return text === null ? null : <Line s={item.hole[0]} text={text} />;
   }
-  if (isMessage(item)) return <Message {...props} rec={item} />;
   const text = eventOf(item, store.me);
-  return text === null ? null : <Line s={item.s} text={text} />;
+  if (text !== null) return <Line s={item.s} text={text} />;
+  return isMessage(item) ? <Message {...props} rec={item} /> : null;
 }
 
 function Line(props: { s: Seq; text: string }) {

@@ -15,7 +15,7 @@ export function Pending(props: { store: Store; c: string; onGrow: () => void }) 
     known.current = newest;
   }, [newest]);
   return (
-    <div class="pending">
+    <div class="outbox">
       {entries.map((entry) => (
         <PendingRow key={entry.cid} entry={entry} store={props.store} />
       ))}

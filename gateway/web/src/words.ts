@@ -52,10 +52,20 @@ export function textOf(rec: Pick<Rec, "kind" | "body">): string {
   if (rec.kind === "text") return string("text");
   if (rec.kind === "image") return string("alt") || "Picture";
   if (rec.kind === "file") return string("name") || "File";
-  return `Message of kind ${rec.kind}`;
+  return string("text") || rec.kind;
 }
 
-/** What happened to the group; null: nothing that is told. */
+const VERBS: Record<string, string> = { join: "joined", part: "left", quit: "left" };
+
+/** Kinds of applications: what their bodies commonly say. */
+function applicationWords(kind: string, body: Record<string, unknown>): string {
+  const type = typeof body["type"] === "string" ? body["type"] : kind.slice("x-".length);
+  const text = typeof body["text"] === "string" ? body["text"].trim() : "";
+  if (type === "action" && text !== "") return text;
+  return (VERBS[type] ?? type) + (text === "" ? "" : ` (${text})`);
+}
+
+/** What happened to the group, or in it without being said; null: nothing that is told. */
 export function eventOf(rec: Rec, me: string): string | null {
   const who = rec.from === me ? "You" : rec.from;
   const body = rec.body ?? {};
@@ -67,7 +77,7 @@ export function eventOf(rec: Rec, me: string): string | null {
       return user === rec.from ? `${who} left` : `${who} removed ${whom}`;
     if (body["set"] === "role") return `${who} made ${whom} ${String(body["role"] ?? "member")}`;
   }
-  if (rec.kind === "leave") return `${who} left`;
+  if (rec.kind.startsWith("x-")) return `${who} ${applicationWords(rec.kind, body)}`;
   if (rec.kind === "meta" && body["kind"] === "group") return `${who} created the group`;
   if (rec.kind === "meta" && typeof body["name"] === "string")
     return `${who} named the group “${body["name"]}”`;

@@ -205,12 +205,12 @@ test("what is written offline waits, and arrives once and in order", async () =>
   await alice.context().setOffline(true);
   for (const text of ["one", "two", "three"]) await say(alice, text);
   await alice.waitForSelector(".banner:has-text('3 messages wait to be sent')");
-  assert.equal(await alice.locator(".pending .msg.waiting").count(), 3);
+  assert.equal(await alice.locator(".outbox .msg.waiting").count(), 3);
   await picture(alice, "offline");
   assert.deepEqual(await visibleTexts(bob), ["still here"]);
   await alice.context().setOffline(false);
   await shown(bob, "three");
-  await alice.waitForSelector(".pending .msg", { state: "detached" });
+  await alice.waitForSelector(".outbox .msg", { state: "detached" });
   await alice.waitForSelector(".banner", { state: "hidden" });
   await say(alice, "out again");
   await shown(bob, "out again");
@@ -235,7 +235,7 @@ test("what was written offline outlives its tab", async () => {
   await context.setOffline(true);
   await alice.waitForSelector(".banner:has-text('You are offline')");
   for (const text of ["a", "b"]) await say(alice, text);
-  await alice.waitForSelector(".pending .msg >> nth=1");
+  await alice.waitForSelector(".outbox .msg >> nth=1");
   await alice.close();
   await context.setOffline(false);
   const again = await context.newPage();
@@ -351,7 +351,8 @@ test("a phone: one view at a time, nothing sticks out, light and dark", async ()
 test("scrolling back through thousands: all are seen, the page stays small and still", async () => {
   const COUNT = 4000;
   const alice = await open("alice");
-  const c = await newGroup(alice, `long ${randomUUID().slice(0, 6)}`, ["bob"]);
+  const name = `long ${randomUUID().slice(0, 6)}`;
+  const c = await newGroup(alice, name, ["bob"]);
   const now = Date.now();
   const messages = Array.from({ length: COUNT }, (_, i) => ({
     from: ["alice", "bob", "carol"][(i >> 2) % 3],
@@ -361,6 +362,7 @@ test("scrolling back through thousands: all are seen, the page stays small and s
   }));
   await fill(c, messages);
   const bob = await open("bob");
+  await bob.fill("[aria-label='Find a conversation']", name);
   await bob.click(conv(c));
   // Bob has read nothing yet: he starts at the first new message, and sees how many follow.
   await bob.waitForSelector(".new-line");
