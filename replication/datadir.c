@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -15,6 +16,8 @@
 #include "store/base/ids.h"
 
 #define FORMAT_TEXT "loquat data directory\nformat %u\npartitions %u\nid %32s\n"
+
+enum { ID_SIZE = 32 };
 
 static int join(char out[DATADIR_PATH_MAX], const char *dir, const char *name)
 {
@@ -55,6 +58,26 @@ static bool directory_empty(const char *path)
     return empty;
 }
 
+static bool take_word(const char **at, const char *word)
+{
+    size_t n = strlen(word);
+    if (strncmp(*at, word, n) != 0)
+        return false;
+    *at += n;
+    return true;
+}
+
+/* "name 17\n" */
+static bool take_number(const char **at, const char *name, unsigned long *number)
+{
+    if (!take_word(at, name) || **at < '0' || **at > '9')
+        return false;
+    char *end = NULL;
+    *number = strtoul(*at, &end, 10);
+    *at = end;
+    return take_word(at, "\n");
+}
+
 /* 0, ERR_NOT_FOUND, or what is wrong with it. */
 static int read_format(struct datadir *dir, const char *path, char *why, size_t size)
 {
@@ -70,24 +93,29 @@ static int read_format(struct datadir *dir, const char *path, char *why, size_t 
     }
     ssize_t n = read(fd, text, sizeof text - 1);
     close(fd);
-    unsigned format = 0, partitions = 0;
-    if (n <= 0 || sscanf(text, "loquat data directory\nformat %u\n", &format) != 1) {
+    unsigned long format = 0, partitions = 0;
+    const char *at = text;
+    if (n <= 0 || !take_word(&at, "loquat data directory\n") ||
+        !take_number(&at, "format ", &format)) {
         snprintf(why, size,
                  "%s is damaged: it does not begin as it should; restore it from a backup", file);
         return ERR_CORRUPT;
     }
     if (format != DATADIR_FORMAT) {
-        snprintf(why, size,
-                 "%s has format %u, this program knows %d; run the version that wrote it, or newer",
-                 path, format, DATADIR_FORMAT);
+        snprintf(
+            why, size,
+            "%s has format %lu, this program knows %d; run the version that wrote it, or newer",
+            path, format, DATADIR_FORMAT);
         return ERR_VERSION;
     }
-    if (sscanf(text, FORMAT_TEXT, &format, &partitions, dir->id) != 3 || partitions == 0 ||
-        partitions > PARTITIONS_MAX || strlen(dir->id) != 32) {
+    if (!take_number(&at, "partitions ", &partitions) || partitions == 0 ||
+        partitions > PARTITIONS_MAX || !take_word(&at, "id ") || strcspn(at, "\n") != ID_SIZE) {
         snprintf(why, size, "%s is damaged; restore it from a backup", file);
         return ERR_CORRUPT;
     }
-    dir->partitions = partitions;
+    dir->partitions = (uint32_t)partitions;
+    memcpy(dir->id, at, ID_SIZE);
+    dir->id[ID_SIZE] = 0;
     return 0;
 }
 
@@ -149,7 +177,7 @@ static int begin(struct datadir *dir, const char *path, uint32_t partitions, cha
         dir->id[2 * i] = digits[random[i] >> 4];
         dir->id[2 * i + 1] = digits[random[i] & 15];
     }
-    dir->id[32] = 0;
+    dir->id[ID_SIZE] = 0;
     dir->partitions = partitions != 0 ? partitions : PARTITIONS_DEFAULT;
     char file[DATADIR_PATH_MAX];
     if (join(file, path, "BEGUN") != 0)

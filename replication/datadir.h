@@ -27,7 +27,7 @@ int datadir_open(struct datadir *dir, const char *path, uint32_t partitions, int
 /* A new directory counts from here on: called when both databases are made and bootstrapped. */
 int datadir_commit(struct datadir *dir, const char *path, char *why, size_t size);
 void datadir_close(struct datadir *dir);
-/* Bytes that an unprivileged writer can still use on the file system of `path`; UINT64_MAX: unknown. */
+/* Bytes that an unprivileged writer can still use where `path` is; UINT64_MAX: unknown. */
 uint64_t datadir_free_bytes(const char *path);
 
 #endif

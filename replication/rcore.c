@@ -71,9 +71,7 @@ static void must_step(struct rcore *core, struct raft_event *event, uint64_t now
 {
     int rv = step(core, event, now_ms);
     if (rv != 0)
-        fprintf(stderr, "loquat: raft: event %d: %s\n", (int)event->type,
-                raft_errmsg(&core->raft));
-    ASSERT(rv == 0);
+        check_failed(__FILE__, __LINE__, raft_errmsg(&core->raft));
 }
 
 /* ---- start ---- */

@@ -7,8 +7,8 @@
  * The version is checked when this is compiled; programs are linked with -z now, so that an older
  * library, which lacks raft_step, ends them at start.
  * Thread: one. Not reentrant: ops must not call back into the core; they note what is to be done.
- * Errors: RCORE_REFUSED from submit (not leader, or too much in flight); anything else that the core
- *         says is our mistake and ends the process. */
+ * Errors: RCORE_REFUSED from submit (not leader, or too much in flight); anything else that the
+ *         core says is our mistake and ends the process. */
 #ifndef LOQUAT_REPLICATION_RCORE_H
 #define LOQUAT_REPLICATION_RCORE_H
 

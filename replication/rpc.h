@@ -1,7 +1,8 @@
 /* replication/rpc.h: what gateways ask of a node, over link.h frames.
  * Thread: the loop's.
  * Limits: PEERS_MAX links (above: closed at once); PEER_READS_MAX reads at once per link, and none
- *         while more than PEER_PENDING_MAX bytes of answers wait for it (above: `unavailable`, retry). */
+ *         while more than PEER_PENDING_MAX bytes of answers wait for it (above: `unavailable`,
+ *         retry). */
 #ifndef LOQUAT_REPLICATION_RPC_H
 #define LOQUAT_REPLICATION_RPC_H
 

@@ -172,12 +172,13 @@ static void answer(struct shard *shard, struct proposal *proposal, const struct 
                 shard->env->on_answer(shard->env->arg, &proposal->waiters[i], result);
                 continue;
             }
+            ASSERT(deferred != NULL); /* outs are counted where they are listed */
             struct deferred *waits = xcalloc(1, sizeof *waits);
             *waits = (struct deferred){proposal->waiters[i], *result, result->outs};
             deferred[i] = waits;
         }
     }
-    for (size_t i = 0; i < applied->out_count; i++)
+    for (size_t i = 0; deferred != NULL && i < applied->out_count; i++)
         give_owed(shard, &applied->outs[i], deferred[applied->outs[i].result]);
     free(deferred);
 }
@@ -239,17 +240,26 @@ static void apply_committed(struct shard *shard, uint64_t now_ms)
     }
 }
 
-static void drop_all(struct shard *shard)
+static void drop_list(struct shard *shard, struct list *list)
 {
-    close_open(shard);
+    struct list dropped; /* answering may put new ones into the list */
+    list_init(&dropped);
     struct list_link *link;
-    while ((link = list_pop(&shard->ready)) != NULL ||
-           (link = list_pop(&shard->inflight)) != NULL) {
+    while ((link = list_pop(list)) != NULL)
+        list_push(&dropped, link);
+    while ((link = list_pop(&dropped)) != NULL) {
         struct proposal *proposal = container_of(link, struct proposal, link);
         answer_all(shard, proposal, ERR_NOT_LEADER);
         proposal_free(proposal);
     }
+}
+
+static void drop_all(struct shard *shard)
+{
+    close_open(shard);
     shard->inflight_count = shard->waiting_bytes = 0;
+    drop_list(shard, &shard->ready);
+    drop_list(shard, &shard->inflight);
 }
 
 /* After any event: applies what may be, and begins or ceases to serve. */

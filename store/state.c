@@ -234,7 +234,8 @@ static struct map_key member_key(struct conv_id id, struct span user)
     ASSERT(user.n <= USER_MAX);
     put_le64(text, id.hi);
     put_le64(text + 8, id.lo);
-    memcpy(text + 16, user.p, user.n);
+    if (user.n > 0)
+        memcpy(text + 16, user.p, user.n);
     XXH128_hash_t hash = XXH3_128bits(text, 16 + user.n);
     return (struct map_key){hash.high64, hash.low64};
 }

@@ -244,8 +244,8 @@ static int find_conv(struct reader *r)
     int err = kv_view_get(&r->view, KV_CONV, key_span(&key), &r->value);
     if (err != 0)
         return err;
-    Loquat__ConvHeader *header = loquat__conv_header__unpack(
-        &r->arena->allocator, r->value.n, (const uint8_t *)r->value.p);
+    Loquat__ConvHeader *header =
+        loquat__conv_header__unpack(&r->arena->allocator, r->value.n, (const uint8_t *)r->value.p);
     if (header == NULL)
         return ERR_CORRUPT;
     if (strcmp(header->id, r->read->conv) != 0)
@@ -259,8 +259,8 @@ static int find_conv(struct reader *r)
     err = kv_view_get(&r->view, KV_CONV, key_span(&key), &r->value);
     if (err != 0)
         return err;
-    Loquat__Member *member = loquat__member__unpack(&r->arena->allocator, r->value.n,
-                                                    (const uint8_t *)r->value.p);
+    Loquat__Member *member =
+        loquat__member__unpack(&r->arena->allocator, r->value.n, (const uint8_t *)r->value.p);
     if (member == NULL)
         return ERR_CORRUPT;
     if (member->role == LOQUAT__ROLE__ROLE_NONE)
@@ -320,8 +320,8 @@ int timeline_read(struct kv *kv, uint32_t partition, const Loquat__Read *read, u
         .arena = arena,
         .reply = reply,
         .id = conv_id_of(span_str(read->conv)),
-        .records_max = read->max > 0 && read->max < TIMELINE_RECORDS_MAX ? read->max
-                                                                         : TIMELINE_RECORDS_MAX,
+        .records_max =
+            read->max > 0 && read->max < TIMELINE_RECORDS_MAX ? read->max : TIMELINE_RECORDS_MAX,
         .bytes_max = bytes_max(read),
     };
     kv_view_open(&r.view, kv);

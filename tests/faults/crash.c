@@ -1,8 +1,9 @@
-/* crash ROUNDS: a process runs a node under the load of several writers and is killed (SIGKILL) at a
- * random point, again and again on the same directory. After each kill: every acknowledged record is
- * there exactly once under the sequence that was answered, sequences are dense, both views, both
+/* crash ROUNDS: a process runs a node under the load of several writers and is killed (SIGKILL) at
+ * a random point, again and again on the same directory. After each kill: every acknowledged record
+ * is there exactly once under the sequence that was answered, sequences are dense, both views, both
  * directions and a tail agree, and a retry of the same cid gets the same answer.
- * Prints the seed; LOQUAT_SEED replays its choices. The last line is `N passed, N failed`: rounds. */
+ * Prints the seed; LOQUAT_SEED replays its choices. The last line, `N passed, N failed`, counts
+ * rounds. */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>

@@ -1,6 +1,6 @@
-/* A node under several clients, for ThreadSanitizer (Criterion aborts under it): links that come and
- * go, writes, reads of every kind, tails, and a stop with links open. Ends with status 0 when all of
- * it was answered; the sanitizer ends it otherwise. */
+/* A node under several clients, for ThreadSanitizer (Criterion aborts under it): links that come
+ * and go, writes, reads of every kind, tails, and a stop with links open. Ends with status 0 when
+ * all of it was answered; the sanitizer ends it otherwise. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -193,8 +193,8 @@ Test(tail, from_the_head)
     expect(conv, 12, 12);
 }
 
-/* Without credit there is an answer to the subscription and nothing else; credit lets the rest come,
- * from where it was, each record once. */
+/* Without credit there is an answer to the subscription and nothing else; credit lets the rest
+ * come, from where it was, each record once. */
 Test(tail, slow_gateway)
 {
     follow(conv, 0);
