@@ -142,8 +142,10 @@ static int raise_conv(void *arg, const struct survey_conv *conv)
 {
     struct job *job = arg;
     outcome_conv(&job->outcome, conv, true);
-    if (conv->new_floor <= conv->floor || strlen(conv->name) > CONV_ID_MAX)
+    if (conv->new_floor <= conv->floor)
         return 0;
+    if (strlen(conv->name) > CONV_ID_MAX || !conv_id_eq(conv_id_of(span_str(conv->name)), conv->id))
+        return 0; /* a damaged header must not name another conversation */
     struct keeper_retain *retain = &job->retains[job->retain_count++];
     memcpy(retain->conv, conv->name, strlen(conv->name) + 1);
     retain->floor = conv->new_floor;

@@ -23,6 +23,14 @@ static char *copy(struct outcome *outcome, const char *text)
     return arena_copy(&outcome->arena, text, strlen(text));
 }
 
+/* What stands in damaged rows may be any bytes; it goes to terminals and into JSON. */
+static void make_plain(char *text)
+{
+    for (; *text != 0; text++)
+        if (*text < ' ' || *text > '~')
+            *text = '?';
+}
+
 static bool larger(const Loquat__ConvReport *a, const Loquat__ConvReport *b, bool by_gone)
 {
     return by_gone ? a->gone > b->gone : a->bytes > b->bytes;
@@ -49,6 +57,7 @@ static void list_top(struct outcome *outcome, const Loquat__ConvReport *conv, bo
     *room = *conv;
     room->conv = (char *)(room + 1);
     snprintf(room->conv, CONV_ID_MAX + 1, "%s", conv->conv);
+    make_plain(room->conv);
 }
 
 void outcome_conv(struct outcome *outcome, const struct survey_conv *conv, bool by_gone)
@@ -114,6 +123,8 @@ void outcome_damage(struct outcome *outcome, enum kv_cf cf, uint32_t partition, 
     damage->conv = copy(outcome, conv);
     damage->seq = seq;
     damage->what = copy(outcome, what);
+    make_plain(damage->conv);
+    make_plain(damage->what);
     outcome->damages[report->n_damages++] = damage;
 }
 

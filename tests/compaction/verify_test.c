@@ -287,7 +287,8 @@ Test(verify, mid_that_falls)
 
 static void other_id(Loquat__ConvHeader *header)
 {
-    header->id[3] = header->id[3] == 'a' ? 'b' : 'a';
+    header->id[3] = '\a';
+    header->id[4] = '\xff';
 }
 
 Test(verify, header_of_another_conversation)
@@ -296,8 +297,12 @@ Test(verify, header_of_another_conversation)
     Loquat__Report *report = verify();
     cr_assert(gt(u64, report->damage_count, 0));
     bool found = false;
-    for (size_t i = 0; i < report->n_damages; i++)
-        found = found || strstr(report->damages[i]->what, "key of another id") != NULL;
+    for (size_t i = 0; i < report->n_damages; i++) {
+        const Loquat__Damage *damage = report->damages[i];
+        found = found || strstr(damage->what, "key of another id") != NULL;
+        for (const char *at = damage->conv; *at != 0; at++) /* whatever bytes it holds */
+            cr_assert((*at >= ' ' && *at <= '~'));
+    }
     cr_assert(found);
 }
 

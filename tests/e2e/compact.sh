@@ -162,6 +162,29 @@ start_server "$dir"
 check "and it starts" $?
 stop_server
 
+# ---- ended in the middle ----
+for i in 1 2 3; do # the server, at some moment of a run
+    start_server "$dir"
+    "$build/loquat-compact" run --data "$dir" --max-count $((60 - 10 * i)) --yes >/dev/null 2>&1 &
+    run=$!
+    sleep "0.0$((RANDOM % 9))"
+    kill_server
+    wait "$run"
+    compact verify
+    is "whole after a kill in a run ($i)" "0 0" "$? $(report .damaged)"
+done
+"$build/loquat-compact" run --data "$dir" --max-count 20 --yes >/dev/null 2>&1 & # at rest
+run=$!
+sleep "0.1$((RANDOM % 9))"
+kill -KILL "$run"
+wait "$run" 2>/dev/null
+compact verify
+is "whole after a run at rest was killed" "0 0" "$? $(report .damaged)"
+compact run --max-count 20 --yes
+is "and it goes on" 0 $?
+compact plan --max-count 20
+is "until nothing is left to do" "0 0" "$(report '"\(.raised) \(.causes.floor.rows)"')"
+
 # ---- damage, and wrong use ----
 cp -r "$dir" "$scratch/damaged"
 for f in "$scratch"/damaged/data/*.sst; do
