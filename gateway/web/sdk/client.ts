@@ -7,11 +7,12 @@
  *     await client.send(c, { kind: "text", body: { text: "hello" } }).done;
  *
  * Promises:
- * - `rec` and `hole` give each sequence of a conversation once and in order, from the cursor that the
- *   client was made with (or from the head at the first `sync`), across reconnects and lag.
+ * - `rec` and `hole` give each sequence of a conversation once and in order, from the cursor that
+ *   the client was made with (or from the head at the first `sync`), across reconnects and lag.
  * - A `send`, `edit` or `delete` that was queued lands exactly once, in the order of its
  *   conversation, unless the server refuses it for good: then `failed` says so.
- * - Reads and other writes are tried again while the connection comes back, up to `requestTimeoutMs`.
+ * - Reads and other writes are tried again while the connection comes back, for as long as
+ *   `requestTimeoutMs`.
  * - Codes 4200–4299 and a token that was refused twice stop the client: `state` is `stopped`.
  */
 
@@ -22,7 +23,14 @@ import { Outbox, type Entry } from "./outbox.ts";
 import { Reader } from "./reader.ts";
 import { Connector, pause, tokenClaims, type State, type TokenWhy } from "./session.ts";
 import { memoryStorage, type Storage } from "./storage.ts";
-import { LoquatError, type Conv, type ConvId, type Hole, type Member, type Page } from "./types.ts";
+import {
+  LoquatError,
+  type Conv,
+  type ConvId,
+  type Hole,
+  type Member,
+  type Page,
+} from "./types.ts";
 import type { Millis, Rec, SendResult, Seq, Session } from "./types.ts";
 import { ulid } from "./ulid.ts";
 
@@ -39,7 +47,7 @@ export interface ClientOptions {
   device?: string;
   /** Default: the global `WebSocket`. Node before 22: that of npm `ws`. */
   socket?: SocketClass;
-  /** Where unsent writes are kept. Default: in memory. Pages use `webStorage(localStorage, user)`. */
+  /** Where unsent writes are kept; default: in memory. Pages: `webStorage(localStorage, user)`. */
   storage?: Storage;
   /** Where to go on: what `cursors()` gave earlier. */
   cursors?: Record<ConvId, Seq>;
@@ -125,8 +133,10 @@ export class Client extends EventTarget {
   constructor(options: ClientOptions) {
     super();
     const { token } = options;
-    const socket = options.socket ?? (globalThis.WebSocket as unknown as SocketClass | undefined);
-    if (!socket) throw new LoquatError({ code: "bad_request", msg: "no WebSocket here: give one" });
+    const socket =
+      options.socket ?? (globalThis.WebSocket as unknown as SocketClass | undefined);
+    if (!socket)
+      throw new LoquatError({ code: "bad_request", msg: "no WebSocket here: give one" });
     this.#requestTimeoutMs = options.requestTimeoutMs ?? 20_000;
     if (typeof token === "string") this.user = tokenClaims(token)?.sub ?? null;
     this.#session = new Connector(
@@ -191,7 +201,8 @@ export class Client extends EventTarget {
    * delivery back (events too): nothing piles up beyond `READER_MAX`, nothing is lost.
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<{ c: ConvId; item: Rec | Hole }> {
-    if (this.#reader) throw new LoquatError({ code: "conflict", msg: "somebody iterates already" });
+    if (this.#reader)
+      throw new LoquatError({ code: "conflict", msg: "somebody iterates already" });
     const reader = new Reader(() => (this.#reader = null));
     this.#reader = reader;
     return reader;
@@ -229,7 +240,12 @@ export class Client extends EventTarget {
     return this.#patient("open", { cid: ulid(), ...request });
   }
   /** `set: "role"` takes the new role. */
-  member(c: ConvId, user: string, set: "add" | "remove" | "role", role?: string): Promise<SendResult> {
+  member(
+    c: ConvId,
+    user: string,
+    set: "add" | "remove" | "role",
+    role?: string,
+  ): Promise<SendResult> {
     return this.#patient("member", { c, user, set, ...(role && { role }), cid: ulid() });
   }
   leave(c: ConvId): Promise<SendResult> {
@@ -273,7 +289,8 @@ export class Client extends EventTarget {
       } catch (err) {
         const error = LoquatError.from(err);
         const wait = error.afterMs ?? TRY_MS * (0.5 + Math.random());
-        if (!error.retry || Date.now() + wait >= end || this.state.name === "stopped") throw error;
+        if (!error.retry || Date.now() + wait >= end || this.state.name === "stopped")
+          throw error;
         await pause(wait);
       }
     }

@@ -63,7 +63,7 @@ export class Feed {
     }
   }
 
-  /** A conversation as of `sync`; `sent`: its cursor went along, so the server sends what follows. */
+  /** A conversation as of `sync`; `sent`: its cursor went along, the server sends what follows. */
   synced(conv: Conv, sent: boolean): void {
     const cursor = this.#cursors.get(conv.c);
     if (!cursor) {
@@ -111,7 +111,7 @@ export class Feed {
     return cursor;
   }
 
-  /** The item ends at `last`, and begins at most one after what was given: a hole may overlap that. */
+  /** The item ends at `last` and leaves no gap; a hole may begin before what was given. */
   #give(c: ConvId, cursor: Cursor, item: Rec | Hole, last: Seq): void {
     const first = cursor.at + 1;
     cursor.at = last;
@@ -125,7 +125,7 @@ export class Feed {
     cursor.filling = true;
     const epoch = this.#epoch;
     const current = (): boolean => epoch === this.#epoch && this.#cursors.get(c) === cursor;
-    for (let tries = 0; ; ) {
+    for (let tries = 0; ;) {
       try {
         if (!(await this.#step(c, cursor, current))) break;
         tries = 0;
@@ -180,11 +180,20 @@ export class Feed {
       if (!current()) return; // a listener stopped the client
     }
     if (cursor.at === before && cursor.at < cursor.top)
-      throw new LoquatError({ code: "unavailable", msg: `${c}: nothing at ${before + 1}`, retry: true });
+      throw new LoquatError({
+        code: "unavailable",
+        msg: `${c}: nothing at ${before + 1}`,
+        retry: true,
+      });
   }
 
   /** What lies below the floor is given out as a hole. */
-  async #trimmed(c: ConvId, cursor: Cursor, current: () => boolean, err: LoquatError): Promise<null> {
+  async #trimmed(
+    c: ConvId,
+    cursor: Cursor,
+    current: () => boolean,
+    err: LoquatError,
+  ): Promise<null> {
     if (err.code !== "trimmed") throw err;
     const { floor } = await this.#hooks.range({ c, max: 1, order: "desc" });
     if (!current()) return null;

@@ -104,7 +104,8 @@ export class Link {
   /** Asks for a sign of life; without one the connection counts as dead. */
   probe(timeoutMs = this.#options.pingTimeoutMs): void {
     this.request("ping", {}, timeoutMs).catch((err: LoquatError) => {
-      if (err.code === "timeout" && Date.now() - this.#heardAt >= timeoutMs) this.close(4000, "no answer");
+      if (err.code === "timeout" && Date.now() - this.#heardAt >= timeoutMs)
+        this.close(4000, "no answer");
     });
   }
 
@@ -123,8 +124,10 @@ export class Link {
 
   #write(line: string): LoquatError | null {
     if (this.#ended) return new LoquatError({ code: "closed", retry: true });
-    const bytes = line.length * 3 <= FRAME_TARGET ? line.length * 3 : encoder.encode(line).length;
-    if (bytes > this.maxIn) return new LoquatError({ code: "too_large", msg: `${bytes} bytes` });
+    const bytes =
+      line.length * 3 <= FRAME_TARGET ? line.length * 3 : encoder.encode(line).length;
+    if (bytes > this.maxIn)
+      return new LoquatError({ code: "too_large", msg: `${bytes} bytes` });
     if (this.#outBytes + bytes > FRAME_TARGET) this.#flush();
     if (this.#out.length === 0) queueMicrotask(() => this.#flush());
     this.#out.push(line);
@@ -197,5 +200,9 @@ export class Link {
 }
 
 function closedError(info: CloseInfo): LoquatError {
-  return new LoquatError({ code: "closed", msg: `${info.code} ${info.reason}`.trim(), retry: true });
+  return new LoquatError({
+    code: "closed",
+    msg: `${info.code} ${info.reason}`.trim(),
+    retry: true,
+  });
 }

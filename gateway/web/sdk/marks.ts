@@ -1,4 +1,4 @@
-/** Read and delivered marks: the newest of each conversation, sent soon, kept until acknowledged. */
+/** Read and delivered marks: the newest of each conversation, sent soon, kept until answered. */
 
 import type { Fields } from "./link.ts";
 import { LoquatError, type ConvId, type Seq } from "./types.ts";

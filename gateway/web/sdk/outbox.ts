@@ -1,11 +1,17 @@
 /**
- * Writes that wait for their acknowledgement: kept in a storage, sent in order within a conversation,
- * sent again with the same `cid` until the server has answered, so that each lands exactly once.
+ * Writes that wait for their acknowledgement: kept in a storage, sent in order within a
+ * conversation, sent again with the same `cid` until the server has answered, so that each lands exactly once.
  */
 
 import type { Fields } from "./link.ts";
 import type { Storage } from "./storage.ts";
-import { LoquatError, type ConvId, type Millis, type SendResult, type WireError } from "./types.ts";
+import {
+  LoquatError,
+  type ConvId,
+  type Millis,
+  type SendResult,
+  type WireError,
+} from "./types.ts";
 
 export type QueuedOp = "send" | "edit" | "delete";
 
@@ -61,7 +67,9 @@ export class Outbox {
   /** Settles with the answer; a refusal rejects. The write outlives the promise. */
   add(entry: Entry): Promise<SendResult> {
     if (this.#entries.size >= OUTBOX_MAX)
-      return Promise.reject(new LoquatError({ code: "queue_full", msg: `${OUTBOX_MAX} waiting` }));
+      return Promise.reject(
+        new LoquatError({ code: "queue_full", msg: `${OUTBOX_MAX} waiting` }),
+      );
     if (this.#entries.has(entry.cid))
       return Promise.reject(new LoquatError({ code: "conflict", msg: "this cid is queued" }));
     const done = new Promise<SendResult>((resolve, reject) => {
@@ -106,7 +114,7 @@ export class Outbox {
     this.#busy.add(c);
     try {
       let entry: Entry | undefined;
-      for (let tries = 0; (entry = this.#first(c)); ) {
+      for (let tries = 0; (entry = this.#first(c));) {
         const again = await this.#attempt(entry);
         if (!again) tries = 0;
         else if (again.code === "closed" || !(await this.#rest(c, again, tries++))) return;

@@ -1,4 +1,4 @@
-/** Keeps one live connection: connect, authenticate, come back with full jitter, renew the token. */
+/** Keeps one connection live: connects, authenticates, comes back with jitter, renews the token. */
 
 import { Link, type CloseInfo, type ServerEvent, type SocketClass } from "./link.ts";
 import { LoquatError, type Session as Identity } from "./types.ts";
@@ -90,7 +90,12 @@ export class Connector {
       why = end.code >= 4100 && end.code <= 4199 ? "refused" : "start";
       if (end.live && Date.now() - startedAt >= STEADY_MS) attempt = 0;
       const delay = this.#delay(attempt++);
-      this.#setState({ name: "waiting", retryAt: Date.now() + delay, code: end.code, reason: end.reason });
+      this.#setState({
+        name: "waiting",
+        retryAt: Date.now() + delay,
+        code: end.code,
+        reason: end.reason,
+      });
       await this.#sleep(delay);
     }
   }
@@ -165,7 +170,8 @@ export class Connector {
     const left = expires - Date.now();
     const delay = Math.max(0, left - Math.min(REFRESH_AHEAD_MS, left * (1 - early)));
     const again = (): void => {
-      if (link.open && expires - Date.now() > REFRESH_LAST_MS) this.#scheduleRefresh(link, token, 0.5);
+      if (link.open && expires - Date.now() > REFRESH_LAST_MS)
+        this.#scheduleRefresh(link, token, 0.5);
     };
     this.#refreshTimer = setTimeout(
       () => {
@@ -187,7 +193,8 @@ export class Connector {
   #onEvent(event: ServerEvent): void {
     if (event.ev === "goodbye") {
       const range = event["reconnect_ms"];
-      if (Array.isArray(range) && range.length === 2) this.#goodbye = [Number(range[0]), Number(range[1])];
+      if (Array.isArray(range) && range.length === 2)
+        this.#goodbye = [Number(range[0]), Number(range[1])];
     }
     this.#hooks.onEvent(event);
   }

@@ -1,9 +1,9 @@
-/** Where the queue of unsent writes outlives the page: one item per write, so that tabs don't clash. */
+/** Where unsent writes outlive the page: one item for each, so that tabs don't clash. */
 
 import type { Entry } from "./outbox.ts";
 
 /**
- * `load` gives what an earlier run left, oldest first. `put` writes or overwrites by `cid`. Both may
+ * `load` gives what an earlier run left, oldest first. `put` writes or overwrites by `cid`. It may
  * fail (a full disk, private browsing): the write then lives in memory alone.
  */
 export interface Storage {

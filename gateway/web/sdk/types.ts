@@ -118,7 +118,10 @@ export class LoquatError extends Error {
 
   static from(err: unknown): LoquatError {
     if (err instanceof LoquatError) return err;
-    return new LoquatError({ code: "internal", msg: err instanceof Error ? err.message : String(err) });
+    return new LoquatError({
+      code: "internal",
+      msg: err instanceof Error ? err.message : String(err),
+    });
   }
 }
 
@@ -128,5 +131,10 @@ export function isHole(item: Rec | Hole): item is Hole {
 
 /** Only messages count as unread; everything else changes one, or the conversation. */
 export function isMessage(rec: Rec): boolean {
-  return rec.kind === "text" || rec.kind === "image" || rec.kind === "file" || rec.kind.startsWith("x-");
+  return (
+    rec.kind === "text" ||
+    rec.kind === "image" ||
+    rec.kind === "file" ||
+    rec.kind.startsWith("x-")
+  );
 }

@@ -83,7 +83,11 @@ function Welcome(props: { store: Store; onNew: () => void }) {
     <div class="welcome">
       <span class="fruit" aria-hidden="true" />
       <h1>Hello, {store.me}</h1>
-      <p>{store.convs.size > 0 ? "Pick a conversation, or start a new one." : "Start your first conversation."}</p>
+      <p>
+        {store.convs.size > 0
+          ? "Pick a conversation, or start a new one."
+          : "Start your first conversation."}
+      </p>
       <button type="button" class="primary" onClick={props.onNew}>
         New chat
       </button>
@@ -108,22 +112,34 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
     [],
   );
   const editLast = (): void => {
-    const rec = timeline.lastWhere((r) => isMessage(r) && r.kind === "text" && r.from === store.me);
+    const rec = timeline.lastWhere(
+      (r) => isMessage(r) && r.kind === "text" && r.from === store.me,
+    );
     if (rec) setMode({ kind: "edit", rec });
   };
   const mayDelete = (rec: Rec): boolean =>
-    rec.from === store.me || (conv.kind === "group" && (conv.role === "owner" || conv.role === "admin"));
+    rec.from === store.me ||
+    (conv.kind === "group" && (conv.role === "owner" || conv.role === "admin"));
   return (
     <div class="conversation">
       <section class="talk" aria-label={title}>
         <header class="bar">
-          <button type="button" class="round back" aria-label="Back to the list" onClick={props.onBack}>
+          <button
+            type="button"
+            class="round back"
+            aria-label="Back to the list"
+            onClick={props.onBack}
+          >
             <Icon name="back" />
           </button>
           <Avatar name={title} group={conv.kind === "group"} />
           <div class="what">
             <h1>{title}</h1>
-            <span>{conv.kind === "group" ? conv.topic || plural(conv.members, "member") : "Direct chat"}</span>
+            <span>
+              {conv.kind === "group"
+                ? conv.topic || plural(conv.members, "member")
+                : "Direct chat"}
+            </span>
           </div>
           {conv.kind === "group" && (
             <button
@@ -137,7 +153,13 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
             </button>
           )}
         </header>
-        <Messages ref={messages} store={store} conv={conv} timeline={timeline} actions={actions} />
+        <Messages
+          ref={messages}
+          store={store}
+          conv={conv}
+          timeline={timeline}
+          actions={actions}
+        />
         <Composer
           store={store}
           conv={conv}
@@ -183,7 +205,11 @@ function Banner(props: { store: Store }) {
   const waiting = store.queue.filter((entry) => !entry.error).length;
   const seconds = state.name === "waiting" ? Math.ceil((state.retryAt - Date.now()) / 1000) : 0;
   const offline = !navigator.onLine;
-  const what = offline ? "You are offline." : seconds > 1 ? `No connection. Trying again in ${seconds} s.` : "Connecting…";
+  const what = offline
+    ? "You are offline."
+    : seconds > 1
+      ? `No connection. Trying again in ${seconds} s.`
+      : "Connecting…";
   return (
     <div class="banner" role="status">
       <span class="dot" aria-hidden="true" />

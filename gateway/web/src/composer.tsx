@@ -57,7 +57,8 @@ export function Composer({ store, conv, mode, onDone, onEditLast }: Props) {
       return store.tell("This text is too long for one message.", true);
     // What becomes of it, the queue tells.
     if (editing) {
-      if (trimmed !== textOf(editing)) store.client.edit(conv.c, editing.s, { ...editing.body, text: trimmed });
+      if (trimmed !== textOf(editing))
+        store.client.edit(conv.c, editing.s, { ...editing.body, text: trimmed });
     } else {
       const reply = mode.kind === "reply" ? { reply: mode.rec.s } : {};
       store.client.send(conv.c, { kind: "text", body: { text: trimmed }, ...reply });
@@ -88,7 +89,9 @@ export function Composer({ store, conv, mode, onDone, onEditLast }: Props) {
           <Icon name={mode.kind} />
           <div>
             <b>
-              {editing ? "Edit message" : `Reply to ${mode.rec.from === store.me ? "yourself" : mode.rec.from}`}
+              {editing
+                ? "Edit message"
+                : `Reply to ${mode.rec.from === store.me ? "yourself" : mode.rec.from}`}
             </b>
             <span>{textOf(mode.rec).slice(0, 200)}</span>
           </div>
@@ -108,7 +111,12 @@ export function Composer({ store, conv, mode, onDone, onEditLast }: Props) {
           onInput={(event) => change(event.currentTarget.value)}
           onKeyDown={onKeyDown}
         />
-        <button type="submit" class="send" aria-label={editing ? "Save" : "Send"} disabled={text.trim() === ""}>
+        <button
+          type="submit"
+          class="send"
+          aria-label={editing ? "Save" : "Send"}
+          disabled={text.trim() === ""}
+        >
           <Icon name={editing ? "check" : "send"} />
         </button>
       </div>

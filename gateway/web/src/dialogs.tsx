@@ -18,7 +18,11 @@ export function explain(err: unknown): string {
   return error.message;
 }
 
-export function NewChat(props: { store: Store; onClose: () => void; onOpened: (conv: Conv) => void }) {
+export function NewChat(props: {
+  store: Store;
+  onClose: () => void;
+  onOpened: (conv: Conv) => void;
+}) {
   const [group, setGroup] = useState(false);
   const [user, setUser] = useState("");
   const [name, setName] = useState("");
@@ -63,17 +67,32 @@ export function NewChat(props: { store: Store; onClose: () => void; onOpened: (c
     <Dialog title="New chat" onClose={props.onClose}>
       <form onSubmit={submit}>
         <div class="choice" role="radiogroup" aria-label="Kind">
-          <button type="button" role="radio" aria-checked={!group} onClick={() => setGroup(false)}>
+          <button
+            type="button"
+            role="radio"
+            aria-checked={!group}
+            onClick={() => setGroup(false)}
+          >
             One person
           </button>
-          <button type="button" role="radio" aria-checked={group} onClick={() => setGroup(true)}>
+          <button
+            type="button"
+            role="radio"
+            aria-checked={group}
+            onClick={() => setGroup(true)}
+          >
             A group
           </button>
         </div>
         {group && (
           <label>
             Name of the group
-            <input name="name" value={name} maxLength={100} onInput={(e) => setName(e.currentTarget.value)} />
+            <input
+              name="name"
+              value={name}
+              maxLength={100}
+              onInput={(e) => setName(e.currentTarget.value)}
+            />
           </label>
         )}
         <label>
@@ -125,7 +144,12 @@ export function NewChat(props: { store: Store; onClose: () => void; onOpened: (c
   );
 }
 
-export function DeleteMessage(props: { rec: Rec; all: boolean; store: Store; onClose: () => void }) {
+export function DeleteMessage(props: {
+  rec: Rec;
+  all: boolean;
+  store: Store;
+  onClose: () => void;
+}) {
   const { rec, store, onClose } = props;
   const remove = (whom: "all" | "me"): void => {
     store.client.delete(rec.c, rec.s, whom);

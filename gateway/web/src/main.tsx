@@ -47,7 +47,9 @@ function Session(props: { store: Store; onToken: (token: string) => void }) {
   }, [out]);
   if (out) {
     const kicked = state.code === 4203;
-    const why = kicked ? "An administrator has closed this session." : "Your link is not valid any more.";
+    const why = kicked
+      ? "An administrator has closed this session."
+      : "Your link is not valid any more.";
     return <Gate why={why} onToken={props.onToken} />;
   }
   return <Chat store={props.store} />;
@@ -70,8 +72,8 @@ function Gate(props: { why: string | null; onToken: (token: string) => void }) {
         <span class="fruit" aria-hidden="true" />
         <h1>loquat</h1>
         <p>
-          {props.why ?? "Welcome. This chat is entered with a personal link."} Ask whoever runs it for
-          one, and paste it here.
+          {props.why ?? "Welcome. This chat is entered with a personal link."} Ask whoever runs
+          it for one, and paste it here.
         </p>
         <label>
           Link or token

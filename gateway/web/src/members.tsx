@@ -46,11 +46,10 @@ export function Members({ store, conv, onClose }: Props) {
     }
   };
   // Roles and people change while this is open: the count and the own role tell.
-  useEffect(() => void read(null, PAGES).catch((err) => setError(explain(err))), [
-    conv.c,
-    conv.members,
-    conv.role,
-  ]);
+  useEffect(
+    () => void read(null, PAGES).catch((err) => setError(explain(err))),
+    [conv.c, conv.members, conv.role],
+  );
 
   const mine = RANK[members.find((m) => m.user === store.me)?.role ?? conv.role ?? ""] ?? 1;
   const sorted = members.toSorted(
@@ -111,8 +110,12 @@ export function Members({ store, conv, onClose }: Props) {
             member={member}
             me={store.me}
             mine={mine}
-            onRole={(role) => void attempt(() => store.client.member(conv.c, member.user, "role", role))}
-            onRemove={() => void attempt(() => store.client.member(conv.c, member.user, "remove"))}
+            onRole={(role) =>
+              void attempt(() => store.client.member(conv.c, member.user, "role", role))
+            }
+            onRemove={() =>
+              void attempt(() => store.client.member(conv.c, member.user, "remove"))
+            }
           />
         ))}
       </ul>
@@ -171,7 +174,12 @@ function MemberRow(props: {
         rank > 1 && <span class="role">{member.role}</span>
       )}
       {other && mine >= RANK["admin"]! && mine >= rank && (
-        <button type="button" class="round" aria-label={`Remove ${member.user}`} onClick={props.onRemove}>
+        <button
+          type="button"
+          class="round"
+          aria-label={`Remove ${member.user}`}
+          onClick={props.onRemove}
+        >
           <Icon name="close" />
         </button>
       )}

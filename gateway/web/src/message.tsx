@@ -31,9 +31,11 @@ export interface RowProps {
 }
 
 const GROUP_MS = 5 * 60_000;
-const LONELY_EMOJI = /^(?:\p{Extended_Pictographic}[\u{1F3FB}-\u{1F3FF}\uFE0F]?(?:\u200D|\s)?){1,3}$/u;
+const LONELY_EMOJI =
+  /^(?:\p{Extended_Pictographic}[\u{1F3FB}-\u{1F3FF}\uFE0F]?(?:\u200D|\s)?){1,3}$/u;
 
-const tsOf = (item: Item | undefined): number | null => (item && !isHole(item) ? item.ts : null);
+const tsOf = (item: Item | undefined): number | null =>
+  item && !isHole(item) ? item.ts : null;
 
 function together(a: Item | undefined, b: Item | undefined): boolean {
   if (!a || !b || isHole(a) || isHole(b) || !isMessage(a) || !isMessage(b)) return false;
@@ -45,7 +47,8 @@ export function Row(props: RowProps) {
   const { item, before } = props;
   const ts = tsOf(item);
   const earlier = tsOf(before);
-  const newDay = ts !== null && (before === undefined || (earlier !== null && !sameDay(ts, earlier)));
+  const newDay =
+    ts !== null && (before === undefined || (earlier !== null && !sameDay(ts, earlier)));
   return (
     <>
       {newDay && (
@@ -90,7 +93,13 @@ function Message(props: RowProps & { rec: Rec; joined: boolean }) {
   const text = textOf({ kind: rec.kind, ...(body && { body }) });
   const named = conv.kind === "group" && !own;
   const going = change?.op === "delete";
-  const shape = ["msg", own ? "own" : "other", joined && "joined", props.flash && "flash", going && "going"];
+  const shape = [
+    "msg",
+    own ? "own" : "other",
+    joined && "joined",
+    props.flash && "flash",
+    going && "going",
+  ];
   const ends = !together(rec, props.after);
   return (
     <div
@@ -153,7 +162,11 @@ function Quote(props: RowProps & { s: Seq }) {
   const quoted = props.timeline.quote(props.s);
   const there = quoted && !isHole(quoted) ? quoted : null;
   const who = there ? (there.from === props.store.me ? "You" : there.from) : "";
-  const text = there ? textOf(there).slice(0, 200) : quoted === undefined ? "…" : "Message deleted";
+  const text = there
+    ? textOf(there).slice(0, 200)
+    : quoted === undefined
+      ? "…"
+      : "Message deleted";
   return (
     <button
       type="button"
@@ -172,15 +185,30 @@ function Tools(props: { rec: Rec; own: boolean; actions: RowActions }) {
   const { rec, own, actions } = props;
   return (
     <div class="tools" role="toolbar" aria-label="Message">
-      <button type="button" title="Reply (R)" aria-label="Reply" onClick={() => actions.reply(rec)}>
+      <button
+        type="button"
+        title="Reply (R)"
+        aria-label="Reply"
+        onClick={() => actions.reply(rec)}
+      >
         <Icon name="reply" />
       </button>
       {own && rec.kind === "text" && (
-        <button type="button" title="Edit (E)" aria-label="Edit" onClick={() => actions.edit(rec)}>
+        <button
+          type="button"
+          title="Edit (E)"
+          aria-label="Edit"
+          onClick={() => actions.edit(rec)}
+        >
           <Icon name="edit" />
         </button>
       )}
-      <button type="button" title="Delete (Del)" aria-label="Delete" onClick={() => actions.remove(rec)}>
+      <button
+        type="button"
+        title="Delete (Del)"
+        aria-label="Delete"
+        onClick={() => actions.remove(rec)}
+      >
         <Icon name="trash" />
       </button>
     </div>

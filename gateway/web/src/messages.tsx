@@ -1,7 +1,7 @@
 /**
  * The messages of one conversation. Only blocks near the window are in the DOM; spacers above and
- * below stand for the rest, so the scroll bar spans the whole history. What is being looked at stays
- * where it is, whatever is loaded, measured, edited or dropped above it.
+ * below stand for the rest, so the scroll bar spans the whole history. What is being looked at
+ * stays where it is, whatever is loaded, measured, edited or dropped above it.
  */
 
 import { Component, createRef } from "preact";
@@ -10,7 +10,15 @@ import { Row, type RowActions } from "./message.tsx";
 import { Icon } from "./parts.tsx";
 import { Pending } from "./pending.tsx";
 import type { Peer, Store } from "./store.ts";
-import { BLOCK, blockOf, firstOf, seqOf, type Block, type Item, type Timeline } from "./timeline.ts";
+import {
+  BLOCK,
+  blockOf,
+  firstOf,
+  seqOf,
+  type Block,
+  type Item,
+  type Timeline,
+} from "./timeline.ts";
 import { Heights } from "./window.ts";
 import { count, dayOf } from "./words.ts";
 
@@ -66,7 +74,10 @@ export class Messages extends Component<Props, State> {
     super(props);
     const { timeline, conv } = props;
     const last = blockOf(Math.max(1, timeline.head));
-    this.#heights = new Heights(Math.max(blockOf(timeline.floor), last - SPAN_BLOCKS + 1), last);
+    this.#heights = new Heights(
+      Math.max(blockOf(timeline.floor), last - SPAN_BLOCKS + 1),
+      last,
+    );
     if (conv.unread > 0 && conv.read < timeline.head) {
       this.#firstNew = conv.read + 1;
       this.#anchor = { s: conv.read + 1, top: 120 };
@@ -108,14 +119,15 @@ export class Messages extends Component<Props, State> {
     clearTimeout(this.#dateTimer);
   }
 
-  // ---- what is shown ---------------------------------------------------------------------------
+  // ---- what is shown -------------------------------------------------------------------------
 
   #onTimeline(): void {
     const { timeline } = this.props;
     const last = blockOf(Math.max(1, timeline.head));
     const heights = this.#heights;
     heights.first = Math.max(heights.first, Math.min(blockOf(timeline.floor), last));
-    if (last > heights.last && heights.last - heights.first + 1 < SPAN_BLOCKS + 64) heights.last = last;
+    if (last > heights.last && heights.last - heights.first + 1 < SPAN_BLOCKS + 64)
+      heights.last = last;
     if (!this.#present()) this.#firstNew ??= this.#firstUnseen();
     if (this.#stick) this.#show(heights.last - 1, heights.last);
     this.#want();
@@ -147,17 +159,18 @@ export class Messages extends Component<Props, State> {
     for (let i = from - AHEAD; i <= to + AHEAD; i++) {
       if (i >= this.#heights.first && i <= this.#heights.last) wanted.push(i);
     }
-    const near = (i: number): number => Math.abs(i - middle) + (i >= from && i <= to ? 0 : AHEAD * 4);
+    const near = (i: number): number =>
+      Math.abs(i - middle) + (i >= from && i <= to ? 0 : AHEAD * 4);
     this.props.timeline.want(wanted.sort((a, b) => near(a) - near(b)));
   }
 
-  // ---- keeping the place -------------------------------------------------------------------------
+  // ---- keeping the place ---------------------------------------------------------------------
 
   #row(s: Seq): HTMLElement | null {
     return this.#scroller.current?.querySelector<HTMLElement>(`[data-s="${s}"]`) ?? null;
   }
 
-  /** After each change of the DOM, before it is painted: measure, and put back what is looked at. */
+  /** After each change of the DOM, before it is painted: measures, puts back what is looked at. */
   #settle(): void {
     const scroller = this.#scroller.current;
     if (!scroller) return;
@@ -214,7 +227,9 @@ export class Messages extends Component<Props, State> {
     const index = blockOf(s);
     const block = this.props.timeline.block(index);
     if (block?.state === "ready" && index >= this.state.from && index <= this.state.to) {
-      const shown = block.items.find((item) => seqOf(item) >= s && this.#row(seqOf(item)) !== null);
+      const shown = block.items.find(
+        (item) => seqOf(item) >= s && this.#row(seqOf(item)) !== null,
+      );
       const row = shown ? this.#row(seqOf(shown)) : null;
       if (row) return row.getBoundingClientRect().top - edge;
     }
@@ -241,7 +256,10 @@ export class Messages extends Component<Props, State> {
       const row = rows[low];
       if (!row && rows.length > 0) continue;
       if (row) {
-        this.#anchor = { s: Number(row.dataset["s"]), top: row.getBoundingClientRect().top - edge };
+        this.#anchor = {
+          s: Number(row.dataset["s"]),
+          top: row.getBoundingClientRect().top - edge,
+        };
         return;
       }
       break;
@@ -289,10 +307,12 @@ export class Messages extends Component<Props, State> {
 
   #date(): string | null {
     const item = this.#anchor && this.props.timeline.find(this.#anchor.s);
-    return item && !isHole(item) && this.state.moving && !this.state.atEnd ? dayOf(item.ts) : null;
+    return item && !isHole(item) && this.state.moving && !this.state.atEnd
+      ? dayOf(item.ts)
+      : null;
   }
 
-  // ---- marks -------------------------------------------------------------------------------------
+  // ---- marks ---------------------------------------------------------------------------------
 
   #markRead = (): void => {
     const scroller = this.#scroller.current;
@@ -322,12 +342,13 @@ export class Messages extends Component<Props, State> {
     return seen;
   }
 
-  // ---- moving about ------------------------------------------------------------------------------
+  // ---- moving about --------------------------------------------------------------------------
 
   toEnd = (): void => {
     const last = blockOf(Math.max(1, this.props.timeline.head));
     const heights = this.#heights;
-    if (heights.last < last) this.#heights = new Heights(Math.max(heights.first, last - SPAN_BLOCKS + 1), last);
+    if (heights.last < last)
+      this.#heights = new Heights(Math.max(heights.first, last - SPAN_BLOCKS + 1), last);
     this.#stick = true;
     this.#anchor = null;
     this.#firstNew = null;
@@ -350,7 +371,10 @@ export class Messages extends Component<Props, State> {
   #moveSpan(middle: number): void {
     const lowest = blockOf(this.props.timeline.floor);
     const highest = blockOf(Math.max(1, this.props.timeline.head));
-    const first = Math.max(lowest, Math.min(middle - SPAN_BLOCKS / 2, highest - SPAN_BLOCKS + 1));
+    const first = Math.max(
+      lowest,
+      Math.min(middle - SPAN_BLOCKS / 2, highest - SPAN_BLOCKS + 1),
+    );
     this.#heights = new Heights(first, Math.min(highest, first + SPAN_BLOCKS - 1));
   }
 
@@ -365,7 +389,8 @@ export class Messages extends Component<Props, State> {
     const row = (event.target as HTMLElement).closest<HTMLElement>("[role=article]");
     if (event.key === "End") this.toEnd();
     else if (!row || row !== event.target) return;
-    else if (event.key === "ArrowUp" || event.key === "ArrowDown") this.#focusNext(row, event.key === "ArrowUp");
+    else if (event.key === "ArrowUp" || event.key === "ArrowDown")
+      this.#focusNext(row, event.key === "ArrowUp");
     else if (!this.#act(event.key, Number(row.dataset["s"]))) return;
     event.preventDefault();
   };
@@ -396,7 +421,8 @@ export class Messages extends Component<Props, State> {
 
   #onFocus = (event: Event): void => {
     const row = (event.target as HTMLElement).closest<HTMLElement>("[role=article]");
-    if (row) this.setState({ focus: Number(row.dataset["s"]), active: Number(row.dataset["s"]) });
+    if (row)
+      this.setState({ focus: Number(row.dataset["s"]), active: Number(row.dataset["s"]) });
   };
 
   override render() {
@@ -461,7 +487,12 @@ export class Messages extends Component<Props, State> {
           </div>
         )}
         {!atEnd && (
-          <button type="button" class="to-end" onClick={this.toEnd} aria-label="To the newest message">
+          <button
+            type="button"
+            class="to-end"
+            onClick={this.toEnd}
+            aria-label="To the newest message"
+          >
             {conv.unread > 0 && <span class="badge">{count(conv.unread)}</span>}
             <Icon name="down" />
           </button>
@@ -522,12 +553,16 @@ class BlockView extends Component<BlockProps> {
         </div>
       );
     if (block?.state !== "ready")
-      return <div class="block skeleton" data-block={index} style={{ height: `${placeholder}px` }} />;
+      return (
+        <div class="block skeleton" data-block={index} style={{ height: `${placeholder}px` }} />
+      );
     const items = block.items;
     const newest = (i: number): boolean => {
       if (firstNew === null || seqOf(items[i]!) < firstNew) return false;
       const before = i > 0 ? items[i - 1] : this.props.before;
-      return before === undefined ? blockOf(firstNew) === index || i > 0 : seqOf(before) < firstNew;
+      return before === undefined
+        ? blockOf(firstNew) === index || i > 0
+        : seqOf(before) < firstNew;
     };
     return (
       <div class="block" data-block={index}>

@@ -21,9 +21,9 @@ function initialsOf(name: string): string {
 export const hueClass = (name: string): string => `hue-${hueOf(name)}`;
 
 export function Avatar(props: { name: string; group?: boolean; small?: boolean }) {
-  const shape = `avatar ${hueClass(props.name)}${props.group ? " group" : ""}${props.small ? " small" : ""}`;
+  const shape = [props.group && "group", props.small && "small"].filter(Boolean).join(" ");
   return (
-    <span class={shape} aria-hidden="true">
+    <span class={`avatar ${hueClass(props.name)} ${shape}`} aria-hidden="true">
       {initialsOf(props.name)}
     </span>
   );
@@ -40,11 +40,13 @@ const PATHS = {
   edit: "M4 20h4L19 9l-4-4L4 16zM13.5 6.5l4 4",
   exit: "M14 4h5v16h-5M10 8l-4 4 4 4M6 12h9",
   file: "M7 3h7l4 4v14H7zM14 3v4h4",
-  people: "M9 11a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7zM2.5 20c.5-4 3-6 6.500-6s6 2 6.500 6M16 4.500a3.500 3.500 0 0 1 0 6M18.500 14.500c1.800.8 2.800 2.500 3 5.500",
-  reply: "M9 6l-5 5 5 5M4 11h9c4 0 7 2.500 7 7",
-  search: "M10.500 4a6.500 6.500 0 1 0 0 13 6.500 6.500 0 0 0 0-13zM15.500 15.500L20 20",
-  send: "M4 12L20 4l-4 16-4.500-6.500zM11.500 13.500L20 4",
-  trash: "M5 7h14M10 7V4.500h4V7M7 7l1 13h8l1-13M10.500 11v5M13.500 11v5",
+  people:
+    "M9 11a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7zM2.5 20c.5-4 3-6 6.5-6s6 2 6.5 6" +
+    "M16 4.5a3.5 3.5 0 0 1 0 6M18.5 14.5c1.8.8 2.8 2.5 3 5.5",
+  reply: "M9 6l-5 5 5 5M4 11h9c4 0 7 2.5 7 7",
+  search: "M10.5 4a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13zM15.5 15.500L20 20",
+  send: "M4 12L20 4l-4 16-4.5-6.500zM11.5 13.500L20 4",
+  trash: "M5 7h14M10 7V4.500h4V7M7 7l1 13h8l1-13M10.5 11v5M13.5 11v5",
   warn: "M12 4l9 16H3zM12 10v4.500M12 17v.5",
 } as const;
 
@@ -84,7 +86,11 @@ export function Linked(props: { text: string }) {
 }
 
 /** A modal dialog; Escape and a click beside it close it. */
-export function Dialog(props: { title: string; onClose: () => void; children: ComponentChildren }) {
+export function Dialog(props: {
+  title: string;
+  onClose: () => void;
+  children: ComponentChildren;
+}) {
   const ref = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     const dialog = ref.current!;

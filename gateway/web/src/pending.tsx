@@ -34,7 +34,11 @@ function PendingRow(props: { entry: Entry; store: Store }) {
         </span>
         <span class="meta">
           <time>{timeOf(entry.at)}</time>
-          <span class="tick pending" role="img" aria-label={entry.error ? "not sent" : "pending"}>
+          <span
+            class="tick pending"
+            role="img"
+            aria-label={entry.error ? "not sent" : "pending"}
+          >
             <Icon name={entry.error ? "warn" : "clock"} />
           </span>
         </span>

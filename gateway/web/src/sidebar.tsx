@@ -21,7 +21,9 @@ export function Sidebar({ store, onOpen, onNew }: Props) {
   const [filter, setFilter] = useState("");
   const wanted = filter.trim().toLowerCase();
   const all = store.list();
-  const shown = wanted ? all.filter((conv) => titleOf(conv).toLowerCase().includes(wanted)) : all;
+  const shown = wanted
+    ? all.filter((conv) => titleOf(conv).toLowerCase().includes(wanted))
+    : all;
   return (
     <nav class="sidebar" aria-label="Conversations">
       <header>
@@ -43,7 +45,9 @@ export function Sidebar({ store, onOpen, onNew }: Props) {
         />
       </label>
       {store.loaded && shown.length === 0 ? (
-        <p class="nothing">{wanted ? "No conversation of that name." : "No conversations yet."}</p>
+        <p class="nothing">
+          {wanted ? "No conversation of that name." : "No conversations yet."}
+        </p>
       ) : (
         <List store={store} convs={shown} onOpen={onOpen} />
       )}
@@ -64,7 +68,10 @@ function List(props: { store: Store; convs: Conv[]; onOpen: (c: string) => void 
     return () => resize.disconnect();
   }, []);
   const first = Math.max(0, Math.floor(view.top / ROW_PX) - OVERSCAN_ROWS);
-  const end = Math.min(convs.length, Math.ceil((view.top + view.height) / ROW_PX) + OVERSCAN_ROWS);
+  const end = Math.min(
+    convs.length,
+    Math.ceil((view.top + view.height) / ROW_PX) + OVERSCAN_ROWS,
+  );
   return (
     <div class="convs" ref={list}>
       <ul style={{ height: `${convs.length * ROW_PX}px` }}>

@@ -101,7 +101,8 @@ export class Store extends Observed {
     this.#timelines.delete(conv.c);
     this.#timelines.set(conv.c, timeline); // the newest use last
     const oldest = this.#timelines.keys().next();
-    if (this.#timelines.size > TIMELINES_MAX && !oldest.done) this.#timelines.delete(oldest.value);
+    if (this.#timelines.size > TIMELINES_MAX && !oldest.done)
+      this.#timelines.delete(oldest.value);
     return timeline;
   }
 
@@ -171,7 +172,8 @@ export class Store extends Observed {
     const { client } = this;
     client.on("state", (state) => {
       this.state = state;
-      if (state.name === "live") for (const timeline of this.#timelines.values()) timeline.retry();
+      if (state.name === "live")
+        for (const timeline of this.#timelines.values()) timeline.retry();
       this.changed();
     });
     client.on("convs", ({ convs }) => this.#onConvs(convs));
@@ -222,7 +224,10 @@ export class Store extends Observed {
       const known = old.get(conv.c);
       // Marks made while away are on their way: don't count those messages again.
       const ahead = known !== undefined && known.read > conv.read;
-      this.convs.set(conv.c, ahead ? { ...conv, read: known.read, unread: known.unread } : conv);
+      this.convs.set(
+        conv.c,
+        ahead ? { ...conv, read: known.read, unread: known.unread } : conv,
+      );
       const timeline = this.#timelines.get(conv.c);
       if (timeline) timeline.head = Math.max(timeline.head, conv.head);
     }
@@ -235,7 +240,8 @@ export class Store extends Observed {
   }
 
   #onRec(c: ConvId, rec: Rec): void {
-    if (rec.cid !== undefined && this.queue.some((entry) => entry.cid === rec.cid)) this.#landed.add(rec.cid);
+    if (rec.cid !== undefined && this.queue.some((entry) => entry.cid === rec.cid))
+      this.#landed.add(rec.cid);
     this.#timelines.get(c)?.apply(rec);
     const conv = this.convs.get(c);
     if (!conv) return;

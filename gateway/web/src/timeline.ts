@@ -1,9 +1,17 @@
 /**
- * One conversation as it is shown: blocks of BLOCK sequences, read by `range` when they come near the
- * window and dropped when they are far from it. What happens live is applied to the blocks at hand.
+ * One conversation as it is shown: blocks of BLOCK sequences, read by `range` when they come near
+ * the window and dropped when they are far from it. What happens live is applied to the blocks at hand.
  */
 
-import { isHole, isMessage, type Client, type Conv, type Hole, type Rec, type Seq } from "../sdk/index.ts";
+import {
+  isHole,
+  isMessage,
+  type Client,
+  type Conv,
+  type Hole,
+  type Rec,
+  type Seq,
+} from "../sdk/index.ts";
 import { Observed } from "./observe.ts";
 
 export type Item = Rec | Hole;
@@ -62,7 +70,7 @@ export class Timeline extends Observed {
     return this.#blocks.size;
   }
 
-  /** These blocks are needed, the most urgent first: others may go, and are no longer waited for. */
+  /** These blocks are needed, the most urgent first; others may go, and need not be read. */
   want(indices: number[]): void {
     this.#wanted = indices;
     if (this.#blocks.size > BLOCKS_MAX) this.#drop(indices);
@@ -103,7 +111,9 @@ export class Timeline extends Observed {
 
   find(s: Seq): Item | undefined {
     const block = this.#blocks.get(blockOf(s));
-    return block?.items.find((item) => (isHole(item) ? s >= item.hole[0] && s <= item.hole[1] : item.s === s));
+    return block?.items.find((item) =>
+      isHole(item) ? s >= item.hole[0] && s <= item.hole[1] : item.s === s,
+    );
   }
 
   /** The message that is replied to: undefined while it is being read, null when there is none. */
@@ -137,7 +147,8 @@ export class Timeline extends Observed {
     const middle = keep[0] ?? 0;
     const far = [...this.#blocks.keys()].filter((index) => !keep.includes(index));
     far.sort((a, b) => Math.abs(b - middle) - Math.abs(a - middle));
-    for (const index of far.slice(0, this.#blocks.size - BLOCKS_MAX)) this.#blocks.delete(index);
+    for (const index of far.slice(0, this.#blocks.size - BLOCKS_MAX))
+      this.#blocks.delete(index);
   }
 
   #load(): void {
@@ -168,19 +179,27 @@ export class Timeline extends Observed {
 
   async #fetch(block: Block): Promise<void> {
     const to = firstOf(block.index + 1);
-    for (let from: Seq | null = Math.max(firstOf(block.index), this.floor); from !== null && from < to; ) {
+    for (
+      let from: Seq | null = Math.max(firstOf(block.index), this.floor);
+      from !== null && from < to;
+    ) {
       const query = { from, to, max: BLOCK, order: "asc" } as const;
       const page = await this.#client.range(this.c, { ...query, view: "folded" });
       block.asOf ||= page.head;
       for (const item of page.records) {
-        if (!isHole(item) || item.why === "erased" || item.why === "expired") block.items.push(item);
+        if (!isHole(item) || item.why === "erased" || item.why === "expired")
+          block.items.push(item);
         else this.floor = Math.max(this.floor, item.hole[1] + 1);
       }
       // Folded pages are silent about what is no message: who came and went is in the log alone.
       const end = Math.min(page.next ?? to, page.head + 1);
-      if (this.#events && page.records.reduce((sum, item) => sum + lengthOf(item), 0) < end - from) {
+      if (
+        this.#events &&
+        page.records.reduce((sum, item) => sum + lengthOf(item), 0) < end - from
+      ) {
         const log = await this.#client.range(this.c, { ...query, to: end, view: "log" });
-        for (const item of log.records) if (!isHole(item) && isEvent(item)) insert(block.items, item);
+        for (const item of log.records)
+          if (!isHole(item) && isEvent(item)) insert(block.items, item);
       }
       from = page.next;
     }
@@ -210,7 +229,9 @@ export class Timeline extends Observed {
           this.#quoteLoads--;
           const oldest = this.#quotes.keys().next();
           if (this.#quotes.size > QUOTES_MAX && !oldest.done) this.#quotes.delete(oldest.value);
-          const block = [...this.#blocks.values()].filter((b) => b.items.some((i) => !isHole(i) && i.reply === s));
+          const block = [...this.#blocks.values()].filter((b) =>
+            b.items.some((i) => !isHole(i) && i.reply === s),
+          );
           for (const each of block) each.version++;
           this.#loadQuotes();
           this.changed();

@@ -1,6 +1,6 @@
 /**
- * The arithmetic of a list of which only a part exists: heights of blocks, measured or estimated, and
- * where in the whole a block or a position lies. No DOM here.
+ * The arithmetic of a list of which only a part exists: heights of blocks, measured or estimated,
+ * and where in the whole a block or a position lies. No DOM here.
  */
 
 /** What a block is taken to be high before the first ones were measured. */

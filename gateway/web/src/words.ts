@@ -48,7 +48,8 @@ export function titleOf(conv: Conv): string {
 /** The text of a message, or what stands for it. */
 export function textOf(rec: Pick<Rec, "kind" | "body">): string {
   const body = rec.body ?? {};
-  const string = (key: string): string => (typeof body[key] === "string" ? (body[key] as string) : "");
+  const string = (key: string): string =>
+    typeof body[key] === "string" ? (body[key] as string) : "";
   if (rec.kind === "text") return string("text");
   if (rec.kind === "image") return string("alt") || "Picture";
   if (rec.kind === "file") return string("name") || "File";
@@ -72,10 +73,12 @@ export function eventOf(rec: Rec, me: string): string | null {
   const user = String(body["user"] ?? "");
   const whom = user === me ? (who === "You" ? "yourself" : "you") : user;
   if (rec.kind === "member" && user !== "") {
-    if (body["set"] === "add") return user === rec.from ? `${who} joined` : `${who} added ${whom}`;
+    if (body["set"] === "add")
+      return user === rec.from ? `${who} joined` : `${who} added ${whom}`;
     if (body["set"] === "remove")
       return user === rec.from ? `${who} left` : `${who} removed ${whom}`;
-    if (body["set"] === "role") return `${who} made ${whom} ${String(body["role"] ?? "member")}`;
+    if (body["set"] === "role")
+      return `${who} made ${whom} ${String(body["role"] ?? "member")}`;
   }
   if (rec.kind.startsWith("x-")) return `${who} ${applicationWords(rec.kind, body)}`;
   if (rec.kind === "meta" && body["kind"] === "group") return `${who} created the group`;

@@ -35,7 +35,7 @@ export function test(name, run) {
   tests.push({ name, run });
 }
 
-/** Runs what was declared; the last line is the count. Arguments choose tests by a part of the name. */
+/** Runs what was declared, or what an argument is part of the name of; then prints the count. */
 export async function runTests() {
   const only = process.argv.slice(2);
   for (const { name, run } of tests) {
@@ -88,7 +88,9 @@ export class Server {
     fs.mkdirSync(data, { recursive: true, mode: 0o700 });
     const args = ["--embed", data, "--listen", listen, "--auth-secret-file", server.secret];
     const log = fs.openSync(path.join(dir, "log"), "a");
-    const child = spawn(path.join(build, "loquat-gateway"), args, { stdio: ["ignore", "pipe", log] });
+    const child = spawn(path.join(build, "loquat-gateway"), args, {
+      stdio: ["ignore", "pipe", log],
+    });
     server.child = child;
     server.ended = new Promise((resolve) => child.once("exit", resolve));
     let out = "";
@@ -105,7 +107,15 @@ export class Server {
   }
 
   token(user, ttl = "1d") {
-    return run("loquat-log", ["token", "--user", user, "--ttl", ttl, "--secret-file", this.secret]);
+    return run("loquat-log", [
+      "token",
+      "--user",
+      user,
+      "--ttl",
+      ttl,
+      "--secret-file",
+      this.secret,
+    ]);
   }
 
   async stop(signal = "SIGTERM") {
@@ -116,7 +126,9 @@ export class Server {
 
 /** Runs one of the programs to its end and gives what it printed. */
 export async function run(program, args) {
-  const child = spawn(path.join(build, program), args, { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(path.join(build, program), args, {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   let out = "";
   child.stdout.on("data", (data) => (out += data));
   const status = await new Promise((resolve) => child.once("close", resolve));

@@ -1,10 +1,22 @@
-// page.mjs: Chromium on the page, one window for each user. An error on the console or anything that the
-// policy of the page forbids is a failure. From the caller: LOQUAT_URL, LOQUAT_TOKEN_*, BUILD.
+// page.mjs: Chromium on the page, one window for each user. An error on the console or anything that
+// the policy of the page forbids is a failure. From the caller: LOQUAT_URL, LOQUAT_TOKEN_*, BUILD.
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
-import { build, PATIENCE_MS, require, runTests, SUBPROTOCOL, test, tokens, until, url, WebSocket, wsUrl } from "./lib.mjs";
+import {
+  build,
+  PATIENCE_MS,
+  require,
+  runTests,
+  SUBPROTOCOL,
+  test,
+  tokens,
+  until,
+  url,
+  WebSocket,
+  wsUrl,
+} from "./lib.mjs";
 
 const { chromium } = require("playwright-core");
 const FLAGS =
@@ -16,20 +28,25 @@ const browser = await chromium.launch({
 });
 const pictures = path.join(build, "tests");
 fs.mkdirSync(pictures, { recursive: true });
-const picture = (page, name) => page.screenshot({ path: path.join(pictures, `web-${name}.png`) });
+const picture = (page, name) =>
+  page.screenshot({ path: path.join(pictures, `web-${name}.png`) });
 
 /** Chromium itself says this of a WebSocket while it is told to be offline. */
 const OFFLINE = /^WebSocket connection to .* failed: .*ERR_INTERNET_DISCONNECTED/;
 const troubles = [];
 
 async function open(user, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1200, height: 750 }, ...options });
+  const context = await browser.newContext({
+    viewport: { width: 1200, height: 750 },
+    ...options,
+  });
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE_MS);
   page.on("pageerror", (err) => troubles.push(`${user}: ${err.stack}`));
   page.on("console", (message) => {
     const text = message.text();
-    if (["error", "warning"].includes(message.type()) && !OFFLINE.test(text)) troubles.push(`${user}: ${text}`);
+    if (["error", "warning"].includes(message.type()) && !OFFLINE.test(text))
+      troubles.push(`${user}: ${text}`);
   });
   await page.addInitScript(() => {
     window.violations = [];
@@ -51,7 +68,7 @@ async function finish(...pages) {
   assert.deepEqual(troubles.splice(0), []);
 }
 
-// ---- what people do ------------------------------------------------------------------------------
+// ---- what people do --------------------------------------------------------------------------
 
 async function newGroup(page, name, members) {
   await page.click("text=New chat");
@@ -77,9 +94,10 @@ async function act(page, text, button) {
   await page.click(`${message(text)} .tools [aria-label=${button}]`);
 }
 
-const visibleTexts = (page) => page.$$eval(".block .msg .text", (all) => all.map((each) => each.textContent));
+const visibleTexts = (page) =>
+  page.$$eval(".block .msg .text", (all) => all.map((each) => each.textContent));
 
-// ---- filling a conversation from outside ---------------------------------------------------------
+// ---- filling a conversation from outside -----------------------------------------------------
 
 /** Sends by the protocol itself, a window at a time. */
 async function fill(c, messages) {
@@ -106,14 +124,23 @@ async function fill(c, messages) {
     if (waiting.size >= 200) await until("answers", () => broken || waiting.size < 100);
     if (broken) throw broken;
     const more = reply ? { reply } : {};
-    request({ op: "send", c, cid: randomUUID(), kind: "text", body: { text }, from, ts, ...more });
+    request({
+      op: "send",
+      c,
+      cid: randomUUID(),
+      kind: "text",
+      body: { text },
+      from,
+      ts,
+      ...more,
+    });
   }
   await until("all answered", () => broken || waiting.size === 0);
   ws.close();
   if (broken) throw broken;
 }
 
-// ---- tests ---------------------------------------------------------------------------------------
+// ---- tests -----------------------------------------------------------------------------------
 
 test("without a token the page asks for one", async () => {
   const page = await open(null);
@@ -215,7 +242,13 @@ test("what is written offline waits, and arrives once and in order", async () =>
   await say(alice, "out again");
   await shown(bob, "out again");
   for (const page of [alice, bob])
-    assert.deepEqual(await visibleTexts(page), ["still here", "one", "two", "three", "out again"]);
+    assert.deepEqual(await visibleTexts(page), [
+      "still here",
+      "one",
+      "two",
+      "three",
+      "out again",
+    ]);
   // Bob was away for that: he gets what he missed, once.
   await bob.context().setOffline(true);
   await bob.waitForSelector(".banner:has-text('You are offline')");
@@ -223,7 +256,10 @@ test("what is written offline waits, and arrives once and in order", async () =>
   await alice.waitForSelector(`${message("while bob is away")} .tick.sent`);
   await bob.context().setOffline(false);
   await shown(bob, "while bob is away");
-  assert.equal((await visibleTexts(bob)).filter((text) => text === "while bob is away").length, 1);
+  assert.equal(
+    (await visibleTexts(bob)).filter((text) => text === "while bob is away").length,
+    1,
+  );
   await finish(alice, bob);
 });
 
@@ -282,7 +318,9 @@ test("text is text: no markup comes alive, only http(s) addresses are links", as
   await shown(page, nasty.replaceAll('"', '\\"'));
   await say(page, "see https://example.org/a_(b)?q=1&r=2. Or http://example.com/!");
   await page.waitForSelector(".msg a >> nth=1");
-  const links = await page.$$eval(".msg a", (all) => all.map((a) => [a.getAttribute("href"), a.rel]));
+  const links = await page.$$eval(".msg a", (all) =>
+    all.map((a) => [a.getAttribute("href"), a.rel]),
+  );
   assert.deepEqual(
     links.map(([href]) => href),
     ["https://example.org/a_(b)?q=1&r=2", "http://example.com/"],
@@ -303,7 +341,10 @@ test("the keyboard is enough", async () => {
   await field.pressSequentially("second line");
   assert.ok((await height()) > low, "the field grows");
   await page.keyboard.press("Enter");
-  await page.waitForFunction(() => document.querySelector(".block .msg .text")?.textContent === "first line\nsecond line");
+  await page.waitForFunction(
+    () =>
+      document.querySelector(".block .msg .text")?.textContent === "first line\nsecond line",
+  );
   assert.equal(await field.inputValue(), "");
   await page.waitForSelector(".block .msg");
   await page.keyboard.press("ArrowUp");
@@ -316,7 +357,10 @@ test("the keyboard is enough", async () => {
   await page.waitForSelector(".about:has-text('Reply')");
   const nameless = await page.$$eval("button, input, textarea, select", (all) =>
     all
-      .filter((each) => !each.getAttribute("aria-label") && !each.labels?.length && !each.textContent.trim())
+      .filter(
+        (each) =>
+          !each.getAttribute("aria-label") && !each.labels?.length && !each.textContent.trim(),
+      )
       .map((each) => each.outerHTML),
   );
   assert.deepEqual(nameless, []);
@@ -426,7 +470,9 @@ test("scrolling back through thousands: all are seen, the page stays small and s
   });
   await bob.waitForFunction(() => {
     const view = document.querySelector(".scroller").getBoundingClientRect();
-    const row = [...document.querySelectorAll(".msg")].find((each) => each.getBoundingClientRect().top > view.top);
+    const row = [...document.querySelectorAll(".msg")].find(
+      (each) => each.getBoundingClientRect().top > view.top,
+    );
     const n = Number(/#(\d+)/.exec(row?.textContent ?? "")?.[1]);
     return row && row.getBoundingClientRect().top < view.bottom && n > 1000 && n < 3000;
   });

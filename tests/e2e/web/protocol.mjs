@@ -4,7 +4,17 @@ import assert from "node:assert/strict";
 import { randomBytes, randomUUID } from "node:crypto";
 import net from "node:net";
 import { once } from "node:events";
-import { PATIENCE_MS, runTests, SUBPROTOCOL, test, tokens, until, url, WebSocket, wsUrl } from "./lib.mjs";
+import {
+  PATIENCE_MS,
+  runTests,
+  SUBPROTOCOL,
+  test,
+  tokens,
+  until,
+  url,
+  WebSocket,
+  wsUrl,
+} from "./lib.mjs";
 
 class Client {
   events = [];
@@ -81,7 +91,8 @@ const lengthOf = (item) => (item.hole ? item.hole[1] - item.hole[0] + 1 : 1);
 test("hello comes first, and says the limits", async () => {
   const client = await Client.open(null);
   assert.equal(client.hello.v, 1);
-  for (const key of ["ping_ms", "max_in", "window", "auth_ms"]) assert.ok(client.hello[key] > 0, key);
+  for (const key of ["ping_ms", "max_in", "window", "auth_ms"])
+    assert.ok(client.hello[key] > 0, key);
   assert.equal(client.ws.protocol, SUBPROTOCOL);
   assert.equal(client.events.length, 0);
   await client.close();
@@ -139,8 +150,14 @@ test("a send is acknowledged, goes out live in order, and stands in the log", as
     acks.map((ack) => ack.s),
     Array.from({ length: 100 }, (_, i) => head + 1 + i),
   );
-  assert.ok(alice.recs(c).every((rec) => rec.cid), "the author sees the cid");
-  assert.ok(bob.recs(c).every((rec) => rec.cid === undefined), "nobody else does");
+  assert.ok(
+    alice.recs(c).every((rec) => rec.cid),
+    "the author sees the cid",
+  );
+  assert.ok(
+    bob.recs(c).every((rec) => rec.cid === undefined),
+    "nobody else does",
+  );
   const log = await bob.ok("range", { c, view: "log" });
   const live = bob.recs(c).map(({ ev: _, ...rec }) => rec);
   assert.deepEqual(log.records.slice(-100), live);
@@ -191,7 +208,7 @@ test("further behind than the window: lag, then range, then resume", async () =>
   assert.equal(lag.head, head + count);
   await alice.say(c, "not told while lagging");
   let held = head;
-  for (let from = head + 1; from !== null; ) {
+  for (let from = head + 1; from !== null;) {
     const page = await bob.ok("range", { c, from, max: 100, view: "log" });
     for (const rec of page.records) assert.equal(rec.s, ++held);
     from = page.next;
@@ -238,9 +255,16 @@ test("pages join without a gap and without an overlap", async () => {
   for (let i = 0; i < 25; i++) await alice.say(c, `${i}`);
   for (const order of ["asc", "desc"]) {
     const got = [];
-    for (let from = order === "asc" ? head + 1 : undefined; from !== null; ) {
+    for (let from = order === "asc" ? head + 1 : undefined; from !== null;) {
       const edge = order === "asc" ? {} : { to: head };
-      const page = await alice.ok("range", { c, from, max: 10, order, view: "folded", ...edge });
+      const page = await alice.ok("range", {
+        c,
+        from,
+        max: 10,
+        order,
+        view: "folded",
+        ...edge,
+      });
       got.push(...page.records.map((rec) => rec.body.text));
       from = page.next;
     }
@@ -256,7 +280,10 @@ test("marks reach the other one, and move forward only", async () => {
   await alice.ok("sync", { cur: {} });
   const { s } = await alice.say(c, "read me");
   await bob.ok("mark", { c, delivered: s });
-  await alice.event("mark", (mark) => mark.c === c && mark.user === "bob" && mark.delivered === s);
+  await alice.event(
+    "mark",
+    (mark) => mark.c === c && mark.user === "bob" && mark.delivered === s,
+  );
   await bob.ok("mark", { c, read: s });
   await alice.event("mark", (mark) => mark.c === c && mark.user === "bob" && mark.read === s);
   await bob.ok("mark", { c, read: s - 1 });
@@ -303,7 +330,7 @@ test("unknown ops and broken lines are answered; the connection goes on", async 
   await alice.close();
 });
 
-// ---- frames that end a connection ----------------------------------------------------------------
+// ---- frames that end a connection ------------------------------------------------------------
 
 async function closeCode(misbehave, options = {}) {
   const client = await Client.open("alice", options);
@@ -315,7 +342,10 @@ test("a binary frame: 1003", async () => {
   assert.equal(await closeCode((ws) => ws.send(Buffer.from([1, 2, 3]))), 1003);
 });
 test("text that is not UTF-8: 1007", async () => {
-  assert.equal(await closeCode((ws) => ws.send(Buffer.from([0xff, 0xfe, 0x7b]), { binary: false })), 1007);
+  assert.equal(
+    await closeCode((ws) => ws.send(Buffer.from([0xff, 0xfe, 0x7b]), { binary: false })),
+    1007,
+  );
 });
 test("a frame over max_in: 1009", async () => {
   assert.equal(await closeCode((ws) => ws.send("x".repeat(70_000))), 1009);
@@ -359,7 +389,8 @@ async function rawCode(...frames) {
   }
   return null;
 }
-const masked = (first, payload) => Buffer.from([first, 0x80 | payload.length, 0, 0, 0, 0, ...payload]);
+const masked = (first, payload) =>
+  Buffer.from([first, 0x80 | payload.length, 0, 0, 0, 0, ...payload]);
 const BROKEN = {
   "not masked": [Buffer.from([0x81, 2, 0x7b, 0x7d])],
   "a reserved opcode": [masked(0x83, [])],

@@ -4,7 +4,18 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
-import { build, require, root, runTests, Server, test, tokens, until, WebSocket, wsUrl } from "./lib.mjs";
+import {
+  build,
+  require,
+  root,
+  runTests,
+  Server,
+  test,
+  tokens,
+  until,
+  WebSocket,
+  wsUrl,
+} from "./lib.mjs";
 
 /** The SDK as one module of JavaScript, made by the same tool that makes the page. */
 async function loadSdk() {
@@ -30,7 +41,13 @@ const FAST = { backoffMs: [20, 200], requestTimeoutMs: 15_000, socket: WebSocket
 const started = [];
 
 function client(user, options = {}) {
-  const made = new Client({ url: wsUrl(), token: tokens[user], device: "sdk-test", ...FAST, ...options });
+  const made = new Client({
+    url: wsUrl(),
+    token: tokens[user],
+    device: "sdk-test",
+    ...FAST,
+    ...options,
+  });
   started.push(made);
   return made;
 }
@@ -57,7 +74,7 @@ function assertDense(got, from, to) {
 
 async function texts(reader, c) {
   const out = [];
-  for (let from = 1; from !== null; ) {
+  for (let from = 1; from !== null;) {
     const page = await reader.range(c, { from, view: "folded" });
     for (const item of page.records) if (!isHole(item)) out.push(item.body.text);
     from = page.next;
@@ -96,9 +113,10 @@ class Area {
   removeItem = (key) => void this.#items.delete(key);
 }
 
-const openGroup = (owner, members) => owner.open({ kind: "group", name: "sdk", members, cid: randomUUID() });
+const openGroup = (owner, members) =>
+  owner.open({ kind: "group", name: "sdk", members, cid: randomUUID() });
 
-test("sockets die in the middle of traffic: each sequence once, each send once, in order", async () => {
+test("sockets die in traffic: each sequence once, each send once, in order", async () => {
   const [net1, net2] = [mortal(), mortal()];
   const alice = client("alice", { socket: net1.socket });
   const bob = client("bob", { socket: net2.socket });
@@ -141,7 +159,10 @@ test("a long absence: lag is caught up from the cursor, everything once", async 
   await until("seen", () => first.cursors()[conv.c] === s);
   first.stop();
   const cursors = first.cursors();
-  const writes = Array.from({ length: 700 }, (_, i) => alice.send(conv.c, { body: { text: `${i}` } }).done);
+  const writes = Array.from(
+    { length: 700 },
+    (_, i) => alice.send(conv.c, { body: { text: `${i}` } }).done,
+  );
   const { s: head } = (await Promise.all(writes)).at(-1);
   const second = client("bob", { cursors });
   const after = noting(second, conv.c);
@@ -160,7 +181,10 @@ test("lagMax: what is too far behind is skipped, and said so", async () => {
   alice.start();
   await live(alice);
   const conv = await openGroup(alice, ["bob"]);
-  const writes = Array.from({ length: 400 }, (_, i) => alice.send(conv.c, { body: { text: `${i}` } }).done);
+  const writes = Array.from(
+    { length: 400 },
+    (_, i) => alice.send(conv.c, { body: { text: `${i}` } }).done,
+  );
   const { s: head } = (await Promise.all(writes)).at(-1);
   const bob = client("bob", { cursors: { [conv.c]: conv.head }, lagMax: 100 });
   const skipped = [];
@@ -213,7 +237,8 @@ test("holes are given out in their place", async () => {
   await live(alice);
   const conv = await openGroup(alice, ["bob"]);
   const sent = [];
-  for (let i = 0; i < 5; i++) sent.push(await alice.send(conv.c, { body: { text: `${i}` } }).done);
+  for (let i = 0; i < 5; i++)
+    sent.push(await alice.send(conv.c, { body: { text: `${i}` } }).done);
   const { s: head } = await alice.delete(conv.c, sent[2].s).done;
   const bob = client("bob", { cursors: { [conv.c]: 0 } });
   const got = noting(bob, conv.c);
@@ -287,7 +312,10 @@ test("a slow loop over the iterator gets everything; nothing piles up", async ()
   const conv = await openGroup(alice, ["bob"]);
   await until("joined", () => conv.c in bob.cursors());
   const count = 1200;
-  const writes = Array.from({ length: 900 }, (_, i) => alice.send(conv.c, { body: { text: `${i}` } }).done);
+  const writes = Array.from(
+    { length: 900 },
+    (_, i) => alice.send(conv.c, { body: { text: `${i}` } }).done,
+  );
   const got = [];
   let furthest = 0;
   for await (const { c, item } of bob) {
@@ -313,7 +341,8 @@ test("marks: the newest of many goes out, after a reconnect too", async () => {
   await live(alice, bob);
   const conv = await openGroup(alice, ["bob"]);
   let s = 0;
-  for (let i = 0; i < 10; i++) ({ s } = await alice.send(conv.c, { body: { text: `${i}` } }).done);
+  for (let i = 0; i < 10; i++)
+    ({ s } = await alice.send(conv.c, { body: { text: `${i}` } }).done);
   let seen = 0;
   alice.on("mark", (mark) => mark.user === "bob" && (seen = mark.read ?? seen));
   net.cut();
@@ -351,7 +380,7 @@ test("a garbage token stops the client, and it does not come back", async () => 
   assert.ok(states.every((state) => state.name !== "waiting"));
 });
 
-test("tokens: renewed in time without a reconnect; after 4100 a new one is asked for first", async () => {
+test("tokens: renewed in time on the same connection; after 4100 asked for first", async () => {
   const server = await Server.start();
   const asked = [];
   let renew = true;
@@ -371,14 +400,20 @@ test("tokens: renewed in time without a reconnect; after 4100 a new one is asked
   await live(alice);
   const first = tokenClaims(current).exp * 1000;
   await until("past the end of two tokens", () => Date.now() > first + 3500);
-  assert.deepEqual(states.map((state) => state.name), ["connecting", "live"]);
+  assert.deepEqual(
+    states.map((state) => state.name),
+    ["connecting", "live"],
+  );
   assert.ok(asked.filter((why) => why === "refresh").length >= 2, String(asked));
   await alice.ping();
 
   renew = false;
   await until("closed for the token's end", () => states.some((state) => state.code === 4100));
   await until("back", () => alice.state.name === "live");
-  assert.equal(asked.findLast((why) => why !== "refresh"), "refused");
+  assert.equal(
+    asked.findLast((why) => why !== "refresh"),
+    "refused",
+  );
   alice.stop();
   await server.stop();
 });
