@@ -252,7 +252,7 @@ int datadir_commit(struct datadir *dir, const char *path, char *why, size_t size
         err = join(temporary, path, "FORMAT.tmp");
     if (err == 0)
         err = join(half, path, "BEGUN");
-    snprintf(text, sizeof text, FORMAT_TEXT, DATADIR_FORMAT, dir->partitions, dir->id);
+    snprintf(text, sizeof text, FORMAT_TEXT, (unsigned)DATADIR_FORMAT, dir->partitions, dir->id);
     if (err == 0)
         err = sync_file(temporary, text);
     if (err == 0 && rename(temporary, file) != 0)
