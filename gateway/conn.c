@@ -9,6 +9,7 @@
 
 #include "gateway/follow.h"
 #include "gateway/httpd.h"
+#include "gateway/route.h"
 #include "gateway/session.h"
 #include "store/base/check.h"
 #include "store/base/err.h"
@@ -16,11 +17,9 @@
 
 enum { HEAD_MS = 10000, IDLE_MS = 60000, LINGER_MS = 2000 };
 
-static const uint32_t DUE_MS[DUE_NONE] = {[DUE_HEAD] = HEAD_MS,
-                                          [DUE_IDLE] = IDLE_MS,
-                                          [DUE_AUTH] = GATEWAY_AUTH_MS,
-                                          [DUE_PING] = GATEWAY_PING_MS,
-                                          [DUE_LINGER] = LINGER_MS};
+static const uint32_t DUE_MS[DUE_NONE] = {
+    [DUE_HEAD] = HEAD_MS,         [DUE_IDLE] = IDLE_MS,        [DUE_AUTH] = GATEWAY_AUTH_MS,
+    [DUE_PING] = GATEWAY_PING_MS, [DUE_STUCK] = CONN_STUCK_MS, [DUE_LINGER] = LINGER_MS};
 
 void conn_ref(struct conn *conn)
 {
@@ -68,10 +67,7 @@ static void strip(struct conn *conn)
     if (conn->http != NULL)
         http_free(conn->http);
     conn->http = NULL;
-    if (conn->who != NULL && conn->who->held)
-        limits_release(&conn->gate->shared->limits, conn->who->slot);
-    free(conn->who);
-    conn->who = NULL;
+    conn_forget(conn);
     buf_close(&conn->held);
 }
 
@@ -97,7 +93,7 @@ static void begin_linger(struct conn *conn)
 {
     strip(conn);
     conn->phase = CONN_LINGER;
-    if (conn->eof || shutdown(conn->fd, SHUT_WR) != 0) {
+    if (shutdown(conn->fd, SHUT_WR) != 0) {
         conn_abort(conn);
         return;
     }
@@ -105,9 +101,10 @@ static void begin_linger(struct conn *conn)
     conn_settle(conn);
 }
 
+/* A socket that takes no more says itself when it does. */
 static void mark_dirty(struct conn *conn)
 {
-    if (conn->in_dirty.next == NULL)
+    if (conn->in_dirty.next == NULL && !conn->stuck)
         list_push(&conn->gate->dirty, &conn->in_dirty);
 }
 
@@ -123,7 +120,7 @@ void conn_close_soon(struct conn *conn)
 
 void conn_send(struct conn *conn, struct span bytes)
 {
-    if (conn_gone(conn))
+    if (conn_gone(conn) || conn->close_soon)
         return;
     out_bytes(&conn->out, &conn->gate->out_pool, bytes);
     mark_dirty(conn);
@@ -131,7 +128,7 @@ void conn_send(struct conn *conn, struct span bytes)
 
 void conn_send_frame(struct conn *conn, struct frame *frame)
 {
-    if (conn_gone(conn))
+    if (conn_gone(conn) || conn->close_soon)
         return;
     out_frame(&conn->out, &conn->gate->out_pool, frame);
     mark_dirty(conn);
@@ -141,22 +138,40 @@ static void on_room(struct conn *conn)
 {
     if (conn->phase == CONN_WS)
         session_take_held(conn);
+    else
+        route_next(conn);
     if (!conn_gone(conn) && conn->session != NULL)
         follow_catch_up(conn->session);
     if (!conn_gone(conn) && conn->stream != NULL)
         httpd_stream_go_on(conn);
 }
 
+/* How long HTTP waits for a client that does not take its answer. */
+static void mind_stuck(struct conn *conn, bool progress)
+{
+    if (progress && conn->session != NULL)
+        conn->heard_s = (uint32_t)(conn->gate->now_ms / 1000);
+    if (conn->session != NULL)
+        return; /* DUE_PING looks at it */
+    if (conn->stuck && (progress || conn->due_kind != DUE_STUCK))
+        conn_due(conn, DUE_STUCK);
+    else if (!conn->stuck && conn->due_kind == DUE_STUCK)
+        conn_due(conn, conn->busy ? DUE_NONE : http_idle(conn->http) ? DUE_IDLE : DUE_HEAD);
+}
+
 void conn_flush(struct conn *conn)
 {
     if (conn_gone(conn))
         return;
+    size_t before = conn->out.bytes;
     int rv = out_write(&conn->out, &conn->gate->out_pool, conn->fd);
     if (rv < 0) {
         conn_abort(conn);
         return;
     }
     conn->stuck = rv == 1;
+    if (conn->phase == CONN_HTTP)
+        mind_stuck(conn, conn->out.bytes < before);
     if (conn->close_soon && !conn->stuck) {
         begin_linger(conn);
         return;
@@ -179,12 +194,14 @@ static bool reads_more(const struct conn *conn)
 {
     if (conn->phase == CONN_LINGER)
         return true;
-    if (conn->eof || conn->close_soon)
+    if (conn->close_soon)
         return false;
     if (conn->phase == CONN_WS) /* while draining the answer to our close is still wanted */
         return conn->held.n == 0 && (conn_takes(conn) || conn->gate->state != GATE_SERVING) &&
                conn->out.bytes < CONN_OUT_HIGH;
-    return !conn->busy || conn->session != NULL; /* of an event stream: to see its end */
+    if (conn->session != NULL)
+        return true; /* an event stream: to see its end */
+    return !conn->busy && conn->out.bytes < CONN_OUT_HIGH;
 }
 
 static void conn_on_poll(uv_poll_t *poll, int status, int events);
@@ -227,9 +244,8 @@ static void on_readable(struct conn *conn)
         return;
     if (n > 0) {
         take(conn, conn->gate->in, (size_t)n);
-    } else if (n == 0 && conn->phase == CONN_HTTP && conn->busy && conn->session == NULL) {
-        conn->eof = true; /* it still reads our answer */
-        conn->keep = false;
+    } else if (n == 0 && conn->phase == CONN_HTTP && conn->out.bytes > 0 && conn->session == NULL) {
+        conn_close_soon(conn); /* it says no more, but still reads our answer */
     } else {
         conn_abort(conn);
         return;
@@ -295,24 +311,34 @@ void conn_open(struct gate *gate, int fd, bool admin)
     conn_settle(conn);
 }
 
+void conn_forget(struct conn *conn)
+{
+    if (conn->who != NULL && conn->who->held)
+        limits_release(&conn->gate->shared->limits, conn->who->slot);
+    free(conn->who);
+    conn->who = NULL;
+}
+
 bool conn_identify(struct conn *conn, const struct jwt_claims *claims, bool hold)
 {
     struct span user = span_str(claims->user);
     struct limits *limits = &conn->gate->shared->limits;
     struct who *who = conn->who;
     if (who == NULL || strcmp(who->user, claims->user) != 0) {
-        if (who != NULL && who->held)
-            limits_release(limits, who->slot);
-        free(who);
+        conn_forget(conn);
         who = conn->who = xcalloc(1, sizeof *who + user.n + 1);
         memcpy(who->user, claims->user, user.n);
         who->slot = limits_slot(limits, user);
     }
     who->exp_ms = claims->exp_ms;
     who->scope = claims->scope;
-    if (hold && !who->held) {
-        who->held = limits_hold(limits, who->slot);
-        return who->held;
-    }
-    return true;
+    return !hold || conn_hold(conn);
+}
+
+bool conn_hold(struct conn *conn)
+{
+    struct who *who = conn->who;
+    if (!who->held)
+        who->held = limits_hold(&conn->gate->shared->limits, who->slot);
+    return who->held;
 }

@@ -3,6 +3,8 @@
  * Bounds: input is taken only while less than CONN_OUT_HIGH waits to be written and fewer than
  *         CONN_READS_MAX reads and CONN_WRITES_MAX writes are unanswered; what came in and could
  *         not be taken yet (one read and one frame) is held, and the socket is not read meanwhile.
+ *         An HTTP client that takes nothing of its answer for CONN_STUCK_MS is cut; for one that
+ *         is live see session_ping.
  * Owner:  a connection frees itself when it is closed and no call refers to it any more.
  * Thread: the loop's. */
 #ifndef LOQUAT_GATEWAY_CONN_H
@@ -16,6 +18,7 @@ enum {
     CONN_OUT_LOW = 64 << 10,
     CONN_READS_MAX = 8,
     CONN_WRITES_MAX = 4096,
+    CONN_STUCK_MS = 30000,
 };
 
 enum conn_phase { CONN_HTTP, CONN_WS, CONN_LINGER, CONN_CLOSED };
@@ -36,13 +39,12 @@ struct conn {
     uv_poll_t poll;
     int fd;
     uint32_t refs, reads, writes; /* refs: open, and one for each call */
-    uint32_t heard_s;             /* when something came last */
+    uint32_t heard_s;             /* when something came last, or went, of an event stream */
     uint8_t phase, due_kind, events;
     bool admin : 1;      /* came in at the admin address */
     bool local : 1;      /* from this machine */
     bool stuck : 1;      /* the socket takes no more now */
     bool close_soon : 1; /* after what waits was written */
-    bool eof : 1;        /* the other side sends no more */
     bool busy : 1;       /* an HTTP request is being answered */
     bool keep : 1;       /* and the connection stays after it */
     bool head_only : 1;  /* HEAD: without the body */
@@ -59,6 +61,7 @@ struct conn {
 };
 
 void conn_open(struct gate *gate, int fd, bool admin);
+/* Nothing is sent any more once the connection is to be closed. */
 void conn_send(struct conn *conn, struct span bytes);
 void conn_send_frame(struct conn *conn, struct frame *frame);
 void conn_close_soon(struct conn *conn); /* when all is written: shuts down, lingers, closes */
@@ -71,6 +74,8 @@ void conn_settle(struct conn *conn);      /* after anything changed: what the so
 void conn_flush(struct conn *conn);
 /* A token was accepted: false when the user has too many connections. */
 bool conn_identify(struct conn *conn, const struct jwt_claims *claims, bool hold);
+bool conn_hold(struct conn *conn);   /* counts it among the user's; false: too many */
+void conn_forget(struct conn *conn); /* who it was: nobody is authenticated any more */
 static inline bool conn_gone(const struct conn *conn)
 {
     return conn->phase >= CONN_LINGER;

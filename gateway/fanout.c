@@ -60,6 +60,38 @@ struct topic *fanout_find(const struct fanout *fanout, struct span name)
     return find(fanout, name, false);
 }
 
+struct topic *fanout_find_user(const struct fanout *fanout, struct span user)
+{
+    return find(fanout, user, true);
+}
+
+uint64_t fanout_user_head(const struct fanout *fanout, struct span user)
+{
+    const struct topic *topic = find(fanout, user, true);
+    if (topic == NULL)
+        return 0;
+    return topic->head == TOPIC_NOT_STARTED ? topic->begins : topic->head;
+}
+
+static void subscribe(struct fanout *fanout, const struct topic *topic, uint64_t cursor)
+{
+    Loquat__Sub sub = LOQUAT__SUB__INIT;
+    sub.conv = (char *)(uintptr_t)topic->name;
+    sub.user_log = topic->user_log;
+    sub.partition = topic->partition;
+    sub.cursor = cursor;
+    sub.from_head = cursor == FOLLOW_FROM_HEAD;
+    upstream_sub(&fanout->gate->up, &sub);
+}
+
+void fanout_again(struct fanout *fanout, struct topic *topic)
+{
+    ASSERT(topic->failed && !topic->user_log);
+    topic->failed = false;
+    topic->head = TOPIC_NOT_STARTED;
+    subscribe(fanout, topic, FOLLOW_FROM_HEAD);
+}
+
 struct topic *fanout_topic(struct fanout *fanout, struct span name, bool user_log, uint64_t cursor)
 {
     struct conv_id id = user_log ? user_log_id(name) : conv_id_of(name);
@@ -74,14 +106,9 @@ struct topic *fanout_topic(struct fanout *fanout, struct span name, bool user_lo
     topic->user_log = user_log;
     topic->partition = partition_of(id, fanout->gate->up.partitions);
     memcpy(topic->name, name.p, name.n);
+    topic->begins = cursor;
     metric_add(&topics_gauge, 1);
-    Loquat__Sub sub = LOQUAT__SUB__INIT;
-    sub.conv = topic->name;
-    sub.user_log = user_log;
-    sub.partition = topic->partition;
-    sub.cursor = cursor;
-    sub.from_head = cursor == FOLLOW_FROM_HEAD;
-    upstream_sub(&fanout->gate->up, &sub);
+    subscribe(fanout, topic, cursor);
     return topic;
 }
 
@@ -329,17 +356,29 @@ static void start(struct topic *topic, uint64_t head)
     topic->head = head;
     for (uint32_t i = 0; i < topic->count; i++) {
         struct session *session = topic->entries[i].session;
-        follow_settle(session, &session->follows[topic->entries[i].follow]);
+        struct follow *follow = &session->follows[topic->entries[i].follow];
+        if (follow->state == FOLLOW_WAIT) /* begun again: others still read by themselves */
+            follow_settle(session, follow);
     }
 }
 
-/* The node can't go on with this log: whoever follows it is told to read, and hears why. */
+/* The node can't go on with this log: whoever follows it is told to read, and hears why. Of the own
+ * log nobody reads: the next `sync` finds what came. */
 static void fail(struct topic *topic, int err)
 {
-    log_error("a tail ended", {"conv", log_str(topic->name)}, {"err", log_str(err_name(err))});
+    if (topic->failed)
+        return;
+    log_error("a tail ended", {"log", log_str(topic->name)}, {"err", log_str(err_name(err))});
+    if (topic->head == TOPIC_NOT_STARTED)
+        topic->head = 0;
+    topic->failed = true;
     for (uint32_t i = 0; i < topic->count; i++) {
         struct session *session = topic->entries[i].session;
-        follow_lag(session, &session->follows[topic->entries[i].follow]);
+        struct follow *follow = &session->follows[topic->entries[i].follow];
+        if (topic->user_log)
+            session_close(session->conn, SESSION_CLOSE_AGAIN, "come back");
+        else if (follow->state != FOLLOW_LAGGED)
+            follow_lag(session, follow);
     }
 }
 
@@ -352,6 +391,8 @@ void fanout_on_tail(struct fanout *fanout, const Loquat__Tail *tail)
         fail(topic, tail->err);
         return;
     }
+    if (topic->failed)
+        return;
     if (tail->started) {
         start(topic, tail->head);
         return;

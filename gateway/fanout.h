@@ -26,9 +26,11 @@ struct topic_entry {
 
 struct topic {
     struct conv_id id;
-    uint64_t head; /* everything up to here has come, or TOPIC_NOT_STARTED */
+    uint64_t head;   /* everything up to here has come, or TOPIC_NOT_STARTED */
+    uint64_t begins; /* of a user log: nothing up to here will come */
     uint32_t partition;
     bool user_log;
+    bool failed; /* the node has ended it; begun again when somebody wants to go on */
     uint32_t count, cap;
     struct topic_entry *entries;
     char name[]; /* of the conversation, or the user */
@@ -44,6 +46,10 @@ void fanout_close(struct fanout *fanout);
 /* Found, or begun after `cursor` (or FOLLOW_FROM_HEAD); the caller adds itself at once. */
 struct topic *fanout_topic(struct fanout *fanout, struct span name, bool user_log, uint64_t cursor);
 struct topic *fanout_find(const struct fanout *fanout, struct span name);
+struct topic *fanout_find_user(const struct fanout *fanout, struct span user);
+/* How far a user's log was told to this loop's sessions; 0 when none of them follows it. */
+uint64_t fanout_user_head(const struct fanout *fanout, struct span user);
+void fanout_again(struct fanout *fanout, struct topic *topic); /* one that has failed */
 uint32_t fanout_add(struct topic *topic, struct session *session, uint32_t follow); /* slot */
 /* Takes the entry out (the last one moves into its place); the topic may be gone after. */
 void fanout_remove(struct fanout *fanout, struct topic *topic, uint32_t slot);

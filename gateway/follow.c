@@ -27,7 +27,15 @@ void follow_metrics(void)
 
 struct follow *follow_find(const struct session *session, const struct topic *topic)
 {
-    for (uint32_t i = 0; topic != NULL && i < session->count; i++)
+    if (topic == NULL)
+        return NULL;
+    if (topic->count < session->count) { /* whichever is shorter */
+        for (uint32_t i = 0; i < topic->count; i++)
+            if (topic->entries[i].session == session)
+                return &session->follows[topic->entries[i].follow];
+        return NULL;
+    }
+    for (uint32_t i = 0; i < session->count; i++)
         if (session->follows[i].topic == topic)
             return &session->follows[i];
     return NULL;
@@ -82,11 +90,13 @@ void follow_lag(struct session *session, struct follow *follow)
         return;
     }
     set_state(session, follow, FOLLOW_LAGGED);
+    uint64_t held = follow->cursor == FOLLOW_FROM_HEAD ? topic->head : follow->cursor;
+    uint64_t head = topic->head > held ? topic->head : held;
     struct buf text = {0};
     buf_add_str(&text, "{\"ev\":\"lag\",\"c\":");
     json_put_string(&text, span_str(topic->name));
-    buf_addf(&text, ",\"from\":%llu,\"head\":%llu}", (unsigned long long)follow->cursor + 1,
-             (unsigned long long)topic->head);
+    buf_addf(&text, ",\"from\":%llu,\"head\":%llu}", (unsigned long long)held + 1,
+             (unsigned long long)head);
     session_say(session->conn, buf_span(&text));
     buf_close(&text);
     metric_add(&lags, 1);
@@ -105,6 +115,11 @@ void follow_settle(struct session *session, struct follow *follow)
         set_state(session, follow, FOLLOW_WAIT);
         return;
     }
+    if (topic->failed) {
+        fanout_again(&session->conn->gate->fanout, topic);
+        set_state(session, follow, FOLLOW_WAIT);
+        return;
+    }
     if (follow->cursor == FOLLOW_FROM_HEAD)
         follow->cursor = topic->head;
     if (follow->cursor >= topic->head || topic->user_log) {
@@ -117,10 +132,24 @@ void follow_settle(struct session *session, struct follow *follow)
     }
 }
 
+/* A frame of the tail is for all and does not know what one of them may not see, such as what was
+ * written before the joining; a range read does. So who goes back is read for. */
 void follow_resume(struct session *session, struct follow *follow, uint64_t cursor)
 {
+    bool back = follow->cursor == FOLLOW_FROM_HEAD || cursor < follow->cursor;
     follow->cursor = cursor;
     follow_settle(session, follow);
+    if (back && follow->state == FOLLOW_LIVE)
+        follow_fall_behind(session, follow);
+}
+
+int follow_begin(struct session *session, struct span conv, uint64_t cursor, uint64_t since)
+{
+    int err = follow_add(session, conv, false, cursor);
+    struct follow *follow = follow_find(session, fanout_find(&session->conn->gate->fanout, conv));
+    if (err == 0 && cursor + 1 < since && follow->state == FOLLOW_LIVE)
+        follow_fall_behind(session, follow);
+    return err;
 }
 
 void follow_fall_behind(struct session *session, struct follow *follow)
@@ -231,7 +260,7 @@ static void start_read(struct session *session, const struct follow *follow)
     read.partition = follow->topic->partition;
     read.conv = catching->conv;
     read.user = conn->who->user;
-    read.all = conn->who->scope != 0;
+    read.all = session->stream && conn->who->scope != 0; /* live are the own conversations */
     read.from = catching->from;
     read.max = SESSION_PAGE_RECORDS;
     read.bytes_max = SESSION_PAGE_BYTES;
@@ -247,8 +276,9 @@ static void start_read(struct session *session, const struct follow *follow)
 
 void follow_catch_up(struct session *session)
 {
-    if (session->behind == 0 || session->reading || conn_gone(session->conn) ||
-        session->conn->out.bytes > CONN_OUT_LOW)
+    const struct conn *conn = session->conn;
+    if (session->behind == 0 || session->reading || conn_gone(conn) || conn->close_soon ||
+        conn->out.bytes > CONN_OUT_LOW || conn->gate->state != GATE_SERVING)
         return;
     for (uint32_t i = 0; i < session->count; i++) {
         struct follow *follow = &session->follows[i];
@@ -375,6 +405,10 @@ void follow_user_record(struct session *session, uint64_t seq, const Loquat__Rec
     struct json_obj obj;
     if (record == NULL)
         return;
+    if (session->conn->out.bytes >= CONN_OUT_HIGH) { /* nothing is queued: its next sync finds it */
+        session_close(session->conn, SESSION_CLOSE_AGAIN, "what comes is not read");
+        return;
+    }
     say_user(session, seq, record);
     if (json_parse(session->conn->gate->inner, (const char *)record->body.data, record->body.len,
                    &obj) != 0)

@@ -7,6 +7,8 @@
 
 /* Follows from `cursor` on. ERR_TOO_LARGE: too many. Followed already: stays as it is. */
 int follow_add(struct session *session, struct span name, bool user_log, uint64_t cursor);
+/* A conversation from `cursor` on, of which this user may read what is from `since` on. */
+int follow_begin(struct session *session, struct span conv, uint64_t cursor, uint64_t since);
 struct follow *follow_find(const struct session *session, const struct topic *topic); /* or NULL */
 void follow_remove(struct session *session, struct follow *follow);
 /* The client holds everything up to `cursor`. */

@@ -31,8 +31,13 @@ static struct metric expired = {.name = "loquat_connections_timed_out_total",
                                 .help = "Connections closed because a deadline passed",
                                 .type = METRIC_COUNTER};
 
+static struct metric hoarders = {.name = "loquat_connections_hoarding_total",
+                                 .help = "Connections cut for what waited to be read by them",
+                                 .type = METRIC_COUNTER};
+
 void gate_metrics(void)
 {
+    metric_register(&hoarders);
     metric_register(&conns_gauge);
     metric_register(&accepted);
     metric_register(&refused);
@@ -44,6 +49,14 @@ void gate_metrics(void)
 
 /* ---- accepting ---- */
 
+static void stop_accepting(struct gate *gate)
+{
+    uv_poll_stop(&gate->listener);
+    if (gate->admin_fd >= 0)
+        uv_poll_stop(&gate->admin_listener);
+    gate->accepting = false;
+}
+
 static void accept_all(struct gate *gate, int listen_fd, bool admin)
 {
     for (int i = 0; i < GATE_ACCEPTS_MAX; i++) {
@@ -53,8 +66,7 @@ static void accept_all(struct gate *gate, int listen_fd, bool admin)
                 return; /* none left, or one that went away */
             log_warn("no more connections can be taken just now", {"errno", log_int(errno)},
                      {"open", log_int((int64_t)gate->conn_count)});
-            uv_poll_stop(&gate->listener);
-            gate->accepting = false;
+            stop_accepting(gate);
             gate->accept_at_ms = gate->now_ms + ACCEPT_PAUSE_MS;
             return;
         }
@@ -145,6 +157,19 @@ static void sweep_sessions(struct gate *gate)
         follow_catch_up(container_of(link, struct session, in_hungry));
 }
 
+/* Many clients that ask and do not read what they get. */
+static void sweep_hoarders(struct gate *gate)
+{
+    for (struct list_link *link = list_first(&gate->conns), *next; link != NULL; link = next) {
+        struct conn *conn = container_of(link, struct conn, in_gate);
+        next = list_next(&gate->conns, link);
+        if (conn->stuck && conn->out.bytes > CONN_OUT_HIGH && gate->out_pool.bytes > GATE_OUT_MAX) {
+            metric_add(&hoarders, 1);
+            conn_abort(conn);
+        }
+    }
+}
+
 /* ---- the loop's state ---- */
 
 static void close_handles(struct gate *gate);
@@ -194,23 +219,25 @@ static void gate_tick(struct gate *gate)
         case GATE_SERVING:
             if (gate->drain_asked) {
                 gate->state = GATE_DRAINING;
-                uv_poll_stop(&gate->listener);
-                if (gate->admin_fd >= 0)
-                    uv_poll_stop(&gate->admin_listener);
+                stop_accepting(gate);
+                shutdown(gate->listen_fd,
+                         SHUT_RDWR); /* who comes now is refused, not kept waiting */
                 gate->drain_until_ms = gate->now_ms + GATE_DRAIN_MS;
                 say_goodbye(gate);
             }
             break;
         case GATE_DRAINING:
             drain_answered(gate);
-            if (gate->conn_count == 0 && gate->up.calls == 0) {
+            if (gate->conn_count == 0 &&
+                (gate->up.calls == 0 || gate->now_ms >= gate->drain_until_ms)) {
                 gate->state = GATE_CLOSING;
-                upstream_close(&gate->up);
+                if (!gate->link_closed)
+                    upstream_close(&gate->up);
             }
             break;
         case GATE_CLOSING:
-            if (gate->link_closed) {
-                gate->link_closed = false;
+            if (gate->link_closed && !gate->ended) {
+                gate->ended = true;
                 close_handles(gate);
             }
             break;
@@ -226,10 +253,10 @@ static void on_prepare(uv_prepare_t *prepare)
     struct gate *gate = prepare->data;
     struct list_link *link;
     gate->now_ms = uv_now(&gate->loop);
-    while ((link = list_pop(&gate->dirty)) != NULL)
-        conn_flush(container_of(link, struct conn, in_dirty));
     if (gate->state == GATE_DRAINING)
         gate_tick(gate);
+    while ((link = list_pop(&gate->dirty)) != NULL)
+        conn_flush(container_of(link, struct conn, in_dirty));
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -241,6 +268,8 @@ static void on_timer(uv_timer_t *timer)
     if (gate->state == GATE_SERVING || gate->state == GATE_DRAINING) {
         sweep_due(gate);
         sweep_sessions(gate);
+        if (gate->out_pool.bytes > GATE_OUT_MAX)
+            sweep_hoarders(gate);
     }
     if (gate->state == GATE_SERVING && !gate->accepting && gate->now_ms >= gate->accept_at_ms)
         start_accepting(gate);
@@ -272,7 +301,7 @@ static void on_ready(void *arg)
 static void on_link_closed(void *arg)
 {
     struct gate *gate = arg;
-    gate->link_closed = gate->state == GATE_CLOSING;
+    gate->link_closed = true;
     if (gate->state != GATE_CLOSING)
         log_error("the store has gone: nothing can be written or read");
     gate_tick(gate);

@@ -20,7 +20,8 @@ enum {
     GATE_SWEEP_MS = 250,      /* deadlines are looked at so often */
     GATE_ACCEPTS_MAX = 256,   /* new connections of one turn */
     GATE_DRAIN_MS = 5000,     /* after that, what is still open is cut */
-    GATE_LINGER_DRAIN_MS = 500,
+    GATE_OUT_MAX = 256 << 20, /* bytes that wait for clients: above, who takes none of over
+                                 CONN_OUT_HIGH is cut, and nothing more is read for anybody */
 };
 
 /* What a connection waits for at most how long: a list each, oldest first. */
@@ -29,6 +30,7 @@ enum due {
     DUE_IDLE,   /* the next request */
     DUE_AUTH,   /* the first `auth` */
     DUE_PING,   /* the next ping of ours */
+    DUE_STUCK,  /* the other side to take some of what waits */
     DUE_LINGER, /* the other side to close */
     DUE_NONE,
 };
@@ -39,8 +41,8 @@ struct gate {
     const struct settings *settings;
     struct settings *shared; /* the same; for limits, whose counters are atomics */
     int number;
-    enum gate_state state; /* changed by gate_tick alone */
-    bool drain_asked, link_closed;
+    enum gate_state state;                /* changed by gate_tick alone */
+    bool drain_asked, link_closed, ended; /* ended: its handles are being closed */
     uv_loop_t loop;
     uv_prepare_t prepare;
     uv_timer_t timer;

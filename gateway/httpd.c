@@ -45,6 +45,8 @@ void httpd_answer(struct conn *conn, int status, const char *type, const char *h
 {
     char size[48];
     snprintf(size, sizeof size, "Content-Length: %zu\r\n", body.n);
+    if (status == 304) /* a length would be that of what is not sent again */
+        size[0] = '\0';
     put_head(conn, status, type, headers, size);
     if (!conn->head_only)
         conn_send(conn, body);
@@ -108,12 +110,16 @@ static void take(struct conn *conn, int got, struct http_msg *msg)
     conn->taking = true;
     while (got == 1) {
         conn->busy = true;
-        conn->keep = msg->keep_alive && !conn->eof;
+        conn->keep = msg->keep_alive && conn->gate->state == GATE_SERVING;
         conn->head_only = span_is(msg->method, "HEAD");
         conn_due(conn, DUE_NONE);
         route_request(conn, msg);
         if (conn->busy || conn->phase != CONN_HTTP || conn->close_soon)
             break;
+        if (conn->out.bytes >= CONN_OUT_HIGH) {
+            got = 0; /* the rest waits until the client has taken what it asked for */
+            break;
+        }
         got = http_next(conn->http, msg);
     }
     conn->taking = false;
@@ -127,7 +133,8 @@ static void take(struct conn *conn, int got, struct http_msg *msg)
 void route_next(struct conn *conn)
 {
     struct http_msg msg;
-    if (conn->phase == CONN_HTTP && conn->http != NULL && !conn->busy)
+    if (conn->phase == CONN_HTTP && !conn->busy && !conn->close_soon && !conn->taking &&
+        conn->out.bytes < CONN_OUT_HIGH)
         take(conn, http_next(conn->http, &msg), &msg);
 }
 

@@ -1,6 +1,8 @@
 /* gateway/list.c: the conversations of a user: `list`, sorted by what is newest, and `sync`, in
  * pages as they are stored, which makes the session live. Ids come from the user's partition, what
- * is seen of each from its own: one read for each partition. */
+ * is seen of each from its own, in batches whose answers fit into a message of the link.
+ * Limits: GATHER_READS_MAX reads at once for each call; `list` keeps what its page shows and one
+ *         batch of ids, however many conversations there are. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -11,18 +13,35 @@
 #include "store/base/err.h"
 #include "store/base/record.h"
 
+enum {
+    GATHER_READS_MAX = 8,
+    GATHER_BATCH_MAX = 64,
+    GATHER_ANSWER_BYTES = LINK_MESSAGE_MAX / 4 * 3,
+    GATHER_INFO_BYTES = 4096, /* of an answer for each conversation, beside its last message */
+    GATHER_TRIES_MAX = 4,
+};
+
+struct wanted {
+    uint32_t partition;
+    char conv[CONV_ID_MAX + 1];
+};
+
 struct found { /* a conversation, as JSON in gather->text */
     char conv[CONV_ID_MAX + 1];
-    uint64_t head, newest_ms;
+    uint64_t head, since, newest_ms;
     size_t at, size;
 };
 
 struct gather {
     bool sync;
     uint32_t waiting; /* reads under way */
+    uint32_t tries;
     int err;
     uint64_t limit, user_head;
-    char after[CONV_ID_MAX + 1]; /* page of ids asked for; then where the next begins */
+    char first[CONV_ID_MAX + 1]; /* page of ids asked for */
+    char after[CONV_ID_MAX + 1]; /* where the next begins; empty: the end */
+    struct wanted *wanted;       /* of the page of ids in work, by partition */
+    size_t wanted_count, asked, seen;
     struct found *found;
     size_t count, cap;
     struct buf text;
@@ -33,6 +52,7 @@ struct gather {
 
 static void gather_free(struct gather *gather)
 {
+    free(gather->wanted);
     free(gather->found);
     buf_close(&gather->text);
     free(gather);
@@ -76,7 +96,7 @@ static int add_found(struct call *call, const Loquat__ConvInfo *info)
                               .self = span_str(call->conn->who->user),
                               .alloc = alloc};
     struct found *found = &gather->found[gather->count];
-    *found = (struct found){.head = info->head, .at = gather->text.n};
+    *found = (struct found){.head = info->head, .since = info->since, .at = gather->text.n};
     if (name.n > CONV_ID_MAX)
         return ERR_CORRUPT;
     memcpy(found->conv, name.p, name.n);
@@ -95,76 +115,148 @@ static int add_found(struct call *call, const Loquat__ConvInfo *info)
     return 0;
 }
 
-static void finish(struct call *call);
+static void on_infos(void *owner, const Loquat__Reply *reply);
+
+/* The last message of each may be as long as a frame, and edited to another as long. */
+static size_t batch_max(const struct gate *gate)
+{
+    size_t n = GATHER_ANSWER_BYTES / (2 * gate->settings->frame_max + GATHER_INFO_BYTES);
+    return n < 1 ? 1 : n < GATHER_BATCH_MAX ? n : GATHER_BATCH_MAX;
+}
+
+static bool ask_batch(struct call *call)
+{
+    struct gather *gather = call->state;
+    const struct wanted *first = &gather->wanted[gather->asked];
+    char *names[GATHER_BATCH_MAX];
+    size_t n = 0, most = batch_max(call->conn->gate);
+    while (n < most && gather->asked + n < gather->wanted_count &&
+           first[n].partition == first->partition) {
+        names[n] = gather->wanted[gather->asked + n].conv;
+        n++;
+    }
+    Loquat__Read read = LOQUAT__READ__INIT;
+    read.op = LOQUAT__READ_OP__READ_CONVS;
+    read.user = call->conn->who->user;
+    read.partition = first->partition;
+    read.convs = names;
+    read.n_convs = n;
+    if (!call_read(call, &read, on_infos))
+        return false;
+    gather->asked += n;
+    gather->waiting++;
+    return true;
+}
+
+static void page_done(struct call *call);
+
+static void go_on(struct call *call)
+{
+    struct gather *gather = call->state;
+    while (gather->err == 0 && gather->waiting < GATHER_READS_MAX &&
+           gather->asked < gather->wanted_count)
+        if (!ask_batch(call))
+            gather->err = ERR_BUSY;
+    if (gather->waiting == 0)
+        page_done(call);
+}
 
 static void on_infos(void *owner, const Loquat__Reply *reply)
 {
     struct call *call = owner;
     struct gather *gather = call->state;
+    gather->waiting--;
     if (gather->err == 0)
-        gather->err = reply->err;
-    for (size_t i = 0; i < reply->n_convs && gather->err == 0 && !conn_gone(call->conn); i++)
+        gather->err = conn_gone(call->conn) ? ERR_CLOSED : reply->err;
+    for (size_t i = 0; i < reply->n_convs && gather->err == 0; i++)
         if (reply->convs[i]->err == 0) /* else: left meanwhile */
             gather->err = add_found(call, reply->convs[i]);
-    if (--gather->waiting > 0)
-        return;
-    if (gather->err != 0 || conn_gone(call->conn))
-        fail(call, gather->err);
-    else if (!gather->sync && gather->after[0] != 0)
-        (void)(ask_ids(call) || (fail(call, ERR_BUSY), true));
-    else
-        finish(call);
+    go_on(call);
 }
 
-/* One read for each partition that has some of the ids. */
-static void ask_infos(struct call *call, const Loquat__Reply *reply)
+/* ---- which there are ---- */
+
+static int by_partition(const void *a, const void *b)
+{
+    const struct wanted *x = a, *y = b;
+    return x->partition < y->partition ? -1 : x->partition > y->partition;
+}
+
+static int take_ids(struct call *call, const Loquat__Reply *reply)
 {
     struct gather *gather = call->state;
-    struct gate *gate = call->conn->gate;
-    struct arena *arena = &gate->up.arena;
-    char **names = arena_alloc(arena, (reply->n_ids + 1) * sizeof *names);
-    uint32_t *places = arena_alloc(arena, (reply->n_ids + 1) * sizeof *places);
-    for (size_t i = 0; i < reply->n_ids; i++)
-        places[i] = partition_of(conv_id_of(span_str(reply->ids[i])), gate->up.partitions);
-    gather->waiting = 1; /* this function's own, so that none of the answers is the last */
-    for (uint32_t p = 0; p < gate->up.partitions; p++) {
-        Loquat__Read read = LOQUAT__READ__INIT;
-        size_t n = 0;
-        for (size_t i = 0; i < reply->n_ids; i++)
-            if (places[i] == p)
-                names[n++] = reply->ids[i];
-        if (n == 0)
-            continue;
-        read.op = LOQUAT__READ_OP__READ_CONVS;
-        read.user = call->conn->who->user;
-        read.partition = p;
-        read.convs = names;
-        read.n_convs = n;
-        if (call_read(call, &read, on_infos))
-            gather->waiting++;
-        else
-            gather->err = ERR_BUSY;
+    free(gather->wanted);
+    gather->wanted = xcalloc(reply->n_ids + 1, sizeof *gather->wanted);
+    gather->wanted_count = gather->asked = 0;
+    for (size_t i = 0; i < reply->n_ids; i++) {
+        struct wanted *wanted = &gather->wanted[gather->wanted_count++];
+        struct span name = span_str(reply->ids[i]);
+        if (name.n > CONV_ID_MAX)
+            return ERR_CORRUPT;
+        memcpy(wanted->conv, name.p, name.n);
+        wanted->partition = partition_of(conv_id_of(name), call->conn->gate->up.partitions);
     }
-    Loquat__Reply own = LOQUAT__REPLY__INIT;
-    on_infos(call, &own);
+    qsort(gather->wanted, gather->wanted_count, sizeof *gather->wanted, by_partition);
+    snprintf(gather->after, sizeof gather->after, "%s", reply->after);
+    gather->user_head = reply->head;
+    gather->seen += reply->n_ids;
+    return !gather->sync && gather->seen > PROTO_USER_CONVS_MAX ? ERR_TOO_LARGE : 0;
 }
 
 static void on_ids(void *owner, const Loquat__Reply *reply)
 {
     struct call *call = owner;
     struct gather *gather = call->state;
-    if (reply->err != 0 || conn_gone(call->conn)) {
+    if (reply->err != 0) {
         gather_free(gather);
         call_fail_reply(call, reply);
         return;
     }
-    snprintf(gather->after, sizeof gather->after, "%s", reply->after);
-    gather->user_head = reply->head;
-    if (!gather->sync && gather->count + reply->n_ids > PROTO_USER_CONVS_MAX) {
-        fail(call, ERR_TOO_LARGE);
-        return;
+    gather->err = conn_gone(call->conn) ? ERR_CLOSED : take_ids(call, reply);
+    go_on(call);
+}
+
+/* The own log may have told this loop's sessions more than what was read here knows of; who began to
+ * follow it now would miss that. */
+static bool is_stale(struct call *call)
+{
+    const struct gather *gather = call->state;
+    struct span user = span_str(call->conn->who->user);
+    const struct fanout *fanout = &call->conn->gate->fanout;
+    return gather->sync && fanout_user_head(fanout, user) > gather->user_head &&
+           follow_find(call->conn->session, fanout_find_user(fanout, user)) == NULL;
+}
+
+static bool begin_again(struct call *call)
+{
+    struct gather *gather = call->state;
+    if (++gather->tries == GATHER_TRIES_MAX)
+        return false;
+    gather->count = gather->text.n = 0;
+    memcpy(gather->after, gather->first, sizeof gather->after);
+    return ask_ids(call);
+}
+
+static void prune(struct gather *gather);
+static void finish(struct call *call);
+
+/* What the page of ids names is known. */
+static void page_done(struct call *call)
+{
+    struct gather *gather = call->state;
+    if (gather->err == 0 && !gather->sync)
+        prune(gather);
+    if (gather->err != 0) {
+        fail(call, gather->err);
+    } else if (is_stale(call)) {
+        if (!begin_again(call))
+            fail(call, ERR_BUSY);
+    } else if (!gather->sync && gather->after[0] != 0) {
+        if (!ask_ids(call))
+            fail(call, ERR_BUSY);
+    } else {
+        finish(call);
     }
-    ask_infos(call, reply);
 }
 
 /* ---- list: newest first ---- */
@@ -186,20 +278,37 @@ static bool after_page(const struct gather *gather, const struct found *found)
     return by_newest(&last, found) < 0;
 }
 
+/* Keeps what the page asked for will show, and one more if there is one: so there is a next. */
+static void prune(struct gather *gather)
+{
+    struct buf kept = {0};
+    size_t n = 0;
+    if (gather->count > 0)
+        qsort(gather->found, gather->count, sizeof *gather->found, by_newest);
+    for (size_t i = 0; i < gather->count && n <= gather->limit; i++) {
+        struct found found = gather->found[i];
+        if (!after_page(gather, &found))
+            continue;
+        const char *json = gather->text.p + found.at;
+        found.at = kept.n;
+        buf_add(&kept, json, found.size);
+        gather->found[n++] = found;
+    }
+    gather->count = n;
+    buf_close(&gather->text);
+    gather->text = kept;
+}
+
 static void say_list(struct call *call)
 {
-    struct gather *gather = call->state;
+    const struct gather *gather = call->state;
     struct buf *text = call_begin(call);
     if (text == NULL)
         return;
-    size_t at = 0, n = 0;
-    if (gather->count > 0)
-        qsort(gather->found, gather->count, sizeof *gather->found, by_newest);
-    while (at < gather->count && !after_page(gather, &gather->found[at]))
-        at++;
+    size_t at = 0;
     buf_add_str(text, "{\"convs\":[");
-    for (; at < gather->count && n < gather->limit; at++, n++) {
-        if (n > 0)
+    for (; at < gather->count && at < gather->limit; at++) {
+        if (at > 0)
             buf_add_byte(text, ',');
         buf_add(text, gather->text.p + gather->found[at].at, gather->found[at].size);
     }
@@ -235,6 +344,8 @@ static bool keep_cursor(void *arg, const struct json_field *field)
     bool fresh;
     if (field->val.type != JSON_NUMBER || !field->val.is_whole || field->val.whole < 0)
         return false;
+    if (session->cursors->count == SESSION_FOLLOWS_MAX)
+        return false;
     map_put(session->cursors, key_of(field->name), &fresh)->u = (uint64_t)field->val.whole;
     return true;
 }
@@ -254,7 +365,7 @@ static int take_cursors(struct request *request)
     }
     if (json_each(request->conn->gate->json, cur, keep_cursor, session) != 0)
         return field_error(request, ERR_BAD_REQUEST, "cur",
-                           "must be an object of conversations and sequences");
+                           "must be an object of conversations and sequences, 20,000 at most");
     return 0;
 }
 
@@ -272,7 +383,7 @@ static void go_live(struct session *session, const struct gather *gather)
         struct follow *follow = follow_find(session, fanout_find(&conn->gate->fanout, name));
         if (follow != NULL && cursor != NULL)
             follow_resume(session, follow, from);
-        else if (follow == NULL && follow_add(session, name, false, from) != 0)
+        else if (follow == NULL && follow_begin(session, name, from, found->since) != 0)
             return; /* as many as a session may follow */
     }
     if (gather->after[0] == 0)
@@ -337,7 +448,8 @@ static int begin(struct request *request, bool sync, uint64_t most)
     if (page.n > 0 && sync) {
         fine = conv_name_valid(page);
         if (fine)
-            memcpy(gather->after, page.p, page.n);
+            memcpy(gather->first, page.p, page.n);
+        memcpy(gather->after, gather->first, sizeof gather->after);
     } else if (page.n > 0) {
         char *text = field_copy(request, page), *colon = strchr(text, ':');
         char *end = NULL;

@@ -49,9 +49,11 @@ static void chunk_drop(struct out *out, struct out_pool *pool)
     out->first = chunk->next;
     if (out->first == NULL)
         out->last = NULL;
+    pool->bytes -= chunk->counted + chunk->own.n;
     if (chunk->frame != NULL)
         frame_unref(chunk->frame);
     chunk->frame = NULL;
+    chunk->counted = 0;
     chunk->own.n = 0;
     if (pool->count == OUT_POOL_CHUNKS_MAX) {
         buf_close(&chunk->own);
@@ -78,9 +80,12 @@ void out_pool_close(struct out_pool *pool)
 
 void out_frame(struct out *out, struct out_pool *pool, struct frame *frame)
 {
+    struct out_chunk *chunk = chunk_add(out, pool);
+    chunk->frame = frame;
+    chunk->counted = frame->refs == 1 ? frame->n : 0;
     frame->refs++;
-    chunk_add(out, pool)->frame = frame;
     out->bytes += frame->n;
+    pool->bytes += chunk->counted;
 }
 
 void out_bytes(struct out *out, struct out_pool *pool, struct span bytes)
@@ -92,6 +97,7 @@ void out_bytes(struct out *out, struct out_pool *pool, struct span bytes)
         chunk = chunk_add(out, pool);
     buf_add_span(&chunk->own, bytes);
     out->bytes += bytes.n;
+    pool->bytes += bytes.n;
 }
 
 static struct span chunk_span(const struct out_chunk *chunk)

@@ -25,11 +25,13 @@ void frame_unref(struct frame *frame);
 struct out_chunk {
     struct out_chunk *next;
     struct frame *frame; /* or own bytes */
+    uint32_t counted;    /* of the frame, in the pool's bytes */
     struct buf own;
 };
 struct out_pool {
     struct out_chunk *free;
     size_t count;
+    size_t bytes; /* that wait, over all clients; a shared frame counts with the first of them */
 };
 void out_pool_close(struct out_pool *pool);
 

@@ -184,7 +184,7 @@ static const struct proto_entry ENTRIES[] = {
     {"members", op_members, CALL_READ, true, false, false},
     {"list", op_list, CALL_READ, false, false, false},
     {"conv", op_conv, CALL_READ, true, false, true},
-    {"records", op_records, CALL_NOTHING, true, false, true},
+    {"records", op_records, CALL_READ, true, false, true},
 };
 enum { ENTRY_COUNT = sizeof ENTRIES / sizeof *ENTRIES };
 
@@ -215,6 +215,13 @@ const struct proto_entry *proto_find(struct span name)
     return NULL;
 }
 
+uint64_t proto_rate(struct conn *conn)
+{
+    if (conn->who == NULL || conn->who->scope != 0)
+        return 0;
+    return limits_take(&conn->gate->shared->limits, conn->who->slot, clock_mono_us());
+}
+
 /* What every operation needs before it begins. */
 static int check(struct request *request, const struct proto_entry *entry, struct span c)
 {
@@ -224,14 +231,13 @@ static int check(struct request *request, const struct proto_entry *entry, struc
         snprintf(request->why, sizeof request->why, "say auth first");
         return ERR_UNAUTHORIZED;
     }
-    if (!entry->free && request->who != NULL && request->who->scope == 0) {
-        uint64_t after_ms =
-            limits_take(&conn->gate->shared->limits, request->who->slot, clock_mono_us());
-        if (after_ms > 0) {
-            call_fail(request->call, ERR_RATE_LIMITED, "too many requests of this user", after_ms);
-            return ERR_AGAIN; /* answered */
-        }
+    uint64_t after_ms = entry->free ? 0 : proto_rate(conn);
+    if (after_ms > 0) {
+        call_fail(request->call, ERR_RATE_LIMITED, "too many requests of this user", after_ms);
+        return ERR_AGAIN; /* answered */
     }
+    if (entry->weight == CALL_READ && conn->gate->out_pool.bytes > GATE_OUT_MAX)
+        return ERR_BUSY;
     if (!entry->takes_c)
         return 0;
     if (c.p == NULL)

@@ -51,6 +51,8 @@ void proto_refuse(struct conn *conn, int err, const char *why);
 /* Runs an operation for an HTTP request; `c` as in the path, not yet checked, p NULL: none. */
 void proto_http(struct conn *conn, const struct proto_entry *entry, struct span c,
                 const struct json_obj *obj);
+/* Counts a request of the user's: 0, or after how many milliseconds it may be made. */
+uint64_t proto_rate(struct conn *conn);
 void proto_drop_cursors(struct session *session); /* of a sync that was not ended */
 void proto_metrics(void);                         /* registers; once */
 
@@ -78,7 +80,8 @@ int op_range(struct request *request);
 int op_members(struct request *request);
 int op_conv(struct request *request);
 void read_conv_for(struct call *call); /* answers with the Conv of call->conv */
-int read_take_range(struct request *request, Loquat__Read *read); /* strings are the call's */
+/* Strings are the call's. *max: the most that may be asked for, then what is. */
+int read_take_range(struct request *request, Loquat__Read *read, uint64_t *max);
 /* stream.c */
 int op_records(struct request *request);
 /* list.c */

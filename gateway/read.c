@@ -91,27 +91,28 @@ static int take_choice(struct request *request, const char *name, const char *no
     return ERR_BAD_REQUEST;
 }
 
-int read_take_range(struct request *request, Loquat__Read *read)
+int read_take_range(struct request *request, Loquat__Read *read, uint64_t *max)
 {
-    uint64_t max = PROTO_PAGE_MAX;
+    uint64_t most = *max;
     *read = read_of(request->call, LOQUAT__READ_OP__READ_RANGE);
     int err = field_whole(request, "from", 0, PROTO_WHOLE_MAX, &read->from);
     if (err == 0)
         err = field_whole(request, "to", 0, PROTO_WHOLE_MAX, &read->to);
     if (err == 0)
-        err = field_whole(request, "max", 1, PROTO_PAGE_MAX, &max);
+        err = field_whole(request, "max", 1, most, max);
     if (err == 0)
         err = take_choice(request, "view", "log", "folded", &read->folded);
     if (err == 0)
         err = take_choice(request, "order", "asc", "desc", &read->desc);
-    read->max = (uint32_t)max;
+    read->max = (uint32_t)(*max < PROTO_PAGE_MAX ? *max : PROTO_PAGE_MAX);
     return err;
 }
 
 int op_range(struct request *request)
 {
     Loquat__Read read;
-    int err = read_take_range(request, &read);
+    uint64_t max = PROTO_PAGE_MAX;
+    int err = read_take_range(request, &read, &max);
     if (err == 0 && !call_read(request->call, &read, on_range))
         err = ERR_BUSY;
     return err;
@@ -162,8 +163,8 @@ static void on_conv(void *owner, const Loquat__Reply *reply)
 {
     struct call *call = owner;
     int err = reply->err;
-    if (err == 0 && reply->n_convs == 1)
-        err = reply->convs[0]->err;
+    if (err == 0)
+        err = reply->n_convs == 1 ? reply->convs[0]->err : ERR_CORRUPT;
     if (err != 0) {
         call_fail(call, err, err == ERR_NOT_FOUND ? "no such conversation" : reply->msg, 0);
         return;

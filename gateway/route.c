@@ -118,6 +118,7 @@ static void upgrade(struct conn *conn, const struct http_msg *msg)
         conn->http = NULL;
         conn->busy = false;
         conn->phase = CONN_WS;
+        conn_forget(conn); /* a proxy may put requests of several users on one connection */
         session_begin(conn);
         struct span rest = http_rest(http);
         if (rest.n > 0)
@@ -206,10 +207,14 @@ static void on_tail_checked(void *owner, const Loquat__Reply *reply)
     uint64_t cursor = *(uint64_t *)call->state;
     int err = reply->err;
     free(call->state);
-    if (err == 0 && reply->n_convs == 1)
-        err = reply->convs[0]->err;
+    if (err == 0)
+        err = reply->n_convs == 1 ? reply->convs[0]->err : ERR_CORRUPT;
     if (err != 0) {
         call_fail(call, err, err == ERR_NOT_FOUND ? "no such conversation" : reply->msg, 0);
+        return;
+    }
+    if (!conn_gone(conn) && !conn->head_only && !conn_hold(conn)) {
+        call_fail(call, ERR_RATE_LIMITED, "too many connections of this user", 0);
         return;
     }
     if (conn_gone(conn)) {
@@ -220,7 +225,8 @@ static void on_tail_checked(void *owner, const Loquat__Reply *reply)
         uint64_t head = reply->convs[0]->head;
         conn->keep = false;
         httpd_begin_chunks(conn, "text/event-stream");
-        session_begin_stream(conn, span_str(call->conv), cursor < head ? cursor : head);
+        session_begin_stream(conn, span_str(call->conv), cursor < head ? cursor : head,
+                             reply->convs[0]->since);
     }
     call->http = false; /* the stream is the answer */
     call->has_id = false;
@@ -257,6 +263,11 @@ static void run_tail(struct conn *conn, const struct http_msg *msg, struct span 
     }
     struct call *call = call_new(conn, CALL_READ);
     call->http = true;
+    uint64_t after_ms = proto_rate(conn);
+    if (after_ms > 0) {
+        call_fail(call, ERR_RATE_LIMITED, "too many requests of this user", after_ms);
+        return;
+    }
     call_conv(call, c);
     uint64_t *state = xmalloc(sizeof *state);
     *state = cursor;

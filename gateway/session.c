@@ -43,8 +43,8 @@ void session_ping(struct conn *conn)
     static const char PING[] = {(char)0x89, 0};
     static const char COMMENT[] = "2\r\n:\n\r\n"; /* of an event stream, as a chunk */
     uint32_t now_s = (uint32_t)(conn->gate->now_ms / 1000);
-    if (conn->phase == CONN_WS && now_s - conn->heard_s > SILENCE_S) {
-        conn_abort(conn); /* nobody there */
+    if (now_s - conn->heard_s > SILENCE_S) {
+        conn_abort(conn); /* nobody there, or nobody who reads */
         return;
     }
     if (!conn->stuck)
@@ -149,14 +149,14 @@ void session_begin(struct conn *conn)
     conn_due(conn, DUE_AUTH);
 }
 
-void session_begin_stream(struct conn *conn, struct span conv, uint64_t cursor)
+void session_begin_stream(struct conn *conn, struct span conv, uint64_t cursor, uint64_t since)
 {
     struct session *session = session_new(conn);
     session->stream = true;
     session->live = true;
     session_expires(conn, conn->who->exp_ms);
     conn_due(conn, DUE_PING);
-    if (follow_add(session, conv, false, cursor) != 0)
+    if (follow_begin(session, conv, cursor, since) != 0 || conn->gate->state != GATE_SERVING)
         conn_close_soon(conn);
 }
 

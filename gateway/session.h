@@ -60,14 +60,16 @@ struct session {
 
 /* The connection was upgraded: hello, and DUE_AUTH. */
 void session_begin(struct conn *conn);
-void session_begin_stream(struct conn *conn, struct span conv, uint64_t cursor);
+void session_begin_stream(struct conn *conn, struct span conv, uint64_t cursor, uint64_t since);
 void session_end(struct conn *conn); /* from conn.c */
 void session_on_bytes(struct conn *conn, const char *bytes, size_t n);
 void session_take_held(struct conn *conn);
 void session_close(struct conn *conn, int code, const char *why);
 void session_goodbye(struct conn *conn); /* planned: told first, then closed 1012 when answered */
 void session_expires(struct conn *conn, uint64_t exp_ms);
-void session_ping(struct conn *conn); /* DUE_PING came */
+/* DUE_PING came. A WebSocket client that was not heard for two pings is cut, also when it is not
+ * read because it does not read; an event stream that takes nothing for so long, too. */
+void session_ping(struct conn *conn);
 
 /* One message (JSON, or several separated by newlines) to a WebSocket client, in a frame. */
 void session_say(struct conn *conn, struct span text);

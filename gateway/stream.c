@@ -6,6 +6,7 @@
 #include "gateway/proto.h"
 #include "gateway/say.h"
 #include "store/base/check.h"
+#include "store/base/clock.h"
 #include "store/base/err.h"
 #include "store/base/log.h"
 
@@ -13,6 +14,7 @@ struct stream {
     Loquat__Read read; /* of the next page; strings are `conv` and the user's */
     char conv[CONV_ID_MAX + 1];
     bool reading, begun;
+    uint64_t left; /* records that are still wanted */
 };
 
 static void on_page(void *owner, const Loquat__Reply *reply);
@@ -48,7 +50,7 @@ static void fail(struct conn *conn, int err, const char *msg)
 
 static int say_page(struct conn *conn, const Loquat__Reply *reply, struct buf *text)
 {
-    const struct stream *stream = conn->stream;
+    struct stream *stream = conn->stream;
     struct say_place place = {.conv = span_str(stream->conv),
                               .partition = stream->read.partition,
                               .self = span_str(conn->who->user),
@@ -57,7 +59,10 @@ static int say_page(struct conn *conn, const Loquat__Reply *reply, struct buf *t
     for (size_t i = 0; i < reply->n_items && err == 0; i++) {
         err = say_element(text, &place, reply->items[i]);
         buf_add_byte(text, '\n');
+        stream->left -= reply->items[i]->hole == 0;
     }
+    if (stream->left < stream->read.max)
+        stream->read.max = (uint32_t)stream->left;
     return err;
 }
 
@@ -80,7 +85,7 @@ static void take_page(struct conn *conn, const Loquat__Reply *reply)
         frame_unref(chunk);
     }
     stream->read.from = reply->next;
-    if (reply->next == 0 || conn->head_only) {
+    if (reply->next == 0 || stream->left == 0 || conn->head_only) {
         httpd_stream_end(conn);
         httpd_end_chunks(conn);
     } else {
@@ -103,7 +108,11 @@ static void on_page(void *owner, const Loquat__Reply *reply)
 void httpd_stream_go_on(struct conn *conn)
 {
     struct stream *stream = conn->stream;
-    if (!stream->reading && conn->out.bytes <= CONN_OUT_LOW && !ask(conn))
+    if (stream->reading || conn->out.bytes > CONN_OUT_LOW)
+        return;
+    if (conn->who->exp_ms <= clock_wall_ms())
+        fail(conn, ERR_UNAUTHORIZED, "the token has expired");
+    else if (!ask(conn))
         fail(conn, ERR_BUSY, NULL);
 }
 
@@ -112,11 +121,13 @@ int op_records(struct request *request)
 {
     struct conn *conn = request->conn;
     Loquat__Read read;
-    int err = read_take_range(request, &read);
+    uint64_t max = PROTO_WHOLE_MAX;
+    int err = read_take_range(request, &read, &max);
     if (err != 0)
         return err;
     struct stream *stream = xcalloc(1, sizeof *stream);
     stream->read = read;
+    stream->left = max;
     memcpy(stream->conv, request->call->conv, sizeof stream->conv);
     conn->stream = stream;
     if (!ask(conn)) {

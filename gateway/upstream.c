@@ -189,13 +189,20 @@ void upstream_free(struct upstream *up)
     free(up->slots);
 }
 
-int upstream_write(struct upstream *up, uint32_t partition, const Loquat__Command *command,
-                   upstream_done done, void *owner)
+static int may_ask(const struct upstream *up)
 {
     if (!up->ready)
         return ERR_CLOSED;
-    if (up->calls == UPSTREAM_CALLS_MAX)
-        return ERR_BUSY;
+    bool full = up->calls == UPSTREAM_CALLS_MAX || link_pending(&up->link) > UPSTREAM_PENDING_MAX;
+    return full ? ERR_BUSY : 0;
+}
+
+int upstream_write(struct upstream *up, uint32_t partition, const Loquat__Command *command,
+                   upstream_done done, void *owner)
+{
+    int err = may_ask(up);
+    if (err != 0)
+        return err;
     Loquat__Write write = LOQUAT__WRITE__INIT;
     write.partition = partition;
     write.id = number_of(up, slot_take(up, done, owner));
@@ -215,10 +222,9 @@ int upstream_write(struct upstream *up, uint32_t partition, const Loquat__Comman
 
 int upstream_read(struct upstream *up, Loquat__Read *read, upstream_done done, void *owner)
 {
-    if (!up->ready)
-        return ERR_CLOSED;
-    if (up->calls == UPSTREAM_CALLS_MAX)
-        return ERR_BUSY;
+    int err = may_ask(up);
+    if (err != 0)
+        return err;
     read->id = number_of(up, slot_take(up, done, owner));
     char *room = link_send_begin(&up->link, LINK_READ, loquat__read__get_packed_size(read));
     if (room != NULL)

@@ -1,7 +1,8 @@
 /* gateway/upstream.h: a loop's link to the node that holds the logs: requests by number, tails, and
  * the credit that bounds how many bytes of tails are on their way.
  * Thread: the loop's.
- * Limits: UPSTREAM_CALLS_MAX requests unanswered (above: ERR_BUSY); UPSTREAM_CREDIT bytes of tails.
+ * Limits: UPSTREAM_CALLS_MAX requests unanswered, UPSTREAM_PENDING_MAX bytes that the node has not
+ *         taken yet (above: ERR_BUSY); UPSTREAM_CREDIT bytes of tails.
  * Rule:   a request that returns 0 calls back exactly once, later; one that fails never does. */
 #ifndef LOQUAT_GATEWAY_UPSTREAM_H
 #define LOQUAT_GATEWAY_UPSTREAM_H
@@ -12,6 +13,7 @@
 
 enum {
     UPSTREAM_CALLS_MAX = 1 << 18,
+    UPSTREAM_PENDING_MAX = 64 << 20,
     UPSTREAM_CREDIT = 8 << 20,
     UPSTREAM_CREDIT_STEP = 1 << 20, /* given back when so much was taken */
     UPSTREAM_WIRE_VERSION = 1,

@@ -50,7 +50,8 @@ static int check_text(struct request *request, const struct json_obj *body)
         return field_error(request, ERR_BAD_REQUEST, "body.text", "must be a text");
     if (text->str.n > PROTO_TEXT_MAX)
         return field_error(request, ERR_TOO_LARGE, "body.text", "may have 32768 bytes at most");
-    if (format != NULL && !span_is(format->str, "plain") && !span_is(format->str, "markdown"))
+    if (format != NULL && format->type != JSON_NULL && !span_is(format->str, "plain") &&
+        !span_is(format->str, "markdown"))
         return field_error(request, ERR_BAD_REQUEST, "body.format", "is plain or markdown");
     return 0;
 }
