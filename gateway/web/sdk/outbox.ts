@@ -1,6 +1,7 @@
 /**
  * Writes that wait for their acknowledgement: kept in a storage, sent in order within a
- * conversation, sent again with the same `cid` until the server has answered, so that each lands exactly once.
+ * conversation, sent again with the same `cid` until the server has answered, so that each lands
+ * exactly once.
  */
 
 import type { Fields } from "./link.ts";

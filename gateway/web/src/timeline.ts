@@ -1,6 +1,7 @@
 /**
  * One conversation as it is shown: blocks of BLOCK sequences, read by `range` when they come near
- * the window and dropped when they are far from it. What happens live is applied to the blocks at hand.
+ * the window and dropped when they are far from it. What happens live is applied to the blocks at
+ * hand.
  */
 
 import {
