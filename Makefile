@@ -116,10 +116,11 @@ setup: ## install the packages that building needs
 	@.ci/setup
 setup-test:
 	@.ci/setup test
-web: ## build the SDK and the page (needs node and npm)
-	@if command -v npm >/dev/null; then \
+NODE_FITS = const [a, b] = process.versions.node.split("."); process.exit(a > 20 || a == 20 && b >= 19 ? 0 : 1)
+web: ## build the SDK and the page (needs npm, and node 20.19 or newer)
+	@if command -v npm >/dev/null && node -e '$(NODE_FITS)' 2>/dev/null; then \
 		$(MAKE) --no-print-directory gateway/web/dist/index.html; \
-	else echo "web: no npm here: the servers work without the page"; fi
+	else echo "web: no npm with node 20.19 or newer here: the servers work without the page"; fi
 gateway/web/node_modules/.package-lock.json: gateway/web/package-lock.json
 	cd gateway/web && npm ci --no-audit --no-fund --loglevel=error
 gateway/web/dist/index.html: gateway/web/node_modules/.package-lock.json \

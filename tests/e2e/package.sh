@@ -154,6 +154,30 @@ package() {
     scripts "$deb"
 }
 
+# The page needs tools that a machine may not have, or only old ones: that ends nothing.
+without_node() {
+    local said
+    mkdir "$scratch/plain" "$scratch/old"
+    ln -s /usr/bin/* "$scratch/plain/"
+    rm -f "$scratch"/plain/{node,nodejs,npm,npx}
+    said=$(PATH=$scratch/plain make --no-print-directory BUILD="$built" web 2>&1)
+    same "make web without node: status" 0 $?
+    [[ $said == 'web: no npm with node '* ]]
+    check "make web without node says so" $?
+    printf '#!/bin/sh\nexit 1\n' >"$scratch/old/node"
+    printf '#!/bin/sh\ntouch %q\nexit 1\n' "$scratch/npm-was-called" >"$scratch/old/npm"
+    chmod +x "$scratch"/old/*
+    said=$(PATH=$scratch/old:$scratch/plain make --no-print-directory BUILD="$built" web 2>&1)
+    same "make web with an old node: status" 0 $?
+    [[ $said == 'web: no npm with node '* && ! -e $scratch/npm-was-called ]]
+    check "make web with an old node says so" $?
+    printf '#!/bin/sh\nexit 0\n' >"$scratch/old/node"
+    PATH=$scratch/old:$scratch/plain make --no-print-directory BUILD="$built" -B web >/dev/null 2>&1
+    [[ -e $scratch/npm-was-called ]]
+    check "make web with a node that fits builds" $?
+}
+
+without_node
 prefix=$scratch/prefix
 run "make install" make --no-print-directory BUILD="$built" PREFIX="$prefix" install
 programs "$prefix/bin"
