@@ -93,7 +93,7 @@ function List(props: { store: Store; convs: Conv[]; onOpen: (c: string) => void 
 function ConvRow(props: { conv: Conv; store: Store; onOpen: (c: string) => void }) {
   const { conv, store, onOpen } = props;
   const title = titleOf(conv);
-  const waiting = store.queue.some((entry) => entry.c === conv.c);
+  const waiting = store.queue.some((entry) => entry.c === conv.c && !entry.error);
   const current = store.current === conv.c;
   const last = conv.last && !isHole(conv.last) ? conv.last : null;
   return (

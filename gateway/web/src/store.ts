@@ -32,6 +32,8 @@ const TIMELINES_MAX = 4;
 /** Further behind than this, a conversation is read anew rather than caught up with. */
 const LAG_MAX = 1000;
 const NOTICE_MS = 6000;
+/** So long after the first of several changes the server is asked for its counts. */
+const COUNT_MS = 500;
 const DEVICE_KEY = "loquat.device";
 
 export class Store extends Observed {
@@ -53,6 +55,7 @@ export class Store extends Observed {
   /** When conversations came that were not there at the start: they may hold no message yet. */
   #came = new Map<ConvId, number>();
   #noticeTimer: ReturnType<typeof setTimeout> | undefined;
+  #countTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(token: string, freshToken: () => string) {
     super();
@@ -189,7 +192,10 @@ export class Store extends Observed {
       if (conv) conv.head = Math.max(conv.head, hole.hole[1]);
       this.#timelines.get(c)?.apply(hole);
     });
-    client.on("skipped", ({ c, to }) => this.#timelines.get(c)?.reset(to));
+    client.on("skipped", ({ c, to }) => {
+      this.#timelines.get(c)?.reset(to);
+      this.#countAgain();
+    });
     client.on("mark", (mark) => this.#onMark(mark));
     client.on("user", (event) => {
       const body = (event["body"] ?? {}) as Record<string, unknown>;
@@ -202,7 +208,7 @@ export class Store extends Observed {
     });
     client.on("sent", ({ entry, result }) => this.#onSent(entry, result));
     client.on("failed", ({ entry, error }) => {
-      if (entry.op !== "send") {
+      if (entry.op !== "send" || !this.convs.has(entry.c)) {
         this.tell(`Could not ${entry.op} the message: ${error.message}`, true);
         client.discard(entry.cid);
       }
@@ -213,7 +219,7 @@ export class Store extends Observed {
   #put(conv: Conv): void {
     const known = this.convs.get(conv.c);
     if (!known) this.#came.set(conv.c, Date.now());
-    this.convs.set(conv.c, { ...conv, read: Math.max(conv.read, known?.read ?? 0) });
+    this.convs.set(conv.c, merged(conv, known));
     this.#sorted = null;
   }
 
@@ -221,13 +227,7 @@ export class Store extends Observed {
     const old = this.convs;
     this.convs = new Map();
     for (const conv of convs) {
-      const known = old.get(conv.c);
-      // Marks made while away are on their way: don't count those messages again.
-      const ahead = known !== undefined && known.read > conv.read;
-      this.convs.set(
-        conv.c,
-        ahead ? { ...conv, read: known.read, unread: known.unread } : conv,
-      );
+      this.convs.set(conv.c, merged(conv, old.get(conv.c)));
       const timeline = this.#timelines.get(conv.c);
       if (timeline) timeline.head = Math.max(timeline.head, conv.head);
     }
@@ -284,12 +284,27 @@ export class Store extends Observed {
     const conv = this.convs.get(mark.c);
     if (!conv) return;
     if (mark.user === this.me) {
-      conv.read = Math.max(conv.read, mark.read ?? 0);
+      if ((mark.read ?? 0) <= conv.read) return; // our own
+      conv.read = mark.read!;
       if (conv.read >= conv.head) conv.unread = 0;
+      else this.#countAgain();
     } else if (conv.kind === "direct") {
       this.#see(conv.c, mark.user, mark.read ?? 0, mark.delivered ?? 0);
     }
     this.changed();
+  }
+
+  /** Something happened that says not by itself how much is unread now: the server knows. */
+  #countAgain(): void {
+    this.#countTimer ??= setTimeout(async () => {
+      this.#countTimer = undefined;
+      const { convs } = await this.client.list().catch(() => ({ convs: [] }));
+      for (const conv of convs) {
+        // An answer from before what is known here would count that once more later.
+        if (conv.head >= (this.convs.get(conv.c)?.head ?? Infinity)) this.#put(conv);
+      }
+      this.changed();
+    }, COUNT_MS);
   }
 
   #see(c: ConvId, user: string, read: Seq, delivered: Seq): void {
@@ -329,6 +344,12 @@ export class Store extends Observed {
       ...(target !== undefined && { target }),
     });
   }
+}
+
+/** News of a conversation. Marks made here may still be on their way: their messages stay read. */
+function merged(conv: Conv, known: Conv | undefined): Conv {
+  if (!known || known.read <= conv.read) return conv;
+  return { ...conv, read: known.read, unread: Math.min(conv.unread, known.unread) };
 }
 
 /** When a message was last written. */

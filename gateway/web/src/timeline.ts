@@ -67,10 +67,6 @@ export class Timeline extends Observed {
     return this.#blocks.get(index);
   }
 
-  get blockCount(): number {
-    return this.#blocks.size;
-  }
-
   /** These blocks are needed, the most urgent first; others may go, and need not be read. */
   want(indices: number[]): void {
     this.#wanted = indices;

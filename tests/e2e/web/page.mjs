@@ -283,6 +283,51 @@ test("what was written offline outlives its tab", async () => {
   await finish(bob);
 });
 
+test("what one device reads, the other one counts no more", async () => {
+  const [alice, desk, phone] = [await open("alice"), await open("bob"), await open("bob")];
+  const c = await newGroup(alice, `devices ${randomUUID().slice(0, 6)}`, ["bob"]);
+  for (const text of ["one", "two"]) await say(alice, text);
+  for (const page of [desk, phone]) await page.waitForSelector(`${conv(c)} .badge:text-is("2")`);
+  await phone.click(conv(c));
+  await shown(phone, "two");
+  for (const page of [desk, phone])
+    await page.waitForSelector(`${conv(c)} .badge`, { state: "detached" });
+  await say(phone, "from the phone");
+  await desk.waitForSelector(`${conv(c)} .preview:text-is("You: from the phone")`);
+  assert.equal(await desk.locator(`${conv(c)} .badge`).count(), 0);
+  await finish(alice, desk, phone);
+});
+
+test("a long absence is not read through: it is counted, and the newest is there", async () => {
+  const [alice, bob] = [await open("alice"), await open("bob")];
+  const c = await newGroup(alice, `absence ${randomUUID().slice(0, 6)}`, ["bob"]);
+  await bob.click(conv(c));
+  await say(alice, "before");
+  await shown(bob, "before");
+  await bob.waitForSelector(`${conv(c)} .badge`, { state: "detached" });
+  await bob.evaluate(() => (location.hash = ""));
+  await bob.waitForSelector(".welcome h1");
+  await bob.context().setOffline(true);
+  await bob.waitForSelector(".banner:has-text('You are offline')");
+  const now = Date.now();
+  const absence = Array.from({ length: 1200 }, (_, i) => `#${i}`);
+  await fill(
+    c,
+    absence.map((text, i) => ({ from: "alice", ts: now + i, text })),
+  );
+  await bob.context().setOffline(false);
+  await bob.waitForSelector(`${conv(c)} .badge[aria-label='1,200 unread messages']`);
+  await bob.click(conv(c));
+  await bob.waitForSelector(".new-line");
+  await shown(bob, "#0");
+  await bob.click(".to-end");
+  await shown(bob, "#1199");
+  await bob.waitForSelector(`${conv(c)} .badge`, { state: "detached" });
+  await say(alice, "after");
+  await shown(bob, "after");
+  await finish(alice, bob);
+});
+
 test("groups: people are added, removed, and leave", async () => {
   const [alice, carol] = [await open("alice"), await open("carol")];
   const c = await newGroup(alice, `club ${randomUUID().slice(0, 6)}`, ["bob"]);

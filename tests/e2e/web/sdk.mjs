@@ -384,13 +384,13 @@ test("tokens: renewed in time on the same connection; after 4100 asked for first
   const server = await Server.start();
   const asked = [];
   let renew = true;
-  let current = await server.token("alice", "3");
+  let current = await server.token("alice", "4");
   const alice = client("alice", {
     url: wsUrl(server.url),
     token: async (why) => {
       asked.push(why);
       if (why === "refresh" && !renew) throw new Error("the issuer is away");
-      if (asked.length > 1) current = await server.token("alice", "3");
+      if (asked.length > 1) current = await server.token("alice", "4");
       return current;
     },
   });
@@ -399,7 +399,7 @@ test("tokens: renewed in time on the same connection; after 4100 asked for first
   alice.start();
   await live(alice);
   const first = tokenClaims(current).exp * 1000;
-  await until("past the end of two tokens", () => Date.now() > first + 3500);
+  await until("past the end of two tokens", () => Date.now() > first + 4500);
   assert.deepEqual(
     states.map((state) => state.name),
     ["connecting", "live"],
