@@ -63,6 +63,10 @@ int strip_record(struct span bytes, struct buf *out)
     int err = record_decode(bytes, NULL, &record);
     if (err != 0)
         return err;
+    if (record->base.n_unknown_fields > 0) {
+        loquat__record__free_unpacked(record, NULL);
+        return ERR_VERSION;
+    }
     Loquat__Record stub = LOQUAT__RECORD__INIT;
     stub.ts = record->ts;
     stub.mid_off = record->mid_off;
@@ -86,6 +90,10 @@ int strip_fold(struct span bytes, struct buf *out)
     Loquat__Fold *fold = loquat__fold__unpack(NULL, bytes.n, (const uint8_t *)bytes.p);
     if (fold == NULL)
         return ERR_CORRUPT;
+    if (fold->base.n_unknown_fields > 0) {
+        loquat__fold__free_unpacked(fold, NULL);
+        return ERR_VERSION;
+    }
     Loquat__Fold left = LOQUAT__FOLD__INIT;
     left.edited = fold->edited;
     left.edit_seq = fold->edit_seq;

@@ -9,9 +9,10 @@
 
 /* When the record says it expires; 0: never, or not a record. Looks at one field: no checksum. */
 uint64_t strip_expires(struct span record);
-/* The record without its content, put into `out`. ERR_CORRUPT: leave it as it is. */
+/* The record without its content, put into `out`. ERR_CORRUPT, or ERR_VERSION when it has fields
+ * that only a newer program knows: leave it as it is. */
 int strip_record(struct span record, struct buf *out);
-/* The fold without the edited body, put into `out`. ERR_CORRUPT as above. */
+/* The fold without the edited body, put into `out`. Errors as above. */
 int strip_fold(struct span fold, struct buf *out);
 
 #endif

@@ -158,7 +158,8 @@ static int trim_item(struct slice *slice, const struct trim_item *item)
         err = trim_below(slice, item);
         break;
     }
-    return err == ERR_NOT_FOUND || err == ERR_CORRUPT ? 0 : err;
+    bool left_alone = err == ERR_NOT_FOUND || err == ERR_CORRUPT || err == ERR_VERSION;
+    return left_alone ? 0 : err;
 }
 
 int trim_slice(struct kv *kv, uint32_t partition, const struct trim_item *items, size_t count,

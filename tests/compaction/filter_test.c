@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <stdio.h>
+#include <xxhash.h>
 
 #include "compaction/strip.h"
 #include "store/base/err.h"
@@ -109,6 +110,18 @@ Test(filter, the_rest_is_kept)
     cr_assert(eq(int, decide(9, 0), KV_KEEP));
     struct key key = key_seq(1, id, 9);
     cr_assert(eq(int, filter_decide(span_of(key.p, 5), buf_span(&row), 10, NOW, &left), KV_KEEP));
+}
+
+/* A record with a field that only a newer program knows is not for this one to rewrite. */
+Test(filter, records_of_newer_programs_are_kept)
+{
+    full(NOW);
+    static const char unknown[] = {(char)0xc0, 0x3e, 5}; /* field 1000, a number */
+    buf_add(&row, unknown, sizeof unknown);
+    put_le32(row.p + 1, (uint32_t)XXH3_64bits(row.p + RECORD_HEAD_SIZE, row.n - RECORD_HEAD_SIZE));
+    cr_assert(eq(int, record_check(buf_span(&row)), 0));
+    cr_assert(eq(int, decide(9, 0), KV_KEEP));
+    cr_assert(eq(int, strip_record(buf_span(&row), &left), ERR_VERSION));
 }
 
 /* The field is found without unpacking, and bytes that are no record are no trouble. */
