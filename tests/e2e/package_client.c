@@ -1,5 +1,5 @@
-/* package_client: what a user of the installed library writes; names of its own that the library also
- * has inside must not meet. Opens a group, says something, reads it back. Prints what it read. */
+/* package_client: what a user of the installed library writes; names of its own that the library
+ * also has inside must not meet. Opens a group, says something, reads it back; prints that. */
 #include <loquat.h>
 #include <stdio.h>
 #include <stdlib.h>
