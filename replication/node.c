@@ -37,6 +37,7 @@ struct node {
     uv_prepare_t prepare;
     uv_timer_t timer;
     uv_async_t async;
+    struct watermark mark;
     struct wal *wal;
     struct applier *applier;
     struct shard *shards;
@@ -307,6 +308,19 @@ static int bootstrap(struct node *node, char *why, size_t size)
     return err != 0 ? err : datadir_commit(&node->dir, node->path, why, size);
 }
 
+static void on_synced(void *arg) /* on the wal thread */
+{
+    watermark_sync(&((struct node *)arg)->mark);
+}
+
+static int open_watermark(struct node *node, char *why, size_t size)
+{
+    int err = watermark_open(&node->mark, node->path, node->dir.partitions);
+    if (err != 0)
+        snprintf(why, size, "%s/WATERMARK: %s", node->path, strerror(errno));
+    return err;
+}
+
 static void init_loop(struct node *node)
 {
     int rv = uv_loop_init(&node->loop);
@@ -315,13 +329,14 @@ static void init_loop(struct node *node)
     uv_timer_init(&node->loop, &node->timer);
     uv_async_init(&node->loop, &node->async, on_async);
     node->prepare.data = node->timer.data = node->async.data = node;
-    node->wal = wal_new(&node->loop, node->raft);
+    node->wal = wal_new(&node->loop, node->raft, on_synced, node);
     node->applier = applier_new(&node->loop, node->data);
     feed_init(&node->feed, &node->loop, node->data, node->dir.partitions);
     list_init(&node->owed);
     node->shard_env = (struct shard_env){
         .wal = node->wal,
         .applier = node->applier,
+        .mark = &node->mark,
         .on_answer = on_answer,
         .on_applied = on_applied,
         .on_owed = on_owed,
@@ -360,6 +375,7 @@ static int start_shards(struct node *node, char *why, size_t size)
 
 static void free_databases(struct node *node)
 {
+    watermark_close(&node->mark);
     kv_close(node->data);
     kv_close(node->raft);
     filter_free(node->filter);
@@ -383,12 +399,15 @@ int node_start(const struct node_config *config, struct node **out, char *why, s
     node->disk_reserve =
         config->disk_reserve != 0 ? config->disk_reserve : NODE_DISK_RESERVE_DEFAULT;
     node->filter = filter_new();
+    node->mark.fd = -1;
     uint64_t start = now_ms();
     int err = datadir_open(&node->dir, config->dir, config->partitions, true, why, size);
     if (err == 0)
         err = open_databases(node, config, why, size);
     if (err == 0 && node->dir.fresh)
         err = bootstrap(node, why, size);
+    if (err == 0)
+        err = open_watermark(node, why, size);
     if (err != 0) {
         free_databases(node);
         return err;

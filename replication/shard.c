@@ -34,6 +34,7 @@ static void on_durable(void *arg, uint64_t index, uint64_t term)
     struct shard *shard = arg;
     if (rlog_term_at(&shard->log, index) != term)
         return; /* replaced meanwhile: that write will be told of too */
+    watermark_put(shard->env->mark, shard->partition, term, index);
     rcore_persisted(shard->core, index, clock_mono_us() / 1000);
 }
 
@@ -389,6 +390,30 @@ static int check_log(struct shard *shard)
     return 0;
 }
 
+/* The log must reach as far as was synced once. One that ends in a later term may be shorter: there
+ * a leader replaced the tail. */
+static int check_watermark(const struct shard *shard)
+{
+    uint64_t term = 0, index = 0, last = rlog_last(&shard->log);
+    uint64_t last_term = rlog_term_at(&shard->log, last);
+    int err = watermark_get(shard->env->mark, shard->partition, &term, &index);
+    if (err == ERR_NOT_FOUND)
+        return 0;
+    if (err != 0) {
+        log_warn("the watermark of the raft log is damaged: what a damaged log lost is not seen",
+                 {"partition", log_int(shard->partition)}, {"err", log_str(err_name(err))});
+        return 0;
+    }
+    if (last_term > term || (last_term == term && last >= index))
+        return 0;
+    log_error(
+        "the raft log has lost entries that were synced; restore the directory from a backup, "
+        "or remove its WATERMARK to go on without them",
+        {"partition", log_int(shard->partition)}, {"ends_at", log_int((int64_t)last)},
+        {"synced", log_int((int64_t)index)});
+    return ERR_CORRUPT;
+}
+
 int shard_start(struct shard *shard, uint32_t partition, uint32_t partitions, struct kv *raft,
                 struct kv *data, const struct shard_env *env)
 {
@@ -396,6 +421,8 @@ int shard_start(struct shard *shard, uint32_t partition, uint32_t partitions, st
     list_init(&shard->ready);
     list_init(&shard->inflight);
     int err = rlog_load(&shard->log, raft, partition);
+    if (err == 0)
+        err = check_watermark(shard);
     if (err == 0)
         err = apply_open(data, partition, partitions, &shard->apply);
     if (err == 0)

@@ -10,6 +10,7 @@
 #include "replication/applier.h"
 #include "replication/rlog.h"
 #include "replication/wal.h"
+#include "replication/watermark.h"
 #include "store/base/list.h"
 
 enum {
@@ -40,6 +41,7 @@ struct owed {
 struct shard_env { /* what a shard needs of its node */
     struct wal *wal;
     struct applier *applier;
+    struct watermark *mark;
     void (*on_answer)(void *arg, const struct waiter *waiter, const struct apply_result *result);
     void (*on_applied)(void *arg, struct shard *shard, const struct applied *applied);
     void (*on_owed)(void *arg, struct owed *owed); /* takes it over */

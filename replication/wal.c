@@ -25,6 +25,8 @@ struct wal {
     struct kv_batch filling, flying;
     struct notices due, out; /* of the batch that fills, of the one that flies */
     bool flying_now;
+    void (*after)(void *arg);
+    void *after_arg;
     uv_async_t async;
     pthread_t thread;
     pthread_mutex_t mutex;
@@ -56,6 +58,11 @@ static void *run(void *arg)
         pthread_mutex_lock(&wal->mutex);
         wal->order = WAL_NOTHING;
         uv_async_send(&wal->async);
+        if (wal->after != NULL) {
+            pthread_mutex_unlock(&wal->mutex);
+            wal->after(wal->after_arg);
+            pthread_mutex_lock(&wal->mutex);
+        }
     }
     pthread_mutex_unlock(&wal->mutex);
     return NULL;
@@ -82,7 +89,7 @@ static void on_async(uv_async_t *async)
     }
 }
 
-struct wal *wal_new(uv_loop_t *loop, struct kv *kv)
+struct wal *wal_new(uv_loop_t *loop, struct kv *kv, void (*after)(void *arg), void *arg)
 {
     static bool registered;
     if (!registered) {
@@ -90,6 +97,8 @@ struct wal *wal_new(uv_loop_t *loop, struct kv *kv)
         metric_register(&syncs);
     }
     struct wal *wal = xcalloc(1, sizeof *wal);
+    wal->after = after;
+    wal->after_arg = arg;
     kv_batch_init(&wal->filling, kv);
     kv_batch_init(&wal->flying, kv);
     pthread_mutex_init(&wal->mutex, NULL);

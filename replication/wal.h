@@ -13,7 +13,8 @@
 typedef void (*wal_durable)(void *arg, uint64_t a, uint64_t b);
 
 struct wal;
-struct wal *wal_new(uv_loop_t *loop, struct kv *kv);
+/* `after`: called on the wal thread after each write; may be NULL. */
+struct wal *wal_new(uv_loop_t *loop, struct kv *kv, void (*after)(void *arg), void *arg);
 struct kv_batch *wal_batch(struct wal *wal); /* rows put here go with the next kick */
 void wal_notify(struct wal *wal, wal_durable done, void *arg, uint64_t a, uint64_t b);
 void wal_kick(struct wal *wal); /* once per loop turn: starts a write if one is due */

@@ -20,7 +20,7 @@ static void setup(void)
     struct kv_options options = {.create = true};
     cr_assert(eq(int, kv_open(dir, KV_RAFT, &options, &kv), 0));
     uv_loop_init(&loop);
-    wal = wal_new(&loop, kv);
+    wal = wal_new(&loop, kv, NULL, NULL);
 }
 
 static void on_closed(uv_handle_t *handle)

@@ -1,0 +1,99 @@
+#include "replication/watermark.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "replication/datadir.h"
+#include "store/base/buf.h"
+#include "store/base/clock.h"
+#include "store/base/err.h"
+#include "store/base/log.h"
+
+enum { ROW_SIZE = 32, ROW_USED = 24 };
+
+static uint64_t row_sum(const char *row, uint32_t partition)
+{
+    return XXH3_64bits_withSeed(row, 16, partition);
+}
+
+/* Rows that are there stay; the rest is filled up, so that no put needs room on the disk. */
+static int fill(int fd, uint32_t partitions)
+{
+    static const char zeros[ROW_SIZE];
+    off_t end = lseek(fd, 0, SEEK_END);
+    for (off_t at = end - end % ROW_SIZE; at < (off_t)partitions * ROW_SIZE; at += ROW_SIZE)
+        if (pwrite(fd, zeros, ROW_SIZE, at) != ROW_SIZE)
+            return ERR_IO;
+    return end >= 0 && fsync(fd) == 0 ? 0 : ERR_IO;
+}
+
+int watermark_open(struct watermark *mark, const char *dir, uint32_t partitions)
+{
+    char path[DATADIR_PATH_MAX];
+    *mark = (struct watermark){.fd = -1};
+    int n = snprintf(path, sizeof path, "%s/WATERMARK", dir);
+    if (n <= 0 || n >= (int)sizeof path) {
+        errno = ENAMETOOLONG;
+        return ERR_IO;
+    }
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return ERR_IO;
+    if (fill(fd, partitions) != 0) {
+        close(fd);
+        return ERR_IO;
+    }
+    mark->fd = fd;
+    return 0;
+}
+
+void watermark_close(struct watermark *mark)
+{
+    if (mark->fd < 0)
+        return;
+    if (fdatasync(mark->fd) != 0)
+        log_warn("the watermark of the raft log could not be synced");
+    close(mark->fd);
+    mark->fd = -1;
+}
+
+int watermark_get(const struct watermark *mark, uint32_t partition, uint64_t *term, uint64_t *index)
+{
+    char row[ROW_SIZE];
+    static const char zeros[ROW_SIZE];
+    if (pread(mark->fd, row, ROW_SIZE, (off_t)partition * ROW_SIZE) != ROW_SIZE)
+        return ERR_IO;
+    if (memcmp(row, zeros, ROW_SIZE) == 0)
+        return ERR_NOT_FOUND;
+    if (get_le64(row + 16) != row_sum(row, partition))
+        return ERR_CORRUPT;
+    *term = get_le64(row);
+    *index = get_le64(row + 8);
+    return 0;
+}
+
+void watermark_put(const struct watermark *mark, uint32_t partition, uint64_t term, uint64_t index)
+{
+    char row[ROW_USED];
+    put_le64(row, term);
+    put_le64(row + 8, index);
+    put_le64(row + 16, row_sum(row, partition));
+    if (pwrite(mark->fd, row, ROW_USED, (off_t)partition * ROW_SIZE) != ROW_USED)
+        log_warn("the watermark of the raft log could not be raised",
+                 {"partition", log_int(partition)}, {"why", log_str(strerror(errno))});
+}
+
+void watermark_sync(struct watermark *mark)
+{
+    uint64_t now_ms = clock_mono_us() / 1000;
+    if (now_ms - mark->synced_ms < WATERMARK_SYNC_MS)
+        return;
+    mark->synced_ms = now_ms;
+    if (fdatasync(mark->fd) != 0)
+        log_warn("the watermark of the raft log could not be synced",
+                 {"why", log_str(strerror(errno))});
+}
