@@ -238,7 +238,8 @@ static int work(struct program *program, bool *running)
     char format[DATADIR_PATH_MAX];
     snprintf(format, sizeof format, "%s/FORMAT", program->data);
     if (access(format, F_OK) != 0) { /* before anything is opened that would make files */
-        snprintf(program->why, WHY_SIZE, "%s: %s", format, strerror(errno));
+        snprintf(program->why, WHY_SIZE, "%s holds no loquat data that can be read (FORMAT: %s)",
+                 program->data, strerror(errno));
         return ERR_NOT_FOUND;
     }
     struct datadir dir;

@@ -1,5 +1,6 @@
-/* Stripping what stands on disk: any bytes are safe to look at, what the state machine reads stays as
- * it was, and a second time changes nothing. First byte: 0 a fold, else a record (checksum made). */
+/* Stripping what stands on disk: any bytes are safe to look at, what the state machine reads stays
+ * as it was, and a second time changes nothing. First byte: 0 a fold, else a record (its checksum
+ * is made). */
 #include <stdlib.h>
 
 #include "compaction/strip.h"
