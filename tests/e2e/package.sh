@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.." || exit 1
 built=$build
 unset MAKEFLAGS MFLAGS MAKELEVEL LOQUAT_TOKEN
 
-if nm "$built/libbase.a" 2>/dev/null | grep -q __asan_init; then
+if [[ $(nm "$built/libbase.a" 2>/dev/null) == *__asan_init* ]]; then
     echo "skipped: $built is built with sanitizers, which nobody installs"
     finish
 fi
@@ -33,9 +33,8 @@ programs() { # BIN
     local program version
     version=$(sed -n 's/^VERSION := //p' Makefile)
     for program in loquat-gateway loquat-log loquat-compact; do
-        "$1/$program" --version 2>/dev/null | grep -qF "$version"
-        check "$program --version" $?
-        "$1/$program" --help 2>/dev/null | grep -qi '^usage: '
+        same "$program --version" "$program $version" "$("$1/$program" --version 2>&1)"
+        [[ $("$1/$program" --help 2>&1) == Usage:\ * ]]
         check "$program --help" $?
     done
 }
@@ -130,7 +129,8 @@ scripts() { # DEB
 package() {
     local deb tree=$scratch/tree said
     run "make deb" make --no-print-directory -o web BUILD="$built" deb
-    deb=$(realpath "$(tail -n 1 "$scratch/run.log")")
+    deb=$(realpath "$(tail -n 1 "$scratch/run.log")" 2>/dev/null)
+    [[ $deb == *.deb && -f $deb ]] || return
     said=$(dpkg-deb -f "$deb" Package Version Architecture Depends 2>&1)
     grep -q 'libraft0 (>= 0.22' <<<"$said" && grep -q 'librocksdb' <<<"$said"
     check "it depends on what the programs are linked with" $?
@@ -180,6 +180,7 @@ without_node() {
 without_node
 prefix=$scratch/prefix
 run "make install" make --no-print-directory BUILD="$built" PREFIX="$prefix" install
+[[ -x $prefix/bin/loquat-gateway ]] || finish
 programs "$prefix/bin"
 beside "$prefix"
 serves "$prefix/bin" prefix
