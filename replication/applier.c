@@ -6,6 +6,7 @@
 #include "store/base/check.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
+#include "store/base/link.h"
 #include "store/base/log.h"
 #include "store/base/metrics.h"
 
@@ -61,6 +62,13 @@ void reply_pack(Loquat__Reply *reply, uint64_t id, int err, struct buf *out)
     reply->id = id;
     reply->err = err;
     size_t size = loquat__reply__get_packed_size(reply);
+    if (size >= LINK_MESSAGE_MAX) { /* of many long things asked for at once */
+        loquat__reply__init(reply);
+        reply->id = id;
+        reply->err = ERR_TOO_LARGE;
+        reply->msg = "ask for fewer at once";
+        size = loquat__reply__get_packed_size(reply);
+    }
     out->n = 0;
     loquat__reply__pack(reply, (uint8_t *)buf_grow(out, size));
 }

@@ -37,7 +37,7 @@ bool applier_idle(const struct applier *applier);
 void applier_stop(struct applier *applier, uv_close_cb on_closed, void *data); /* must be idle */
 void applier_free(struct applier *applier);
 
-/* Packs an answer to `read`, whose id it takes. */
+/* Packs an answer; one that no message of a link can hold becomes ERR_TOO_LARGE. */
 void reply_pack(Loquat__Reply *reply, uint64_t id, int err, struct buf *out);
 
 #endif

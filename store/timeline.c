@@ -109,6 +109,7 @@ static int find_fold(struct reader *r, uint64_t seq, Loquat__Item *item)
     item->edited = fold->edited;
     item->body = fold->body;
     item->replies = fold->replies;
+    r->bytes += fold->body.len;
     return 0;
 }
 

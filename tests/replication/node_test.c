@@ -334,6 +334,28 @@ Test(node, broken_links_are_closed)
     say(conv, "still here");
 }
 
+/* A question whose answer would not fit into a message is refused; the node lives. */
+Test(node, answers_are_bounded)
+{
+    enum { MANY = 300 };
+    static char text[20001], *convs[MANY];
+    memset(text, 'x', sizeof text - 1);
+    say(conv, text);
+    for (int i = 0; i < MANY; i++)
+        convs[i] = conv;
+    Loquat__Read read = LOQUAT__READ__INIT;
+    read.op = LOQUAT__READ_OP__READ_CONVS;
+    read.user = "bob";
+    read.convs = convs;
+    for (size_t n = 1; n <= MANY; n += MANY - 1) {
+        read.n_convs = n;
+        Loquat__Reply *reply = ask(&read, conv);
+        cr_assert(eq(int, reply->err, n == 1 ? 0 : ERR_TOO_LARGE));
+        cr_assert(eq(sz, reply->n_convs, n == 1));
+    }
+    say(conv, "still here");
+}
+
 /* A link that goes while answers are owed takes nothing with it. */
 Test(node, links_that_go_early)
 {

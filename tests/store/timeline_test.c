@@ -198,6 +198,27 @@ Test(timeline, page_ends_at_its_bytes)
     }
 }
 
+/* What a message was edited to counts as well: a page of short ones that became long ones ends. */
+Test(timeline, edited_bodies_count)
+{
+    static char large[30001];
+    memset(large, 'x', sizeof large - 1);
+    for (uint64_t i = 0; i < 50; i++) {
+        char cid[24];
+        snprintf(cid, sizeof cid, "edit%lu", i);
+        must(command_edit("ann", conv, cid, say("ann", "short"), large));
+    }
+    for (int desc = 0; desc < 2; desc++) {
+        Loquat__Reply reply;
+        Loquat__Read read = range("bob", true, desc, 0, 0);
+        cr_assert(eq(int, machine_range(&m, &read, &reply), 0));
+        cr_assert(ne(u64, reply.next, 0));
+        cr_assert(lt(sz, loquat__reply__get_packed_size(&reply), TIMELINE_BYTES_MAX + 40000));
+        walk(read);
+        cr_assert(ge(u32, pages, 2));
+    }
+}
+
 /* The most that one page holds, however much was asked for. */
 Test(timeline, page_holds_at_most_the_bounds)
 {
