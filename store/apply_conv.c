@@ -7,7 +7,13 @@
 #include "store/base/record.h"
 #include "store/state.h"
 
-enum { OUT_BYTES_TARGET = 32 << 10, SET_ADD = 1, SET_REMOVE = 2, SET_ROLE = 3 };
+enum {
+    OPEN_SETTLES_MS = 60000,
+    OUT_BYTES_TARGET = 32 << 10,
+    SET_ADD = 1,
+    SET_REMOVE = 2,
+    SET_ROLE = 3
+};
 
 static char *copy(const char *text)
 {
@@ -235,7 +241,14 @@ static int open_again(struct apply *apply, struct conv *conv, const Loquat__Comm
         return state_refuse(apply, ERR_CONFLICT, "the id of this conversation is taken");
     apply->result->dup = true;
     apply->result->seq = 1;
-    return 0;
+    /* The list of who asks may not have it yet, when the first opening was a moment ago: this
+     * answer waits until it has. */
+    struct member *member = NULL;
+    int err = state_member(apply, conv, span_str(command->user), &member);
+    if (err == 0 && state_member_active(member) &&
+        apply->now_ms < conv->header->created + OPEN_SETTLES_MS)
+        one_effect(apply, conv, command->user, false, member->row->joined_seq);
+    return err == ERR_NOT_FOUND ? 0 : err;
 }
 
 int apply_op_open(struct apply *apply, const Loquat__Command *command)

@@ -4,6 +4,8 @@
 #include "store/base/record.h"
 #include "store/state.h"
 
+#define TTL_MAX_S (100ull * 366 * 86400) /* more is as good as for ever */
+
 static bool expired(const Loquat__Record *record, uint64_t now_ms)
 {
     return record->expires != 0 && record->expires <= now_ms;
@@ -69,6 +71,8 @@ int apply_op_send(struct apply *apply, const Loquat__Command *command)
             return err;
     }
     uint64_t ttl_s = command->ttl_s != 0 ? command->ttl_s : conv->header->ttl_s;
+    if (ttl_s > TTL_MAX_S)
+        ttl_s = TTL_MAX_S;
     Loquat__Record record = LOQUAT__RECORD__INIT;
     record.ts = command->ts != 0 && command->admin ? command->ts : apply->now_ms;
     record.kind = command->kind;

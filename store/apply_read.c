@@ -9,7 +9,7 @@
 enum {
     LAST_SCAN_MAX = 64,
     READ_PAGE_MAX = 1000,
-    UNREAD_FOLDS_MAX = 20000, /* looked at for deleted ones; what is above them counts as unread */
+    UNREAD_FOLDS_MAX = 4096, /* looked at for deleted ones; what is above them counts as unread */
 };
 
 static char *copy_text(struct arena *arena, const char *text)

@@ -68,6 +68,24 @@ Test(apply_conv, open_again_is_the_same)
     cr_assert(eq(str, machine_conv(&m, "bob", id)->with, "ann"));
 }
 
+/* Who opens a second time is answered when the list shows it, as the first time; later nothing is
+ * owed any more. */
+Test(apply_conv, open_again_waits_for_the_list)
+{
+    char id[64];
+    cr_assert(eq(u32, run(command_open_direct("ann", "bob", id)).outs, 1));
+    cr_assert(eq(u32, run(command_open_direct("bob", "ann", id)).outs, 1));
+    m.now_ms += 61000;
+    cr_assert(eq(u32, run(command_open_direct("bob", "ann", id)).outs, 0));
+    Loquat__Read read = LOQUAT__READ__INIT;
+    Loquat__Reply reply;
+    read.op = LOQUAT__READ_OP__READ_USER;
+    read.user = "bob";
+    cr_assert(eq(int, machine_read(&m, &read, &reply), 0));
+    cr_assert(eq(sz, reply.n_ids, 2));
+    cr_assert(eq(u64, reply.head, 2));
+}
+
 /* An id that is not that of opener and cid, too many members, an unknown kind: refused. */
 Test(apply_conv, open_is_checked)
 {

@@ -176,6 +176,16 @@ Test(apply, send_is_checked)
     cr_assert(eq(u64, machine_conv(&m, "ann", conv)->head, 1));
 }
 
+/* A time to live beyond all measure does not wrap around. */
+Test(apply, endless_ttl)
+{
+    Loquat__Command command = command_send("ann", conv, "a", "x");
+    command.ttl_s = UINT64_MAX;
+    seq_of(command);
+    cr_assert(ne(ptr, machine_conv(&m, "bob", conv)->last, NULL));
+    cr_assert(eq(int, err_of(command_edit("ann", conv, "e", 2, "y")), 0));
+}
+
 /* A thread hangs on a message that is there and is in no thread itself. */
 Test(apply, threads)
 {
