@@ -57,6 +57,7 @@ static int survey_one(struct job *job, struct survey *survey, const char *name, 
     survey->partition = job->partition = partition_of(id, job->keeper->partitions);
     survey->only = &id;
     int err = survey_run(survey);
+    survey->only = NULL;
     if (err == 0 && job->outcome.report.conv_count == before && job->count) {
         job->msg = "there is no such conversation";
         err = ERR_NOT_FOUND;
