@@ -39,6 +39,7 @@ LIBS := $(BUILD)/libgateway.a $(BUILD)/libreplication.a $(BUILD)/libcompaction.a
 .PHONY: all setup setup-test run test tests-build unit check asan tsan tsan-build fuzz fuzz-build sim \
 	bench bench-build bench-peers install deb clean help web
 .DELETE_ON_ERROR:
+.SECONDARY:
 all: $(addprefix $(BUILD)/,$(PROGRAMS)) ## build the programs
 
 $(BUILD)/loquat-gateway: $(BUILD)/obj/gateway/main.c.o $(LIBS)

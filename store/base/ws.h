@@ -5,8 +5,8 @@
  * Owner:  the caller embeds struct ws in its connection; the pool belongs to a loop.
  * Thread: one pool, one thread. Nothing here does I/O: bytes in by ws_feed, bytes out by callback.
  * Limits: message_max bytes of a whole message (1009), WS_CONTROL_OUT_MAX bytes of pongs between
- *         two messages: above it only the latest ping is answered (RFC 6455, 5.5.3). The caller stops
- *         feeding while its own output waits for the other side.
+ *         two messages: above it only the latest ping is answered (RFC 6455, 5.5.3). The caller
+ *         stops feeding while its own output waits for the other side.
  * Text is checked for UTF-8 (1007); binary is refused on servers (1003); protocol errors 1002. */
 #ifndef LOQUAT_BASE_WS_H
 #define LOQUAT_BASE_WS_H

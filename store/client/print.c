@@ -23,7 +23,7 @@ void print_time(struct buf *out, uint64_t ms)
     time_t seconds = (time_t)(ms / 1000);
     if (ms / 1000 > INT32_MAX * 8ull || localtime_r(&seconds, &tm) == NULL ||
         strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &tm) == 0)
-        strcpy(text, "?");
+        snprintf(text, sizeof text, "?");
     buf_add_str(out, text);
 }
 

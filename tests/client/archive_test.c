@@ -173,7 +173,7 @@ Test(archive, sample_comes_back_whole_when_kept)
 Test(archive, everything_comes_back, .timeout = 300)
 {
     static const char *const NAMES[] = {"chat-en", "chat-multi"};
-    const char *folder = getenv("LOQUAT_DATA");
+    const char *folder = getenv("LOQUAT_DATASET");
     for (int i = 0; i < 2; i++) {
         char path[4096];
         snprintf(path, sizeof path, "%s/%s.jsonl.zst", folder != NULL ? folder : "../shared/data",

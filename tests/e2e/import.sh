@@ -1,7 +1,7 @@
 #!/bin/bash
 # import.sh: loquat-log against a running server: what goes in comes out, byte for byte, and once.
 # From the caller: LOQUAT_URL and LOQUAT_TOKEN (scope admin). BUILD: where loquat-log is (build).
-# The whole collection is imported too where it is (LOQUAT_DATA, ../shared/data); LOQUAT_FULL=0: not.
+# The whole collection is imported too where it is (LOQUAT_DATASET, ../shared/data); LOQUAT_FULL=0: not.
 # The last line is `N passed, N failed`.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
@@ -151,7 +151,7 @@ check 'wrong usage ends with 2' $?
 check 'every subcommand has --help' $?
 
 # ---- the whole collection ----------------------------------------
-full=${LOQUAT_DATA:-../shared/data}/chat-en.jsonl.zst
+full=${LOQUAT_DATASET:-../shared/data}/chat-en.jsonl.zst
 if [[ ${LOQUAT_FULL:-1} != 1 || ! -r $full ]]; then
     echo "skipped: the whole collection ($full is not there, or LOQUAT_FULL=0)"
 else

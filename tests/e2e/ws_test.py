@@ -96,8 +96,8 @@ def cid():
     return str(uuid.uuid4())
 
 
-async def raw(frames, token=None):
-    """Sends frames on a fresh connection; gives the close code and what came."""
+async def raw(frames, token=None, until=None):
+    """Sends frames on a fresh connection; gives the close code and what came: all, or until this."""
     got = []
     async with websockets.connect(URL, subprotocols=[PROTOCOL], max_size=None) as ws:
         if token:
@@ -105,8 +105,9 @@ async def raw(frames, token=None):
         try:
             for frame in frames:
                 await ws.send(frame)
-            while True:
+            while not (until and any(until in frame for frame in got)):
                 got.append(await asyncio.wait_for(ws.recv(), SECONDS))
+            return None, got
         except websockets.ConnectionClosed as closed:
             return closed.code if closed.rcvd is None else closed.rcvd.code, got
         except asyncio.TimeoutError:
@@ -401,7 +402,7 @@ async def test_bad_frames_close():
     code, got = await raw([json.dumps({"id": 1, "op": "auth", "token": "x.y.z", "device": "d"})])
     assert code == 4202, (code, got)
     for bad in ("{", "[]", "nonsense", '{"id":1,"op":"ping"} trailing', '{"id":1,"id":2,"op":"ping"}'):
-        code, got = await raw([bad, json.dumps({"id": 9, "op": "ping"})], token)
+        code, got = await raw([bad, json.dumps({"id": 9, "op": "ping"})], token, until='"id":9,')
         lines = [json.loads(x) for frame in got for x in frame.split("\n")]
         assert any(x.get("err", {}).get("code") == "bad_request" for x in lines), (bad, code, got)
         assert any(x.get("id") == 9 and "ok" in x for x in lines), (bad, code, got)

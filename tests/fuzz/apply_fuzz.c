@@ -1,6 +1,6 @@
-/* Commands and reads that no gateway would send: the state machine refuses or carries out each, says
- * why, and never ends. A command is in the log of every replica: one that ended it would end it
- * there again at each start.
+/* Commands and reads that no gateway would send: the state machine refuses or carries out each,
+ * says why, and never ends. A command is in the log of every replica: one that ended it would end
+ * it there again at each start.
  * Input: steps of a few bytes each; what is missing reads as 0. Every input has users and
  * conversations of its own, in one database. */
 #include <stdio.h>

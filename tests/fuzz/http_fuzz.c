@@ -1,6 +1,6 @@
 /* HTTP from anyone: how bytes are cut into reads changes neither the messages nor whether they are
  * refused, and what comes out keeps the rules of store/base/http.h.
- * First byte: bit 0 requests (otherwise responses), bit 1 streamed bodies. Second: how it is cut. */
+ * First byte: bit 0 requests (otherwise responses), bit 1 streamed bodies. Second: the cuts. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>

@@ -1,5 +1,5 @@
-/* JSON from anyone: what is taken is JSON (jansson agrees), its slices are the values that they say,
- * and its strings survive being written and read again. */
+/* JSON from anyone: what is taken is JSON (jansson agrees), its slices are the values that they
+ * say, and its strings survive being written and read again. */
 #include <math.h>
 #include <stdlib.h>
 

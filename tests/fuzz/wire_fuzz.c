@@ -1,6 +1,6 @@
-/* Messages of wire.proto from anyone: what unpacks packs again, to bytes that stay the same; records
- * that are not as they were written are refused.
- * First byte: which message; 0 a record as it is on disk, 1 the same with a right checksum. */
+/* Messages of wire.proto from anyone: what unpacks packs again, to bytes that stay the same;
+ * records that are not as they were written are refused. First byte: which message; 0 a record as
+ * it is on disk, 1 the same with a right checksum. */
 #include <stdlib.h>
 #include <xxhash.h>
 

@@ -1,7 +1,7 @@
-/* WebSocket frames from anyone: how bytes are cut into reads changes nothing, no message that is not
- * UTF-8 gets through, and a connection that is over or at rest holds no context.
- * First byte: bit 0 the server's end (otherwise the client's), bit 1 the rest is a text that goes
- * through as a frame of the client. Second byte: how the rest is cut. */
+/* WebSocket frames from anyone: how bytes are cut into reads changes nothing, no message that is
+ * not UTF-8 gets through, and a connection that is over or at rest holds no context. First byte:
+ * bit 0 the server's end (otherwise the client's), bit 1 the rest is a text that goes through as a
+ * frame of the client. Second byte: how the rest is cut. */
 #include <stdio.h>
 #include <stdlib.h>
 
