@@ -40,7 +40,7 @@ static void repeat_sample(const char *to)
 
 static void find_archive(const char *root, char *path, size_t size)
 {
-    const char *data = getenv("LOQUAT_DATA");
+    const char *data = getenv("LOQUAT_DATASET");
     snprintf(path, size, "%s/chat-en.jsonl.zst", data != NULL ? data : "../shared/data");
     if (access(path, R_OK) == 0)
         return;

@@ -1,0 +1,147 @@
+#include "bench/lib/net.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { READ_MAX = 256 << 10, STALL_S_MAX = 60 };
+
+static uint64_t closings, closed; /* of all connections; a loop may hold other handles, too */
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    static char shared[READ_MAX];
+    (void)handle;
+    (void)suggested;
+    *buf = uv_buf_init(shared, sizeof shared);
+}
+
+static void take(struct net *net, const char *p, size_t n)
+{
+    if (net->in.n > 0) {
+        buf_add(&net->in, p, n);
+        buf_cut(&net->in, net->on_bytes(net, buf_span(&net->in)));
+        if (net->in.n == 0)
+            buf_close(&net->in); /* an idle connection holds nothing */
+        return;
+    }
+    size_t used = net->on_bytes(net, span_of(p, n));
+    if (used < n)
+        buf_add(&net->in, p + used, n - used);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+    struct net *net = stream->data;
+    if (n < 0 && !net->closing)
+        bench_fail("a connection ended: %s", uv_strerror((int)n));
+    if (n > 0 && !net->closing)
+        take(net, buf->base, (size_t)n);
+}
+
+static void on_connect(uv_connect_t *request, int status)
+{
+    struct net *net = request->data;
+    if (status != 0)
+        bench_fail("connect: %s", uv_strerror(status));
+    net->connected = true;
+    uv_tcp_nodelay(&net->tcp, 1);
+    uv_read_start((uv_stream_t *)&net->tcp, on_alloc, on_read);
+    net_flush(net);
+}
+
+void net_open(struct net *net, uv_loop_t *loop, int port)
+{
+    struct sockaddr_in at;
+    uv_ip4_addr("127.0.0.1", port, &at);
+    uv_tcp_init(loop, &net->tcp);
+    net->tcp.data = net;
+    net->connect.data = net;
+    net->write.data = net;
+    int err = uv_tcp_connect(&net->connect, &net->tcp, (const struct sockaddr *)&at, on_connect);
+    if (err != 0)
+        bench_fail("connect: %s", uv_strerror(err));
+}
+
+static void on_written(uv_write_t *write, int status)
+{
+    struct net *net = write->data;
+    net->blocked = false;
+    net->writing.n = 0;
+    if (status == 0)
+        net_flush(net);
+}
+
+void net_flush(struct net *net)
+{
+    if (!net->connected || net->blocked || net->closing || net->out.n == 0)
+        return;
+    uv_stream_t *stream = (uv_stream_t *)&net->tcp;
+    uv_buf_t buf = uv_buf_init(net->out.p, (unsigned)net->out.n);
+    int n = uv_try_write(stream, &buf, 1);
+    if (n < 0 && n != UV_EAGAIN)
+        bench_fail("write: %s", uv_strerror(n));
+    size_t done = n > 0 ? (size_t)n : 0;
+    if (done < net->out.n) {
+        buf_add(&net->writing, net->out.p + done, net->out.n - done);
+        buf = uv_buf_init(net->writing.p, (unsigned)net->writing.n);
+        net->blocked = true;
+        uv_write(&net->write, stream, &buf, 1, on_written);
+    }
+    net->out.n = 0;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct net *net = handle->data;
+    buf_close(&net->in);
+    buf_close(&net->out);
+    buf_close(&net->writing);
+    closed++;
+}
+
+void net_close(struct net *net)
+{
+    net->closing = true;
+    closings++;
+    uv_close((uv_handle_t *)&net->tcp, on_closed);
+}
+
+static void on_time(uv_timer_t *timer)
+{
+    *(bool *)timer->data = true;
+}
+
+void net_run(uv_loop_t *loop, double secs)
+{
+    bool over = false;
+    uv_timer_t timer = {.data = &over};
+    uv_timer_init(loop, &timer);
+    uv_update_time(loop);
+    uv_timer_start(&timer, on_time, (uint64_t)(secs * 1000), 0);
+    while (!over)
+        uv_run(loop, UV_RUN_ONCE);
+    uv_close((uv_handle_t *)&timer, NULL);
+    uv_run(loop, UV_RUN_NOWAIT); /* the timer is this function's */
+}
+
+void net_until(uv_loop_t *loop, const uint64_t *count, uint64_t at_least)
+{
+    uint64_t seen = *count;
+    double at = now_s();
+    while (*count < at_least) {
+        uv_run(loop, UV_RUN_ONCE);
+        if (*count != seen) {
+            seen = *count;
+            at = now_s();
+        } else if (now_s() - at > STALL_S_MAX) {
+            bench_fail("nothing more came: %llu of %llu", (unsigned long long)seen,
+                       (unsigned long long)at_least);
+        }
+    }
+}
+
+void net_settle(uv_loop_t *loop)
+{
+    net_until(loop, &closed, closings);
+}

@@ -1,0 +1,31 @@
+/* bench/lib/net.h: the client's side of a bench: many TCP connections on one libuv loop, at little
+ * cost for itself. Bytes are read into memory that all share; a connection keeps only what was
+ * incomplete. Connecting and setting up block (the loop runs until it is done).
+ * Thread: one. Errors: none: a connection that ends before net_close fails the bench. */
+#ifndef LOQUAT_BENCH_NET_H
+#define LOQUAT_BENCH_NET_H
+
+#include <uv.h>
+
+#include "bench/lib/server.h"
+
+struct net {
+    uv_tcp_t tcp;
+    struct buf in, out;
+    /* Takes what is whole, returns how many bytes that were. */
+    size_t (*on_bytes)(struct net *net, struct span bytes);
+    void *data;
+    bool connected, closing, blocked;
+    uv_connect_t connect;
+    uv_write_t write;
+    struct buf writing; /* handed to libuv, after the socket was full */
+};
+void net_open(struct net *net, uv_loop_t *loop, int port);
+void net_flush(struct net *net);            /* writes `out` */
+void net_close(struct net *net);            /* memory may go after net_settle */
+void net_settle(uv_loop_t *loop);           /* runs until all that was closed is */
+void net_run(uv_loop_t *loop, double secs); /* runs the loop for a time */
+/* Runs the loop until the number is reached; fails after a minute without progress. */
+void net_until(uv_loop_t *loop, const uint64_t *count, uint64_t at_least);
+
+#endif
