@@ -391,7 +391,7 @@ static char *help_text(const struct config_option *option)
     const char *string = option->type == CONFIG_STRING ? *(char **)option->value : NULL;
     if (string != NULL && *string != '\0')
         buf_addf(&text, " (default: %s)", string);
-    else if (option->type == CONFIG_UINT)
+    else if (option->type == CONFIG_UINT && *(uint64_t *)option->value != 0) /* 0: not given */
         buf_addf(&text, " (default: %" PRIu64 ")", *(uint64_t *)option->value);
     else if (option->type == CONFIG_FLAG && *(bool *)option->value)
         buf_addf(&text, " (default: yes)");
