@@ -32,6 +32,8 @@ enum {
     RECORDS_MAX = 400000, /* of one writer, in all rounds */
     EDITS_FROM = 100,     /* from here on every tenth record is an edit of the writer's first */
     KILL_AFTER_MS = 350,
+    EARLY_MS = 60,
+    ANSWER_MS = 30000,
 };
 
 static char root[SCRATCH_MAX], dir[SCRATCH_MAX + 16], convs[CONVS][64];
@@ -418,7 +420,12 @@ static bool run_round(unsigned number)
     int in, status = 0;
     uint64_t began = clock_mono_us();
     pid_t pid = spawn(victim, &in);
-    uint64_t kill_us = roll(8) == 0 ? roll(20000) : roll(KILL_AFTER_MS * 1000);
+    /* Sometimes while it starts, else at some time after the first answer. */
+    bool early = roll(8) == 0;
+    uint64_t kill_us = early ? roll(EARLY_MS * 1000) : roll(KILL_AFTER_MS * 1000);
+    struct pollfd first = {.fd = in, .events = POLLIN};
+    if (!early)
+        poll(&first, 1, ANSWER_MS);
     listen_to(in, clock_mono_us() + kill_us);
     kill(pid, SIGKILL);
     listen_to(in, UINT64_MAX / 2);
@@ -434,9 +441,9 @@ static bool run_round(unsigned number)
     close(in);
     waitpid(pid, &status, 0);
     bool fine = killed && WIFEXITED(status) && WEXITSTATUS(status) == 0;
-    printf("round %u: killed after %llu ms, %u %u %u %u records, %s (%llu ms)\n", number,
-           (unsigned long long)kill_us / 1000, next_record[0], next_record[1], next_record[2],
-           next_record[3], fine ? "ok" : "FAIL",
+    printf("round %u: killed %llu ms after %s, %u %u %u %u records, %s (%llu ms)\n", number,
+           (unsigned long long)kill_us / 1000, early ? "the start" : "the first answer",
+           next_record[0], next_record[1], next_record[2], next_record[3], fine ? "ok" : "FAIL",
            (unsigned long long)(clock_mono_us() - began) / 1000);
     return fine;
 }

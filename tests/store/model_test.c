@@ -12,7 +12,7 @@
 #include "tests/lib/machine.h"
 #include "tests/lib/nodelink.h"
 
-enum { CONVS = 3, USERS = 5, STEPS = 250, RECORDS_MAX = STEPS + 2, SEEDS = 40 };
+enum { CONVS = 3, USERS = 5, STEPS = 250, RECORDS_MAX = STEPS + 2, SEEDS = 25 };
 enum {
     MEMBER = LOQUAT__ROLE__ROLE_MEMBER,
     ADMIN = LOQUAT__ROLE__ROLE_ADMIN,
