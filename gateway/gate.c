@@ -16,7 +16,7 @@
 #include "store/base/log.h"
 #include "store/base/metrics.h"
 
-enum { ACCEPT_PAUSE_MS = 200, INNER_BYTES_MAX = 1 << 20 };
+enum { ACCEPT_PAUSE_MS = 200, HOARD_PAUSE_MS = 20, INNER_BYTES_MAX = 1 << 20 };
 
 static struct metric conns_gauge = {.name = "loquat_connections",
                                     .help = "Connections of clients that are open",
@@ -160,6 +160,7 @@ static void sweep_sessions(struct gate *gate)
 /* Many clients that ask and do not read what they get. */
 static void sweep_hoarders(struct gate *gate)
 {
+    gate->hoard_at_ms = gate->now_ms + HOARD_PAUSE_MS;
     for (struct list_link *link = list_first(&gate->conns), *next; link != NULL; link = next) {
         struct conn *conn = container_of(link, struct conn, in_gate);
         next = list_next(&gate->conns, link);
@@ -257,6 +258,8 @@ static void on_prepare(uv_prepare_t *prepare)
         gate_tick(gate);
     while ((link = list_pop(&gate->dirty)) != NULL)
         conn_flush(container_of(link, struct conn, in_dirty));
+    if (gate->out_pool.bytes > GATE_OUT_MAX && gate->now_ms >= gate->hoard_at_ms)
+        sweep_hoarders(gate);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -268,8 +271,6 @@ static void on_timer(uv_timer_t *timer)
     if (gate->state == GATE_SERVING || gate->state == GATE_DRAINING) {
         sweep_due(gate);
         sweep_sessions(gate);
-        if (gate->out_pool.bytes > GATE_OUT_MAX)
-            sweep_hoarders(gate);
     }
     if (gate->state == GATE_SERVING && !gate->accepting && gate->now_ms >= gate->accept_at_ms)
         start_accepting(gate);

@@ -20,7 +20,7 @@ enum {
     GATE_SWEEP_MS = 250,      /* deadlines are looked at so often */
     GATE_ACCEPTS_MAX = 256,   /* new connections of one turn */
     GATE_DRAIN_MS = 5000,     /* after that, what is still open is cut */
-    GATE_OUT_MAX = 256 << 20, /* bytes that wait for clients: above, who takes none of over
+    GATE_OUT_MAX = 128 << 20, /* bytes that wait for clients: above, who takes none of over
                                  CONN_OUT_HIGH is cut, and nothing more is read for anybody */
 };
 
@@ -50,7 +50,7 @@ struct gate {
     uv_poll_t listener, admin_listener;
     int listen_fd, admin_fd; /* -1: none */
     bool accepting;
-    uint64_t accept_at_ms, drain_until_ms;
+    uint64_t accept_at_ms, drain_until_ms, hoard_at_ms;
     uint64_t now_ms; /* monotonic, of this turn */
     struct list conns, due[DUE_NONE], dirty;
     struct list marking, expiring; /* sessions */

@@ -18,7 +18,7 @@ static uint32_t slot_take(struct upstream *up, upstream_done done, void *owner)
 {
     uint32_t at = up->first_free;
     if (at != NO_SLOT) {
-        up->first_free = up->slots[at].next_free;
+        up->first_free = up->slots[at].next;
     } else {
         if (up->slot_count == up->slot_cap) {
             up->slot_cap = up->slot_cap == 0 ? 256 : up->slot_cap * 2;
@@ -38,12 +38,28 @@ static void slot_answer(struct upstream *up, uint32_t at, const Loquat__Reply *r
     struct upstream_slot *slot = &up->slots[at];
     upstream_done done = slot->done;
     void *owner = slot->owner;
+    buf_close(&slot->wait);
+    up->pages -= slot->page;
+    slot->page = 0;
     slot->done = NULL;
     slot->turn++;
-    slot->next_free = up->first_free;
+    slot->next = up->first_free;
     up->first_free = at;
     up->calls--;
     done(owner, reply); /* may take slots: `slot` is not valid after */
+}
+
+/* Sends what waits for its turn, as far as there is room for the answers. */
+static void send_waiting(struct upstream *up)
+{
+    while (up->first_waiting != NO_SLOT && up->pages < UPSTREAM_PAGES_MAX) {
+        struct upstream_slot *slot = &up->slots[up->first_waiting];
+        up->first_waiting = slot->next;
+        slot->page = slot->wait_page;
+        up->pages += slot->page;
+        link_send(&up->link, LINK_READ, buf_span(&slot->wait));
+        buf_close(&slot->wait);
+    }
 }
 
 /* ---- what comes ---- */
@@ -72,6 +88,7 @@ static bool on_reply(struct upstream *up, struct span body)
     if (at >= up->slot_count || up->slots[at].done == NULL || number_of(up, at) != reply->id)
         return false;
     slot_answer(up, at, reply);
+    send_waiting(up);
     return true;
 }
 
@@ -147,6 +164,7 @@ static void on_close(struct link *link, int err)
     reply.err = ERR_CLOSED;
     reply.msg = (char *)(uintptr_t) "the store is not reached just now";
     up->open = up->ready = false;
+    up->first_waiting = NO_SLOT;
     if (err != ERR_CLOSED)
         log_error("the link to the store ended", {"err", log_str(err_name(err))});
     for (uint32_t i = 0; i < up->slot_count; i++)
@@ -164,6 +182,7 @@ int upstream_open(struct upstream *up, uv_loop_t *loop, int fd, const struct ups
                   void *arg)
 {
     *up = (struct upstream){.ops = ops, .arg = arg, .first_free = NO_SLOT, .open = true};
+    up->first_waiting = up->last_waiting = NO_SLOT;
     arena_init(&up->arena);
     int err = link_open_fd(&up->link, loop, fd, &LINK_OPS);
     if (err != 0)
@@ -220,13 +239,33 @@ int upstream_write(struct upstream *up, uint32_t partition, const Loquat__Comman
     return 0;
 }
 
+static void wait_for_turn(struct upstream *up, uint32_t at, const Loquat__Read *read, size_t size)
+{
+    struct upstream_slot *slot = &up->slots[at];
+    slot->wait_page = read->bytes_max != 0 ? read->bytes_max : UPSTREAM_PAGE_BYTES;
+    slot->next = NO_SLOT;
+    loquat__read__pack(read, (uint8_t *)buf_grow(&slot->wait, size));
+    if (up->first_waiting == NO_SLOT)
+        up->first_waiting = at;
+    else
+        up->slots[up->last_waiting].next = at;
+    up->last_waiting = at;
+}
+
 int upstream_read(struct upstream *up, Loquat__Read *read, upstream_done done, void *owner)
 {
     int err = may_ask(up);
     if (err != 0)
         return err;
-    read->id = number_of(up, slot_take(up, done, owner));
-    char *room = link_send_begin(&up->link, LINK_READ, loquat__read__get_packed_size(read));
+    uint32_t at = slot_take(up, done, owner);
+    read->id = number_of(up, at);
+    size_t size = loquat__read__get_packed_size(read);
+    if (read->op == LOQUAT__READ_OP__READ_RANGE) {
+        wait_for_turn(up, at, read, size);
+        send_waiting(up);
+        return 0;
+    }
+    char *room = link_send_begin(&up->link, LINK_READ, size);
     if (room != NULL)
         loquat__read__pack(read, (uint8_t *)room);
     return 0;

@@ -2,7 +2,8 @@
  * the credit that bounds how many bytes of tails are on their way.
  * Thread: the loop's.
  * Limits: UPSTREAM_CALLS_MAX requests unanswered, UPSTREAM_PENDING_MAX bytes that the node has not
- *         taken yet (above: ERR_BUSY); UPSTREAM_CREDIT bytes of tails.
+ *         taken yet (above: ERR_BUSY); UPSTREAM_CREDIT bytes of tails; UPSTREAM_PAGES_MAX bytes of
+ *         pages (above: they wait here for their turn).
  * Rule:   a request that returns 0 calls back exactly once, later; one that fails never does. */
 #ifndef LOQUAT_GATEWAY_UPSTREAM_H
 #define LOQUAT_GATEWAY_UPSTREAM_H
@@ -14,6 +15,8 @@
 enum {
     UPSTREAM_CALLS_MAX = 1 << 18,
     UPSTREAM_PENDING_MAX = 64 << 20,
+    UPSTREAM_PAGES_MAX = 32 << 20, /* bytes that the pages being read may have together */
+    UPSTREAM_PAGE_BYTES = 1 << 20, /* of a page that names no bound: the node's */
     UPSTREAM_CREDIT = 8 << 20,
     UPSTREAM_CREDIT_STEP = 1 << 20, /* given back when so much was taken */
     UPSTREAM_WIRE_VERSION = 1,
@@ -25,8 +28,11 @@ typedef void (*upstream_done)(void *owner, const Loquat__Reply *reply);
 struct upstream_slot {
     upstream_done done; /* NULL: free */
     void *owner;
-    uint32_t turn; /* part of the number: a slot's old number is never taken for its new one */
-    uint32_t next_free;
+    uint32_t turn;      /* part of the number: a slot's old number is never taken for its new one */
+    uint32_t next;      /* free, or waiting */
+    uint32_t page;      /* bytes that its answer may have, counted in `pages` */
+    uint32_t wait_page; /* the same, not yet counted */
+    struct buf wait;    /* the request, while it waits for its turn */
 };
 
 struct upstream_ops {
@@ -45,6 +51,8 @@ struct upstream {
     char node[64];
     struct upstream_slot *slots;
     uint32_t slot_count, slot_cap, first_free, calls;
+    uint32_t first_waiting, last_waiting;
+    uint64_t pages; /* bytes that may come of pages asked for */
     uint64_t credit_owed;
     struct arena arena;
 };
