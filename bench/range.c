@@ -1,0 +1,250 @@
+/* bench/range.c: one conversation of a million messages read whole, folded, as NDJSON over HTTP,
+ * records a second. Beside it a bare RocksDB iterator over the same rows of the same files, and with
+ * --peers Redis, XRANGE in pages of 1,000 over as many entries. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bench/lib/load.h"
+#include "bench/lib/peer.h"
+#include "store/key.h"
+
+enum { RECORDS = 1000000, ROUNDS_MAX = 9, PAGE = 1000 };
+
+/* ---- ours ---- */
+
+struct reading {
+    uint64_t lines, bytes, over;
+    bool head;
+    char last; /* byte of the part before */
+};
+
+static size_t on_http(struct net *net, struct span bytes)
+{
+    struct reading *reading = net->data;
+    if (!reading->head) {
+        const char *end = memmem(bytes.p, bytes.n, "\r\n\r\n", 4);
+        if (end == NULL)
+            return 0;
+        if (memcmp(bytes.p, "HTTP/1.1 200", 12) != 0)
+            bench_fail("refused: %.*s", (int)bytes.n, bytes.p);
+        reading->head = true;
+        return (size_t)(end - bytes.p) + 4;
+    }
+    reading->bytes += bytes.n;
+    /* Lines end with a bare newline, chunks' heads and ends with CR LF. */
+    for (const char *at = bytes.p, *end = bytes.p + bytes.n; at < end; at++) {
+        at = memchr(at, '\n', (size_t)(end - at));
+        if (at == NULL)
+            break;
+        reading->lines += (at > bytes.p ? at[-1] : reading->last) != '\r';
+    }
+    reading->last = bytes.p[bytes.n - 1];
+    if (bytes.n >= 5 && memcmp(bytes.p + bytes.n - 5, "0\r\n\r\n", 5) == 0)
+        reading->over = 1;
+    return bytes.n;
+}
+
+static double read_http(const struct gateway *gateway, const char *conv, const char *token,
+                        uint64_t *bytes)
+{
+    struct reading reading = {0};
+    struct net net = {.data = &reading, .on_bytes = on_http};
+    double begin = now_s();
+    buf_addf(&net.out,
+             "GET /v1/conversations/%s/records?view=folded HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+             "Authorization: Bearer %s\r\nAccept: application/x-ndjson\r\n\r\n",
+             conv, token);
+    net_open(&net, uv_default_loop(), gateway->port);
+    net_until(uv_default_loop(), &reading.over, 1);
+    double s = now_s() - begin;
+    net_close(&net);
+    net_settle(uv_default_loop());
+    if (reading.lines != RECORDS)
+        bench_fail("%llu records, not %d", (unsigned long long)reading.lines, RECORDS);
+    *bytes = reading.bytes;
+    return RECORDS / s;
+}
+
+/* ---- the reference ---- */
+
+static double read_rows(struct kv *kv, const char *conv)
+{
+    struct conv_id id = conv_id_of(span_str(conv));
+    struct key from = key_seq(partition_of(id, PARTITIONS_DEFAULT), id, 0);
+    struct key until = key_seq(partition_of(id, PARTITIONS_DEFAULT), id, UINT64_MAX);
+    uint64_t rows = 0;
+    static volatile uint64_t sum; /* so that values are read */
+    double begin = now_s();
+    struct kv_iter iter;
+    kv_iter_open(&iter, kv, NULL, KV_LOG, key_span(&from), key_span(&until));
+    for (kv_iter_first(&iter); kv_iter_valid(&iter); kv_iter_next(&iter)) {
+        struct span value = kv_iter_value(&iter);
+        sum += (uint8_t)value.p[value.n - 1];
+        rows++;
+    }
+    if (kv_iter_error(&iter) != 0 || rows < RECORDS)
+        bench_fail("%llu rows", (unsigned long long)rows);
+    kv_iter_close(&iter);
+    return (double)rows / (now_s() - begin);
+}
+
+/* ---- Redis ---- */
+
+struct paging {
+    uint64_t got, over, page; /* entries in all, in the last page */
+    char next[64];
+};
+
+/* An answer is an array of entries: "*2", id, "*2", field, text; ids look like 1764100000000-0. */
+static size_t on_page(struct net *net, struct span bytes)
+{
+    struct paging *paging = net->data;
+    static const char ENTRY[] = "*2\r\n$";
+    if (memcmp(bytes.p, "*0\r\n", 4) == 0) {
+        paging->over = 1;
+        return bytes.n;
+    }
+    size_t count = strtoul(bytes.p + 1, NULL, 10);
+    const char *at = bytes.p, *end = bytes.p + bytes.n, *id = NULL;
+    at = memchr(at, '\n', bytes.n);
+    for (size_t i = 0; at != NULL && i < count; i++) {
+        at++;
+        if ((size_t)(end - at) < sizeof ENTRY - 1 || memcmp(at, ENTRY, sizeof ENTRY - 1) != 0)
+            return 0;
+        for (int line = 0; line < 7 && at != NULL; line++) { /* *2 $n id *2 $1 b $200 text */
+            if (line == 2)
+                id = at;
+            at = memchr(at, '\n', (size_t)(end - at));
+            at = at != NULL ? at + 1 : NULL;
+        }
+        if (at == NULL || (size_t)(end - at) < BARE_TEXT + 2)
+            return 0;
+        at += BARE_TEXT + 1;
+    }
+    if (at == NULL || id == NULL)
+        return 0;
+    snprintf(paging->next, sizeof paging->next, "(%.*s", (int)strcspn(id, "\r"), id);
+    paging->got += count;
+    paging->page = count;
+    return bytes.n;
+}
+
+static double read_redis(struct net *net, struct paging *paging)
+{
+    double begin = now_s();
+    *paging = (struct paging){.next = "-"};
+    while (paging->over == 0) {
+        uint64_t before = paging->got;
+        buf_addf(&net->out,
+                 "*6\r\n$6\r\nXRANGE\r\n$4\r\nk000\r\n$%zu\r\n%s\r\n$1\r\n+\r\n$5\r\nCOUNT\r\n"
+                 "$4\r\n%d\r\n",
+                 strlen(paging->next), paging->next, PAGE);
+        net_flush(net);
+        while (paging->got == before && paging->over == 0)
+            uv_run(uv_default_loop(), UV_RUN_ONCE);
+    }
+    return (double)paging->got / (now_s() - begin);
+}
+
+struct redis {
+    struct peer peer;
+    struct peer_load load;
+};
+
+static void fill_redis(struct redis *redis)
+{
+    peer_start_redis(&redis->peer);
+    peer_load_redis(&redis->load, &redis->peer, uv_default_loop(), 1, 1000);
+    while (redis->load.answered < RECORDS)
+        peer_load_run(&redis->load, 0.2);
+    redis->load.conns[0].net.on_bytes = on_page;
+}
+
+/* ---- */
+
+struct sides {
+    struct gateway gateway;
+    struct kv *kv;
+    struct redis redis;
+    struct buf token;
+    char conv[MADE_ID_SIZE + 1];
+    struct rounds rows, pages;
+    struct series client, server;
+};
+
+static void open_sides(struct sides *sides, bool peers)
+{
+    struct load load;
+    char path[SCRATCH_MAX + 32];
+    gateway_prepare(&sides->gateway);
+    load_open(&load, sides->gateway.dir, 1);
+    snprintf(sides->conv, sizeof sides->conv, "%s", load.convs[0]);
+    load_run(&load, 3600, RECORDS);
+    load_close(&load);
+    gateway_start(&sides->gateway, NULL);
+    gateway_token(&sides->gateway, LOAD_USER, "", &sides->token);
+    snprintf(path, sizeof path, "%s/data", sides->gateway.dir);
+    if (kv_open(path, KV_DATA, &(struct kv_options){.read_only = true}, &sides->kv) != 0)
+        bench_fail("%s", kv_error());
+    if (peers)
+        fill_redis(&sides->redis);
+}
+
+static void round_of(struct sides *sides, bool peers)
+{
+    struct share share;
+    uint64_t bytes = 0;
+    double rows = read_rows(sides->kv, sides->conv);
+    share_begin(&share, sides->gateway.pid);
+    double ours = read_http(&sides->gateway, sides->conv, sides->token.p, &bytes);
+    double s = share_end(&share);
+    series_add(&sides->client, share.client);
+    series_add(&sides->server, share.server);
+    rounds_add(&sides->rows, ours, rows);
+    struct paging paging;
+    if (peers) {
+        sides->redis.load.conns[0].net.data = &paging;
+        double redis = read_redis(&sides->redis.load.conns[0].net, &paging);
+        rounds_add(&sides->pages, ours, redis);
+        bench_say("range: %.0f records/s; XRANGE %.0f", ours, redis);
+    }
+    bench_say("range: %.0f records/s, %.0f MB/s; iterator %.0f", ours, (double)bytes / s / 1e6,
+              rows);
+}
+
+static void print(struct sides *sides, struct rounds *rounds, const char *bench, const char *ref,
+                  double must)
+{
+    struct result result = {.bench = bench, .unit = "records/s", .ref_name = ref, .must = must};
+    rounds_end(rounds, &result);
+    result_add(&result, "client_cpu", series_median(&sides->client));
+    result_add(&result, "server_cpu", series_median(&sides->server));
+    result_add(&result, "server_us", series_median(&sides->server) / result.value * 1e6);
+    result_print(&result);
+}
+
+int main(int argc, char **argv)
+{
+    static struct sides sides;
+    struct bench_options options = bench_options(argc, argv, 20);
+    open_sides(&sides, options.peers);
+    uint64_t bytes = 0;
+    read_http(&sides.gateway, sides.conv, sides.token.p, &bytes); /* warm */
+    read_rows(sides.kv, sides.conv);
+    double until = now_s() + options.secs;
+    for (int i = 0; i < ROUNDS_MAX && (i == 0 || now_s() < until); i++)
+        round_of(&sides, options.peers);
+    if (options.peers)
+        print(&sides, &sides.pages, "range-redis", "Redis, XRANGE in pages of 1,000", 0);
+    print(&sides, &sides.rows, "range", "a bare RocksDB iterator over the same rows", 0.4);
+    if (options.peers) {
+        peer_load_close(&sides.redis.load);
+        peer_stop(&sides.redis.peer);
+    }
+    kv_close(sides.kv);
+    gateway_drop(&sides.gateway);
+    buf_close(&sides.token);
+    series_close(&sides.client);
+    series_close(&sides.server);
+    return 0;
+}
