@@ -62,13 +62,6 @@ int main(int argc, char **argv)
     struct bench_options options = bench_options(argc, argv, 40);
     struct result few = measure("append-64", 64, options.secs / 2);
     struct result many = measure("append-5000", 5000, options.secs / 2);
-    struct result *worst = few.ratio < many.ratio ? &few : &many;
-    struct result last = *worst;
-    last.bench = "append";
-    last.more = (struct buf){0};
-    buf_add_span(&last.more, buf_span(&worst->more));
-    result_print(&few);
-    result_print(&many);
-    result_print(&last);
+    results_print_worst("append", &few, &many);
     return 0;
 }

@@ -181,3 +181,15 @@ void result_print(struct result *result)
     fflush(stdout);
     buf_close(&result->more);
 }
+
+void results_print_worst(const char *bench, struct result *a, struct result *b)
+{
+    struct result *worst = a->ratio / a->must < b->ratio / b->must ? a : b;
+    struct result last = *worst;
+    last.bench = bench;
+    last.more = (struct buf){0};
+    buf_add_span(&last.more, buf_span(&worst->more));
+    result_print(a);
+    result_print(b);
+    result_print(&last);
+}

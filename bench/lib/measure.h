@@ -59,5 +59,8 @@ void rounds_end(struct rounds *rounds, struct result *result); /* fills it, and 
 void result_add(struct result *result, const char *name, double value);
 void result_add_text(struct result *result, const char *name, const char *text);
 void result_print(struct result *result); /* and frees `more` */
+/* Two cases of one figure: both, and last, under the figure's name, the one that is farther from
+ * what it must be. */
+void results_print_worst(const char *bench, struct result *a, struct result *b);
 
 #endif

@@ -125,6 +125,16 @@ void sock_open(struct sock *socks, size_t first, size_t count, const struct sock
     buf_close(&token);
 }
 
+void sock_attach(struct sock *sock, uv_loop_t *loop, int port,
+                 void (*on_line)(struct sock *sock, struct span line))
+{
+    sock->on_line = on_line;
+    sock->upgraded = true;
+    sock->net.data = sock;
+    sock->net.on_bytes = on_bytes;
+    net_open(&sock->net, loop, port);
+}
+
 struct waiting {
     uint64_t done;
     void (*before)(struct sock *sock, struct span line);

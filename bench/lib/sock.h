@@ -21,6 +21,9 @@ struct sock_plan {
     void (*on_line)(struct sock *sock, struct span line);
 };
 void sock_open(struct sock *socks, size_t first, size_t count, const struct sock_plan *plan);
+/* Frames of a server that needs neither handshake nor token. */
+void sock_attach(struct sock *sock, uv_loop_t *loop, int port,
+                 void (*on_line)(struct sock *sock, struct span line));
 /* A text frame into `out`, masked with a key of zeros; sock->net is to be flushed. */
 void sock_send(struct sock *sock, struct span text);
 /* A request, and waits for its answer, which must be ok. `text` has "id":1. */
