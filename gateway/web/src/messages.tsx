@@ -6,19 +6,12 @@
 
 import { Component, createRef } from "preact";
 import { isHole, isMessage, type Conv, type Rec, type Seq } from "../sdk/index.ts";
-import { Row, type RowActions } from "./message.tsx";
+import { BlockView, lastShown } from "./block.tsx";
+import type { RowActions } from "./message.tsx";
 import { Icon } from "./parts.tsx";
 import { Pending } from "./pending.tsx";
-import type { Peer, Store } from "./store.ts";
-import {
-  BLOCK,
-  blockOf,
-  firstOf,
-  seqOf,
-  type Block,
-  type Item,
-  type Timeline,
-} from "./timeline.ts";
+import type { Store } from "./store.ts";
+import { BLOCK, blockOf, firstOf, seqOf, type Timeline } from "./timeline.ts";
 import { Heights } from "./window.ts";
 import { count, dayOf } from "./words.ts";
 
@@ -29,6 +22,8 @@ const AHEAD = 2;
 /** Browsers stop at 17 to 33 million px: a longer history is shown in spans of so many blocks. */
 const SPAN_BLOCKS = 3200;
 const END_PX = 8;
+/** Changes of what is rendered in one frame, most. */
+const ROUNDS_MAX = 8;
 const FLASH_MS = 1600;
 const DATE_MS = 1200;
 
@@ -63,6 +58,8 @@ export class Messages extends Component<Props, State> {
   #anchor: Anchor | null = null;
   /** scrollTop when the anchor was true. */
   #top = 0;
+  /** Changes of what is rendered since the last frame. */
+  #rounds = 0;
   #stick = true;
   #firstNew: Seq | null = null;
   #unwatch: (() => void)[] = [];
@@ -151,6 +148,19 @@ export class Messages extends Component<Props, State> {
     this.setState(next);
   }
 
+  /** As `#show`; when measuring leads on and on, the next frame goes on with it. */
+  #showSoon(from: number, to: number): void {
+    if (this.#rounds === 0)
+      requestAnimationFrame(() => {
+        const over = this.#rounds > ROUNDS_MAX;
+        this.#rounds = 0;
+        if (over) this.#settle();
+      });
+    if (++this.#rounds > ROUNDS_MAX) return;
+    this.#show(from, to);
+    queueMicrotask(() => this.#want());
+  }
+
   /** Asks for what is rendered, then for its neighbours; the middle first. */
   #want(): void {
     const { from, to } = this.state;
@@ -175,15 +185,14 @@ export class Messages extends Component<Props, State> {
     const scroller = this.#scroller.current;
     if (!scroller) return;
     const { timeline } = this.props;
-    let changed = false;
-    for (const element of scroller.querySelectorAll<HTMLElement>(".block")) {
+    const blocks = [...scroller.querySelectorAll<HTMLElement>(".block")];
+    for (const element of blocks) {
       const index = Number(element.dataset["block"]);
       if (timeline.block(index)?.state !== "ready") continue;
       const whole = firstOf(index + 1) <= timeline.head && firstOf(index) >= timeline.floor;
-      const px = element.getBoundingClientRect().height;
-      changed = this.#heights.measure(index, px, whole) || changed;
+      this.#heights.measure(index, element.getBoundingClientRect().height, whole);
     }
-    if (changed) this.#spaceOut(scroller);
+    this.#fit(scroller, blocks);
     if (this.#stick && this.#left(scroller)) {
       this.#stick = false;
       this.#hold(scroller);
@@ -200,12 +209,18 @@ export class Messages extends Component<Props, State> {
     return scroller.scrollTop < this.#top - 1 && rest > END_PX;
   }
 
-  /** The spacers, without another rendering. */
-  #spaceOut(scroller: HTMLElement): void {
+  /** What stands for something else is as high as the heights say, without another rendering. */
+  #fit(scroller: HTMLElement, blocks: HTMLElement[]): void {
+    const { from, to } = this.state;
     const above = scroller.querySelector<HTMLElement>(".above")!;
     const below = scroller.querySelector<HTMLElement>(".below")!;
-    above.style.height = `${this.#heights.above(this.state.from)}px`;
-    below.style.height = `${this.#heights.below(this.state.to)}px`;
+    above.style.height = `${this.#heights.above(from)}px`;
+    below.style.height = `${this.#heights.below(to)}px`;
+    for (const element of blocks) {
+      const index = Number(element.dataset["block"]);
+      if (this.props.timeline.block(index)?.state === "ready") element.style.height = "";
+      else element.style.height = `${this.#heights.of(index)}px`;
+    }
   }
 
   #restore(scroller: HTMLElement): void {
@@ -276,10 +291,7 @@ export class Messages extends Component<Props, State> {
     this.#top = scroller.scrollTop;
     const from = heights.at(scroller.scrollTop - OVERSCAN).index;
     const to = heights.at(scroller.scrollTop + scroller.clientHeight + OVERSCAN).index;
-    if (from !== this.state.from || to !== this.state.to) {
-      this.#show(from, to);
-      queueMicrotask(() => this.#want());
-    }
+    if (from !== this.state.from || to !== this.state.to) this.#showSoon(from, to);
     if (end !== this.state.atEnd) this.setState({ atEnd: end });
     this.#markRead();
   }
@@ -503,83 +515,4 @@ export class Messages extends Component<Props, State> {
 
   /** Who sends looks at the end. */
   #onPending = (): void => this.toEnd();
-}
-
-interface BlockProps {
-  index: number;
-  store: Store;
-  conv: Conv;
-  timeline: Timeline;
-  block: Block | undefined;
-  before: Item | undefined;
-  after: Item | undefined;
-  placeholder: number;
-  peer: Peer | null;
-  queue: unknown;
-  active: Seq | null;
-  focus: Seq | null;
-  flash: Seq | null;
-  firstNew: Seq | null;
-  actions: RowActions;
-}
-
-function lastShown(block: Block | undefined): Item | undefined {
-  return block?.items.findLast((item) => !isHole(item));
-}
-
-/** Drawn again only when something in it changed: scrolling alone costs next to nothing. */
-class BlockView extends Component<BlockProps> {
-  #version = -1;
-
-  override shouldComponentUpdate(next: BlockProps): boolean {
-    const now = this.props;
-    if ((next.block?.version ?? -1) !== this.#version) return true;
-    for (const key of Object.keys(next) as (keyof BlockProps)[]) {
-      if (key === "actions" || key === "placeholder" || key === "conv") continue;
-      if (next[key] !== now[key]) return true;
-    }
-    return false;
-  }
-
-  override render() {
-    const { block, index, placeholder, firstNew } = this.props;
-    this.#version = block?.version ?? -1;
-    if (block?.state === "failed")
-      return (
-        <div class="block failed" data-block={index} style={{ height: `${placeholder}px` }}>
-          <button type="button" onClick={() => this.props.timeline.retry()}>
-            These messages could not be read. Try again
-          </button>
-        </div>
-      );
-    if (block?.state !== "ready")
-      return (
-        <div class="block skeleton" data-block={index} style={{ height: `${placeholder}px` }} />
-      );
-    const items = block.items;
-    const newest = (i: number): boolean => {
-      if (firstNew === null || seqOf(items[i]!) < firstNew) return false;
-      const before = i > 0 ? items[i - 1] : this.props.before;
-      return before === undefined
-        ? blockOf(firstNew) === index || i > 0
-        : seqOf(before) < firstNew;
-    };
-    return (
-      <div class="block" data-block={index}>
-        {items.map((item, i) => (
-          <Row
-            key={seqOf(item)}
-            {...this.props}
-            item={item}
-            before={i > 0 ? items[i - 1] : this.props.before}
-            after={items[i + 1] ?? this.props.after}
-            active={this.props.active === seqOf(item)}
-            reachable={this.props.focus === seqOf(item)}
-            flash={this.props.flash === seqOf(item)}
-            firstNew={newest(i)}
-          />
-        ))}
-      </div>
-    );
-  }
 }

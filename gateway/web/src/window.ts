@@ -11,7 +11,7 @@ const SETTLED = 3;
 export class Heights {
   #measured = new Map<number, number>();
   #estimate = GUESS_PX;
-  #settled = false;
+  #samples = 0;
   /** Blocks `[first, last]` are in the list. */
   first: number;
   last: number;
@@ -25,20 +25,13 @@ export class Heights {
     return this.#measured.get(index) ?? this.#estimate;
   }
 
-  get estimate(): number {
-    return this.#estimate;
-  }
-
-  /** True when that changes the layout. `whole`: the block has all its sequences. */
-  measure(index: number, px: number, whole: boolean): boolean {
-    const old = this.#measured.get(index);
-    if (old !== undefined && Math.abs(old - px) < 0.5) return false;
+  /** `whole`: the block has all its sequences, and tells how high others may be. */
+  measure(index: number, px: number, whole: boolean): void {
+    const known = this.#measured.has(index);
     this.#measured.set(index, px);
-    if (!this.#settled && whole) {
-      this.#settled = this.#measured.size >= SETTLED;
-      this.#estimate = px;
-    }
-    return true;
+    if (known || !whole || this.#samples >= SETTLED) return;
+    this.#estimate = (this.#estimate * this.#samples + px) / (this.#samples + 1);
+    this.#samples++;
   }
 
   /** Px above a block. */
