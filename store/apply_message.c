@@ -4,6 +4,7 @@
 #include "store/base/record.h"
 #include "store/state.h"
 
+#define TS_MAX 253402300799999ull        /* the end of the year 9999 */
 #define TTL_MAX_S (100ull * 366 * 86400) /* more is as good as for ever */
 
 static bool expired(const Loquat__Record *record, uint64_t now_ms)
@@ -63,6 +64,8 @@ int apply_op_send(struct apply *apply, const Loquat__Command *command)
         return err;
     if (!kind_is_message(command->kind))
         return state_refuse(apply, ERR_BAD_REQUEST, "not a kind that can be sent");
+    if (command->ts > TS_MAX)
+        return state_refuse(apply, ERR_BAD_REQUEST, "ts is no time in milliseconds");
     if (command->reply > conv->head)
         return state_refuse(apply, ERR_BAD_REQUEST, "reply names a sequence that is not there");
     if (command->thread != 0) {

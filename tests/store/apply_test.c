@@ -214,6 +214,14 @@ Test(apply, operators_write_for_others)
     cr_assert(eq(int, result.err, 0));
     cr_assert(eq(u64, result.ts, 1500000000000));
     cr_assert(eq(u64, mid_ms(result.mid), m.now_ms));
+    command.cid = "far";
+    for (uint64_t ts = UINT64_MAX; ts > 1ull << 48; ts /= 8) {
+        command.ts = ts;
+        cr_assert(eq(int, err_of(command), ERR_BAD_REQUEST), "%lu", ts);
+    }
+    command.ts = 253402300799999;
+    result = run(command);
+    cr_assert(result.ts == command.ts && mid_ms(result.mid) == m.now_ms);
     command = command_send("ann", conv, "b", "x");
     command.ts = 1;
     cr_assert(eq(u64, run(command).ts, m.now_ms));

@@ -81,7 +81,7 @@ static size_t hostile(char *bytes)
     if (roll(6) == 0)
         command.op = roll(2) ? LOQUAT__OP__OP_USER_EFFECT : LOQUAT__OP__OP_OUT_DONE;
     command.user = text();
-    command.admin = roll(4) == 0;
+    command.admin = roll(2);
     command.conv = roll(3) == 0 ? text() : roll(2) ? conv : direct;
     command.cid = text();
     command.with = text();
