@@ -2,51 +2,12 @@
  * one thread that writes the same lines into RocksDB in synced batches. */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "bench/lib/archive.h"
 #include "bench/lib/bare.h"
-#include "store/client/source.h"
 #include "store/key.h"
 
-enum { SAMPLE_COPIES = 20, ROUNDS_MAX = 9 };
-
-static const char SAMPLE[] = "tests/data/chat-sample.jsonl.zst";
-
-/* The sample, again and again, each time in conversations of other names. */
-static void repeat_sample(const char *to)
-{
-    static const char BEGIN[] = "{\"conv\":\"";
-    FILE *out = fopen(to, "we");
-    if (out == NULL)
-        bench_fail("%s: %s", to, strerror(errno));
-    for (int copy = 0; copy < SAMPLE_COPIES; copy++) {
-        struct source *source = source_open(SAMPLE);
-        struct span line;
-        if (source == NULL)
-            bench_fail("%s: %s", SAMPLE, strerror(errno));
-        while (source_line(source, &line) == 1) {
-            if (line.n < sizeof BEGIN || memcmp(line.p, BEGIN, sizeof BEGIN - 1) != 0)
-                bench_fail("%s: a line without a conversation first", SAMPLE);
-            fprintf(out, "%s%d/%.*s\n", BEGIN, copy, (int)(line.n - (sizeof BEGIN - 1)),
-                    line.p + sizeof BEGIN - 1);
-        }
-        source_close(source);
-    }
-    if (fclose(out) != 0)
-        bench_fail("%s: %s", to, strerror(errno));
-}
-
-static void find_archive(const char *root, char *path, size_t size)
-{
-    const char *data = getenv("LOQUAT_DATASET");
-    snprintf(path, size, "%s/chat-en.jsonl.zst", data != NULL ? data : "../shared/data");
-    if (access(path, R_OK) == 0)
-        return;
-    snprintf(path, size, "%s/sample.jsonl", root);
-    repeat_sample(path);
-}
+enum { ROUNDS_MAX = 9 };
 
 static uint64_t reference(const char *path, double *seconds)
 {
@@ -72,34 +33,17 @@ static uint64_t reference(const char *path, double *seconds)
     return seq;
 }
 
-/* Seconds; the client's processor time. */
+/* Seconds; the shares of a core that client and server took. */
 static double import(const char *path, double *client, double *server)
 {
     struct gateway gateway;
-    struct buf token = {0};
-    char program[SCRATCH_MAX], file[SCRATCH_MAX + 16];
     gateway_prepare(&gateway);
     gateway_start(&gateway, NULL);
-    gateway_token(&gateway, "importer", "admin", &token);
-    scratch_write(gateway.root, "token", token.p);
-    snprintf(file, sizeof file, "%s/token", gateway.root);
-    chmod(file, 0600);
-    const char *argv[] = {bench_program("loquat-log", program, sizeof program),
-                          "import",
-                          "--url",
-                          gateway.url,
-                          "--token-file",
-                          file,
-                          path,
-                          NULL};
-    char log[SCRATCH_MAX + 16];
-    snprintf(log, sizeof log, "%s/import.log", gateway.root);
     double cpu = cpu_of_s(gateway.pid), begin = now_s();
-    double used = proc_wait(proc_start((char *const *)(uintptr_t)argv, log));
+    double used = archive_import(&gateway, path);
     double s = now_s() - begin;
     *client = used / s;
     *server = (cpu_of_s(gateway.pid) - cpu) / s;
-    buf_close(&token);
     gateway_drop(&gateway);
     return s;
 }
@@ -109,7 +53,7 @@ int main(int argc, char **argv)
     struct bench_options options = bench_options(argc, argv, 60);
     char root[SCRATCH_MAX], path[SCRATCH_MAX + 64];
     bench_dir(root);
-    find_archive(root, path, sizeof path);
+    archive_find(root, path, sizeof path);
     struct rounds rounds = {0};
     struct series client = {0}, server = {0};
     double until = now_s() + options.secs, ref_s, client_share, server_share;

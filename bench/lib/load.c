@@ -88,22 +88,27 @@ double load_run(struct load *load, double secs, uint64_t max)
     return (double)(load->answered - first) / (now_s() - begin);
 }
 
-double fdatasync_us(const char *dir)
+void syncs_ms(const char *dir, struct series *times)
 {
     static const char block[SYNC_BLOCK];
     char path[SCRATCH_MAX + 16];
-    struct series times = {0};
     snprintf(path, sizeof path, "%s/sync", dir);
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     for (int i = 0; i < SYNCS; i++) {
         double begin = now_s();
         if (write(fd, block, sizeof block) != sizeof block || fdatasync(fd) != 0)
             bench_fail("%s: %s", path, strerror(errno));
-        series_add(&times, (now_s() - begin) * 1e6);
+        series_add(times, (now_s() - begin) * 1e3);
     }
     close(fd);
     unlink(path);
-    double median = series_median(&times);
+}
+
+double fdatasync_us(const char *dir)
+{
+    struct series times = {0};
+    syncs_ms(dir, &times);
+    double median = series_median(&times) * 1e3;
     series_close(&times);
     return median;
 }

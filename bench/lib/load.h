@@ -26,7 +26,8 @@ void load_close(struct load *load);
  * messages a second. A message that is refused fails the bench. */
 double load_run(struct load *load, double secs, uint64_t max);
 
-/* Median of syncing one block of 26,000 bytes, about a batch, in `dir`: microseconds. */
+/* Syncing one block of 26,000 bytes, about a batch, in `dir`: each time, and the median. */
+void syncs_ms(const char *dir, struct series *times);
 double fdatasync_us(const char *dir);
 
 #endif

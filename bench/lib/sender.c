@@ -49,9 +49,11 @@ static void on_answer(struct sock *sock, struct span line)
     const char *comma = memchr(line.p, ',', line.n);
     if (comma == NULL || memcmp(comma, ",\"ok\":", 6) != 0)
         bench_fail("refused: %.*s", (int)line.n, line.p);
-    sender->unanswered--;
     sender->all->answered++;
-    fill(sender);
+    if (sender->all->receivers == NULL) {
+        sender->unanswered--;
+        fill(sender);
+    }
 }
 
 static void on_event(struct sock *sock, struct span line)
@@ -66,7 +68,11 @@ static void on_event(struct sock *sock, struct span line)
     const char *at = memmem(line.p, line.n, HEAD, sizeof HEAD - 1);
     if (at == NULL)
         return; /* the conversation's first record */
+    struct sender *sender = &senders->each[sock - senders->receivers];
     senders->received++;
+    sender->unanswered--;
+    fill(sender);
+    net_flush(&sender->sock.net);
     if (senders->latency_ms != NULL) {
         char stamp[STAMP_SIZE + 1] = {0};
         memcpy(stamp, at + sizeof HEAD - 1, STAMP_SIZE);

@@ -1,6 +1,6 @@
 /* bench/lib/sender.h: users who write to a server over WebSockets, each in a direct conversation of
  * its own, with a number of messages unanswered. With receivers, the other one of each pair is
- * connected and live, and tells when a message has come.
+ * connected and live, and a message counts as answered when it has come there, too.
  * Errors: none: see measure.h. */
 #ifndef LOQUAT_BENCH_SENDER_H
 #define LOQUAT_BENCH_SENDER_H

@@ -1,0 +1,87 @@
+/* bench/disk.c: bytes on disk for a message of a real chat archive, every family of the data
+ * database and the raft log, server at rest, against the bytes of the texts alone. */
+#include <dirent.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bench/lib/archive.h"
+
+struct texts {
+    uint64_t lines, bytes;
+};
+
+static struct texts count(const char *path)
+{
+    struct texts texts = {0};
+    struct source *source = source_open(path);
+    struct span line;
+    if (source == NULL)
+        bench_fail("%s: %s", path, strerror(errno));
+    while (source_line(source, &line) == 1) {
+        json_t *object = json_loadb(line.p, line.n, 0, NULL);
+        texts.bytes += json_string_length(json_object_get(object, "text"));
+        texts.lines++;
+        json_decref(object);
+    }
+    source_close(source);
+    return texts;
+}
+
+/* At rest: stopped, and started and stopped once more, which cuts the raft log below what reached
+ * the data database's files. */
+static void settle(struct gateway *gateway)
+{
+    gateway_stop(gateway);
+    gateway_start(gateway, NULL);
+    gateway_stop(gateway);
+}
+
+static void compact(const struct gateway *gateway)
+{
+    char program[SCRATCH_MAX], log[SCRATCH_MAX + 16];
+    const char *argv[] = {bench_program("loquat-compact", program, sizeof program),
+                          "run",
+                          "--data",
+                          gateway->dir,
+                          "--yes",
+                          NULL};
+    snprintf(log, sizeof log, "%s/compact.log", gateway->root);
+    proc_wait(proc_start((char *const *)(uintptr_t)argv, log));
+}
+
+int main(int argc, char **argv)
+{
+    char root[SCRATCH_MAX], path[SCRATCH_MAX + 64], data[SCRATCH_MAX + 32], raft[SCRATCH_MAX + 32];
+    struct gateway gateway;
+    bench_options(argc, argv, 60);
+    bench_dir(root);
+    archive_find(root, path, sizeof path);
+    struct texts texts = count(path);
+    gateway_prepare(&gateway);
+    gateway_start(&gateway, NULL);
+    archive_import(&gateway, path);
+    settle(&gateway);
+    snprintf(data, sizeof data, "%s/data", gateway.dir);
+    snprintf(raft, sizeof raft, "%s/raft", gateway.dir);
+    double lines = (double)texts.lines, data_bytes = (double)dir_bytes(data);
+    double raft_bytes = (double)dir_bytes(raft);
+    compact(&gateway);
+    double after = (double)(dir_bytes(data) + dir_bytes(raft));
+    struct result result = {.bench = "disk",
+                            .unit = "bytes/message",
+                            .ref_name = "the texts alone",
+                            .lower = true,
+                            .value = (data_bytes + raft_bytes) / lines,
+                            .ref = (double)texts.bytes / lines};
+    result_add(&result, "lines", lines);
+    result_add(&result, "data", data_bytes / lines);
+    result_add(&result, "raft", raft_bytes / lines);
+    result_add(&result, "after_compaction", after / lines);
+    result_add(&result, "budget", result.ref + 24);
+    result_print(&result);
+    gateway_drop(&gateway);
+    return 0;
+}

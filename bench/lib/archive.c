@@ -1,0 +1,66 @@
+#include "bench/lib/archive.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { SAMPLE_COPIES = 20 };
+
+static const char SAMPLE[] = "tests/data/chat-sample.jsonl.zst";
+
+/* The sample, again and again, each time in conversations of other names. */
+static void repeat_sample(const char *to)
+{
+    static const char BEGIN[] = "{\"conv\":\"";
+    FILE *out = fopen(to, "we");
+    if (out == NULL)
+        bench_fail("%s: %s", to, strerror(errno));
+    for (int copy = 0; copy < SAMPLE_COPIES; copy++) {
+        struct source *source = source_open(SAMPLE);
+        struct span line;
+        if (source == NULL)
+            bench_fail("%s: %s", SAMPLE, strerror(errno));
+        while (source_line(source, &line) == 1) {
+            if (line.n < sizeof BEGIN || memcmp(line.p, BEGIN, sizeof BEGIN - 1) != 0)
+                bench_fail("%s: a line without a conversation first", SAMPLE);
+            fprintf(out, "%s%d/%.*s\n", BEGIN, copy, (int)(line.n - (sizeof BEGIN - 1)),
+                    line.p + sizeof BEGIN - 1);
+        }
+        source_close(source);
+    }
+    if (fclose(out) != 0)
+        bench_fail("%s: %s", to, strerror(errno));
+}
+
+void archive_find(const char *root, char *path, size_t size)
+{
+    const char *data = getenv("LOQUAT_DATASET");
+    snprintf(path, size, "%s/chat-en.jsonl.zst", data != NULL ? data : "../shared/data");
+    if (access(path, R_OK) == 0)
+        return;
+    snprintf(path, size, "%s/sample.jsonl", root);
+    repeat_sample(path);
+}
+
+double archive_import(const struct gateway *gateway, const char *path)
+{
+    struct buf token = {0};
+    char program[SCRATCH_MAX], file[SCRATCH_MAX + 16], log[SCRATCH_MAX + 16];
+    gateway_token(gateway, "importer", "admin", &token);
+    scratch_write(gateway->root, "token", token.p);
+    snprintf(file, sizeof file, "%s/token", gateway->root);
+    chmod(file, 0600);
+    const char *argv[] = {bench_program("loquat-log", program, sizeof program),
+                          "import",
+                          "--url",
+                          gateway->url,
+                          "--token-file",
+                          file,
+                          path,
+                          NULL};
+    snprintf(log, sizeof log, "%s/import.log", gateway->root);
+    buf_close(&token);
+    return proc_wait(proc_start((char *const *)(uintptr_t)argv, log));
+}

@@ -1,0 +1,14 @@
+/* bench/lib/archive.h: a chat archive to import: chat-en.jsonl.zst of $LOQUAT_DATA or ../shared/data
+ * where that is, otherwise the sample of the tests, several times under other names.
+ * Errors: none: see measure.h. */
+#ifndef LOQUAT_BENCH_ARCHIVE_H
+#define LOQUAT_BENCH_ARCHIVE_H
+
+#include "bench/lib/server.h"
+#include "store/client/source.h"
+
+void archive_find(const char *scratch, char *path, size_t size); /* may be made in `scratch` */
+/* By loquat-log; the seconds of processor time that it took. */
+double archive_import(const struct gateway *gateway, const char *path);
+
+#endif
