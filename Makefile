@@ -15,11 +15,12 @@ WARNXX := -Wall -Wextra -Werror -Wshadow
 PKGS := libuv libssl libcrypto jansson libprotobuf-c cjose libcyaml libzstd libxxhash
 DEFS := -D_GNU_SOURCE -DLOQUAT_VERSION='"$(VERSION)"'
 INC := -I. -I$(BUILD)/gen -isystem /usr/share/include/llhttp
+HARDEN := $(if $(SAN),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
-CFLAGS = -std=c17 $(OPT) -fvisibility=hidden $(WARN) $(DEFS) $(INC) $(SANFLAGS) -MMD -MP $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-CXXFLAGS = -std=c++17 $(OPT) -fvisibility=hidden $(WARNXX) $(DEFS) $(INC) $(SANFLAGS) -MMD -MP -fno-exceptions
+CFLAGS = -std=c17 $(OPT) $(HARDEN) -fvisibility=hidden $(WARN) $(DEFS) $(INC) $(SANFLAGS) -MMD -MP $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+CXXFLAGS = -std=c++17 $(OPT) $(HARDEN) -fvisibility=hidden $(WARNXX) $(DEFS) $(INC) $(SANFLAGS) -MMD -MP -fno-exceptions
 LDLIBS = -lrocksdb -lraft -lwslay -lsimdjson $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lyaml -lstdc++ -lpthread -lm
-LDFLAGS = $(SANFLAGS) -Wl,-z,now
+LDFLAGS = $(SANFLAGS) -Wl,-z,relro,-z,now
 
 # ---- what is built -----------------------------------------------------------------------------
 PROGRAMS := loquat-gateway loquat-log loquat-compact
@@ -117,11 +118,11 @@ setup: ## install the packages that building needs
 	@.ci/setup
 setup-test:
 	@.ci/setup test
-NODE_FITS = const [a, b] = process.versions.node.split("."); process.exit(a > 20 || a == 20 && b >= 19 ? 0 : 1)
-web: ## build the SDK and the page (needs npm, and node 20.19 or newer)
+NODE_FITS = const [a, b] = process.versions.node.split("."); process.exit(a > 18 || a == 18 && b >= 18 ? 0 : 1)
+web: ## build the SDK and the page (needs npm, and node 18.18 or newer)
 	@if command -v npm >/dev/null && node -e '$(NODE_FITS)' 2>/dev/null; then \
 		$(MAKE) --no-print-directory gateway/web/dist/index.html; \
-	else echo "web: no npm with node 20.19 or newer here: the servers work without the page"; fi
+	else echo "web: no npm with node 18.18 or newer here: the servers work without the page"; fi
 gateway/web/node_modules/.package-lock.json: gateway/web/package-lock.json
 	cd gateway/web && npm ci --no-audit --no-fund --loglevel=error
 gateway/web/dist/index.html: gateway/web/node_modules/.package-lock.json \
