@@ -280,3 +280,22 @@ uint64_t datadir_free_bytes(const char *path)
         return UINT64_MAX;
     return (uint64_t)fs.f_bavail * fs.f_frsize;
 }
+
+uint64_t datadir_log_bytes(const struct datadir *dir)
+{
+    uint64_t sum = 0;
+    DIR *stream = opendir(dir->raft);
+    if (stream == NULL)
+        return 0;
+    struct dirent *entry;
+    while ((entry = readdir(stream)) != NULL) {
+        char file[DATADIR_PATH_MAX];
+        struct stat st;
+        const char *dot = strrchr(entry->d_name, '.');
+        if (dot != NULL && strcmp(dot, ".log") == 0 && join(file, dir->raft, entry->d_name) == 0 &&
+            stat(file, &st) == 0)
+            sum += (uint64_t)st.st_size;
+    }
+    closedir(stream);
+    return sum;
+}

@@ -30,4 +30,7 @@ void datadir_close(struct datadir *dir);
 /* Bytes that an unprivileged writer can still use where `path` is; UINT64_MAX: unknown. */
 uint64_t datadir_free_bytes(const char *path);
 
+/* Bytes of the raft DB's write-ahead log: at a start they may be written to other files as well. */
+uint64_t datadir_log_bytes(const struct datadir *dir);
+
 #endif

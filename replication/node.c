@@ -22,6 +22,7 @@ enum {
     TICK_MS = 20,
     DISK_CHECK_TICKS = 10,
     DISK_CHECK_BYTES = 1 << 20, /* taken since: it is looked at again before its time */
+    START_BYTES = 4 << 20,      /* free when it starts, beside what the raft DB has to write then */
     TRIM_TICKS = 50,
     CONNECTS_MAX = 64
 };
@@ -277,6 +278,20 @@ static int look_at_both(struct node *node, const char **path)
     return err;
 }
 
+/* RocksDB aborts when it finds no room while it opens: better said before. */
+static int check_room(struct node *node, char *why, size_t size)
+{
+    uint64_t room = datadir_free_bytes(node->path);
+    uint64_t need = datadir_log_bytes(&node->dir) + START_BYTES;
+    if (room >= need)
+        return 0;
+    snprintf(
+        why, size,
+        "%s: the disk is full: %llu bytes are free, a start needs %llu; make room and start again",
+        node->path, (unsigned long long)room, (unsigned long long)need);
+    return ERR_NO_SPACE;
+}
+
 static int open_databases(struct node *node, const struct node_config *config, char *why,
                           size_t size)
 {
@@ -285,7 +300,10 @@ static int open_databases(struct node *node, const struct node_config *config, c
                                  .filter = filter_row,
                                  .filter_arg = node->filter};
     const char *path = node->dir.raft;
-    int err = node->dir.fresh ? 0 : look_at_both(node, &path);
+    int err = check_room(node, why, size);
+    if (err != 0)
+        return err;
+    err = node->dir.fresh ? 0 : look_at_both(node, &path);
     if (err == 0)
         err = open_both(node, &options, &path);
     if (err != 0)

@@ -1,12 +1,12 @@
 /* replication/watermark.h: DIR/WATERMARK: how far the raft log of each partition was synced, told
- * outside of RocksDB. Its recovery takes a WAL up to the first damaged byte and says nothing of what
- * came behind, so that a flipped bit would take acknowledged messages away in silence; a log that
- * ends below its watermark gives it away.
+ * outside of RocksDB. Its recovery takes a WAL up to the first damaged byte and says nothing of
+ * what came behind, so that a flipped bit would take acknowledged messages away in silence; a log
+ * that ends below its watermark gives it away.
  * Bytes:  one row of ROW_SIZE per partition: term u64, index u64, XXH3-64 of both u64 (seeded with
  *         the partition), zeros. All zeros: never written.
  * Thread: put: the loop's; sync: any.
- * Errors: a row that can't be written stays behind: still a lower bound. So does, after a power cut,
- *         one that was not synced yet (WATERMARK_SYNC_MS). */
+ * Errors: a row that can't be written stays behind: still a lower bound. So does, after a power
+ *         cut, one that was not synced yet (WATERMARK_SYNC_MS). */
 #ifndef LOQUAT_REPLICATION_WATERMARK_H
 #define LOQUAT_REPLICATION_WATERMARK_H
 

@@ -353,3 +353,62 @@ Test(disk, full_file_system_small_memtables)
 {
     full_file_system(1 << 20);
 }
+
+/* ---- somebody else's files ---- */
+
+static void fill_disk(void)
+{
+    static char block[1 << 16];
+    char path[SCRATCH_MAX + 32];
+    snprintf(path, sizeof path, "%s/filler", dir);
+    FILE *file = fopen(path, "we");
+    need(file != NULL, path);
+    for (size_t size = sizeof block; size > 0; size /= 16)
+        while (fwrite(block, size, 1, file) == 1 && fflush(file) == 0)
+            ;
+    fclose(file);
+}
+
+static void filled_by_others(void)
+{
+    start();
+    for (uint64_t i = 1; i <= 1000; i++)
+        need(send_number(i)->seq == i + 1, "written");
+    fill_disk();
+    need(datadir_free_bytes(dir) < 65536, "the disk is full");
+    uint64_t until = clock_mono_us() + 1000000; /* it is looked at several times a second */
+    while (clock_mono_us() < until)
+        need(head() == 1001, "reading goes on");
+    need(send_number(1001)->err == ERR_NO_SPACE, "writes are refused");
+}
+
+static void start_with_room(void)
+{
+    start();
+    need(head() == 1001, "everything is there");
+    need(send_number(1001)->seq == 1002, "writes are taken");
+    nodelink_close(&gw);
+    node_stop(node);
+}
+
+/* Not one byte is left, by no fault of the node's: reading goes on and writes are refused. A start
+ * says what it lacks; with room everything is there. */
+Test(disk, filled_by_others)
+{
+    char said[4096], path[SCRATCH_MAX + 32];
+    mkdir(dir, 0700);
+    if (mount("tmpfs", dir, "tmpfs", 0, "size=64m,mode=0700") != 0) {
+        cr_skip("no file system can be mounted here: %s", strerror(errno));
+        return;
+    }
+    reserve = 1 << 20;
+    cr_assert(eq(int, in_process(filled_by_others, said, sizeof said), EXIT_FINE), "%s", said);
+    for (int i = 0; i < 2; i++) {
+        int status = in_process(start_with_room, said, sizeof said);
+        cr_assert(eq(int, status, 1), "%s", said);
+        cr_assert(ne(ptr, strstr(said, "make room and start again"), NULL), "%s", said);
+    }
+    snprintf(path, sizeof path, "%s/filler", dir);
+    cr_assert(eq(int, unlink(path), 0));
+    cr_assert(eq(int, in_process(start_with_room, said, sizeof said), EXIT_FINE), "%s", said);
+}
