@@ -116,6 +116,8 @@ const SYNC_LIMIT = 200;
 /** Room in a `sync` frame for all but the cursors. */
 const SYNC_SLACK = 2048;
 const TRY_MS = 250;
+/** Events held while the list is read; with more of them the client starts over. */
+const HELD_MAX = 10_000;
 
 export class Client extends EventTarget {
   /** From the token at first, then from the server. */
@@ -129,6 +131,9 @@ export class Client extends EventTarget {
   #reader: Reader | null = null;
   #requestTimeoutMs: number;
   #userCursor = 0;
+  /** While the list is read; resolves when it is. */
+  #syncing: Promise<void> | null = null;
+  #held: ServerEvent[] = [];
 
   constructor(options: ClientOptions) {
     super();
@@ -304,8 +309,8 @@ export class Client extends EventTarget {
         this.#reader?.put({ c, item });
       },
       skipped: (c, from, to) => this.#emit("skipped", { c, from, to }),
-      ready: () => this.#reader?.hasRoom() ?? true,
-      room: () => this.#reader?.room() ?? Promise.resolve(),
+      ready: () => !this.#syncing && (this.#reader?.hasRoom() ?? true),
+      room: () => this.#syncing ?? this.#reader?.room() ?? Promise.resolve(),
       range: (fields) => this.#onLink("range", { ...fields, view: "log" }),
       resume: (c, cur) => this.#onLink("resume", { c, cur }),
       broken: (_c, error) => {
@@ -322,10 +327,30 @@ export class Client extends EventTarget {
     return link.request<T>(op, fields);
   }
 
+  /**
+   * The server is live from its first answer on, so events come before the list is complete. They
+   * have their turn after it: records are read from the log then, others are held.
+   */
   async #sync(link: Link, identity: Session): Promise<void> {
     this.user = identity.user;
     this.clockSkewMs = identity.now - Date.now();
-    const cur = fitting(this.#feed.cursors(), link.maxIn - SYNC_SLACK);
+    this.#held = [];
+    let done!: () => void;
+    this.#syncing = new Promise((resolve) => (done = resolve));
+    try {
+      const cur = fitting(this.#feed.cursors(), link.maxIn - SYNC_SLACK);
+      const convs = await this.#readList(link, cur);
+      this.#syncing = null;
+      this.#emit("convs", { convs, user: identity.user, now: identity.now });
+      for (const conv of convs) this.#feed.synced(conv, conv.c in cur);
+      for (const event of this.#held.splice(0)) this.#onEvent(event);
+    } finally {
+      this.#syncing = null;
+      done();
+    }
+  }
+
+  async #readList(link: Link, cur: Record<ConvId, Seq>): Promise<Conv[]> {
     const convs: Conv[] = [];
     let page: string | null = null;
     do {
@@ -337,8 +362,7 @@ export class Client extends EventTarget {
       convs.push(...reply.convs);
       page = reply.next ?? null;
     } while (page !== null);
-    this.#emit("convs", { convs, user: identity.user, now: identity.now });
-    for (const conv of convs) this.#feed.synced(conv, conv.c in cur);
+    return convs;
   }
 
   #onLive(): void {
@@ -348,6 +372,7 @@ export class Client extends EventTarget {
 
   #onEvent(event: ServerEvent): void {
     const c = event["c"] as ConvId;
+    if (this.#syncing && event.ev !== "rec" && event.ev !== "goodbye") return this.#hold(event);
     switch (event.ev) {
       case "rec": {
         const { ev: _, ...item } = event;
@@ -371,6 +396,10 @@ export class Client extends EventTarget {
       default:
         return this.#emit("other", event);
     }
+  }
+
+  #hold(event: ServerEvent): void {
+    if (this.#held.push(event) > HELD_MAX) this.#session.link?.close(4000, "too much at once");
   }
 
   #emit<K extends keyof ClientEvents>(name: K, detail: ClientEvents[K]): void {

@@ -287,7 +287,8 @@ test("what one device reads, the other one counts no more", async () => {
   const [alice, desk, phone] = [await open("alice"), await open("bob"), await open("bob")];
   const c = await newGroup(alice, `devices ${randomUUID().slice(0, 6)}`, ["bob"]);
   for (const text of ["one", "two"]) await say(alice, text);
-  for (const page of [desk, phone]) await page.waitForSelector(`${conv(c)} .badge:text-is("2")`);
+  for (const page of [desk, phone])
+    await page.waitForSelector(`${conv(c)} .badge:text-is("2")`);
   await phone.click(conv(c));
   await shown(phone, "two");
   for (const page of [desk, phone])

@@ -231,6 +231,42 @@ test("records that are lost or doubled on the way are noticed by their sequence"
   assertDense(got, conv.head, got.at(-1)[1]);
 });
 
+test("records that come along with the list are neither lost nor doubled", async () => {
+  let late = null; // the answer to `sync`, until the next frame comes and goes in with it
+  class Late extends WebSocket {
+    set onmessage(fn) {
+      super.onmessage = ({ data }) => {
+        if (data.includes('"convs":[')) late = data;
+        else if (late !== null) fn({ data: `${late}\n${data}` }, (late = null));
+        else fn({ data });
+      };
+    }
+  }
+  const alice = client("alice");
+  alice.start();
+  await live(alice);
+  const conv = await openGroup(alice, ["bob"]);
+  let cursors = { [conv.c]: conv.head };
+  const got = [];
+  for (let round = 0; round < 3; round++) {
+    const bob = client("bob", { socket: Late, cursors });
+    const skipped = [];
+    bob.on("skipped", (event) => skipped.push(event));
+    const items = noting(bob, conv.c);
+    bob.start();
+    await until("the list is on its way", () => late !== null);
+    const { s } = await alice.send(conv.c, { body: { text: `${round}` } }).done;
+    await until("given out", () => bob.cursors()[conv.c] === s);
+    const { s: last } = await alice.send(conv.c, { body: { text: "live" } }).done;
+    await until("live", () => bob.cursors()[conv.c] === last);
+    assert.deepEqual(skipped, []);
+    got.push(...items);
+    cursors = bob.cursors();
+    bob.stop();
+  }
+  assertDense(got, conv.head, cursors[conv.c]);
+});
+
 test("holes are given out in their place", async () => {
   const alice = client("alice");
   alice.start();
