@@ -18,11 +18,21 @@ static struct jwt_keys *load(const struct auth *auth, char *why, size_t size)
                                      : jwt_keys_load_jwks(auth->jwks_file, why, size);
 }
 
+/* Busy loops hold it for reading nearly always; a reload must have its turn all the same. */
+static void init_lock(pthread_rwlock_t *lock)
+{
+    pthread_rwlockattr_t attr;
+    pthread_rwlockattr_init(&attr);
+    pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(lock, &attr);
+    pthread_rwlockattr_destroy(&attr);
+}
+
 struct auth *auth_new(const char *secret_file, const char *jwks_file, char *why, size_t size)
 {
     struct auth *auth = xcalloc(1, sizeof *auth);
     ASSERT((secret_file != NULL) != (jwks_file != NULL));
-    pthread_rwlock_init(&auth->lock, NULL);
+    init_lock(&auth->lock);
     auth->secret_file = secret_file != NULL ? xstrdup(secret_file) : NULL;
     auth->jwks_file = jwks_file != NULL ? xstrdup(jwks_file) : NULL;
     auth->keys = load(auth, why, size);

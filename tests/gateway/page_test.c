@@ -104,7 +104,7 @@ Test(page, no_way_out)
     page = page_load(dir, why, sizeof why);
     for (size_t i = 0; i < sizeof PATHS / sizeof *PATHS; i++)
         cr_assert(eq(ptr, (void *)find(PATHS[i]), NULL), "%s", PATHS[i]);
-    cr_assert(eq(ptr, (void *)page_find(page, span_of(13)), NULL));
+    cr_assert(eq(ptr, (void *)page_find(page, span_of("/index.html\0x", 13)), NULL));
 }
 
 /* A folder that is none, has no index.html or too much in it is not loaded, with the reason. */

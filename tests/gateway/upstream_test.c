@@ -1,0 +1,304 @@
+#include "gateway/upstream.h"
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "store/base/check.h"
+#include "store/base/err.h"
+
+/* The far side is a link on the same loop; what it was asked stands in `asked`, in order. */
+static uv_loop_t loop;
+static struct upstream up;
+static struct link node;
+static struct { /* what came to the node */
+    uint64_t ids[1000];
+    size_t count, subs, unsubs;
+    uint64_t credit;
+} asked;
+static struct { /* what came of it */
+    int calls[1000];
+    int errs[1000];
+    uint64_t seqs[1000];
+    size_t tails, marks;
+    int ready, closed;
+} got;
+static size_t owners[1000];
+
+static void node_on_message(struct link *link, int type, struct span body)
+{
+    (void)link;
+    const uint8_t *bytes = (const uint8_t *)body.p;
+    if (type == LINK_WRITE) {
+        Loquat__Write *write = loquat__write__unpack(NULL, body.n, bytes);
+        Loquat__Command *command =
+            loquat__command__unpack(NULL, write->command.len, write->command.data);
+        cr_assert(ne(ptr, command, NULL));
+        asked.ids[asked.count++] = write->id;
+        loquat__command__free_unpacked(command, NULL);
+        loquat__write__free_unpacked(write, NULL);
+    } else if (type == LINK_READ) {
+        Loquat__Read *read = loquat__read__unpack(NULL, body.n, bytes);
+        asked.ids[asked.count++] = read->id;
+        loquat__read__free_unpacked(read, NULL);
+    } else if (type == LINK_CREDIT) {
+        Loquat__Credit *credit = loquat__credit__unpack(NULL, body.n, bytes);
+        asked.credit += credit->bytes;
+        loquat__credit__free_unpacked(credit, NULL);
+    }
+    asked.subs += type == LINK_SUB;
+    asked.unsubs += type == LINK_UNSUB;
+}
+
+static void node_on_close(struct link *link, int err)
+{
+    (void)link;
+    (void)err;
+}
+
+static const struct link_ops NODE = {.on_message = node_on_message, .on_close = node_on_close};
+
+static void up_on_tail(void *arg, const Loquat__Tail *tail)
+{
+    (void)arg;
+    (void)tail;
+    got.tails++;
+}
+
+static void up_on_mark(void *arg, const Loquat__MarkEvent *mark)
+{
+    (void)arg;
+    (void)mark;
+    got.marks++;
+}
+
+static void up_on_ready(void *arg)
+{
+    (void)arg;
+    got.ready++;
+}
+
+static void up_on_closed(void *arg)
+{
+    (void)arg;
+    got.closed++;
+}
+
+static const struct upstream_ops OPS = {.on_tail = up_on_tail,
+                                        .on_mark = up_on_mark,
+                                        .on_ready = up_on_ready,
+                                        .on_closed = up_on_closed};
+
+static void on_done(void *owner, const Loquat__Reply *reply)
+{
+    size_t i = *(size_t *)owner;
+    got.calls[i]++;
+    got.errs[i] = reply->err;
+    got.seqs[i] = reply->seq;
+}
+
+static void turn(void)
+{
+    for (int i = 0; i < 6; i++)
+        uv_run(&loop, UV_RUN_NOWAIT);
+}
+
+static void say(int type, const ProtobufCMessage *message)
+{
+    size_t size = protobuf_c_message_get_packed_size(message);
+    char *room = link_send_begin(&node, type, size);
+    protobuf_c_message_pack(message, (uint8_t *)room);
+    turn();
+}
+
+static void setup(void)
+{
+    int fds[2];
+    cr_assert(zero(int, uv_loop_init(&loop)));
+    cr_assert(zero(int, socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds)));
+    cr_assert(zero(int, link_open_fd(&node, &loop, fds[1], &NODE)));
+    cr_assert(zero(int, upstream_open(&up, &loop, fds[0], &OPS, NULL)));
+    for (size_t i = 0; i < 1000; i++)
+        owners[i] = i;
+    turn();
+}
+
+static void greet(void)
+{
+    Loquat__Hello hello = LOQUAT__HELLO__INIT;
+    hello.version = 1;
+    hello.partitions = 16;
+    hello.node = (char *)(uintptr_t) "n1";
+    say(LINK_HELLO, &hello.base);
+}
+
+static void teardown(void)
+{
+    upstream_close(&up);
+    link_close(&node, ERR_CLOSED);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    upstream_free(&up);
+    cr_assert(zero(int, uv_loop_close(&loop)));
+}
+
+TestSuite(upstream, .init = setup, .fini = teardown);
+
+static int ask_write(size_t i)
+{
+    Loquat__Command command = LOQUAT__COMMAND__INIT;
+    command.user = (char *)(uintptr_t) "anna";
+    return upstream_write(&up, 1, &command, on_done, &owners[i]);
+}
+
+static int ask_read(size_t i, uint32_t op)
+{
+    Loquat__Read read = LOQUAT__READ__INIT;
+    read.op = op;
+    return upstream_read(&up, &read, on_done, &owners[i]);
+}
+
+static void reply(uint64_t id, uint64_t seq)
+{
+    Loquat__Reply answer = LOQUAT__REPLY__INIT;
+    answer.id = id;
+    answer.seq = seq;
+    say(LINK_REPLY, &answer.base);
+}
+
+/* Nothing is asked before the node has greeted; credit is given at once. */
+Test(upstream, nothing_before_the_greeting)
+{
+    cr_assert(eq(int, ask_write(0), ERR_CLOSED));
+    cr_assert(eq(int, ask_read(0, LOQUAT__READ_OP__READ_CONVS), ERR_CLOSED));
+    cr_assert(eq(u64, asked.credit, UPSTREAM_CREDIT));
+    greet();
+    cr_assert(eq(int, got.ready, 1));
+    cr_assert(eq(u32, up.partitions, 16));
+    cr_assert(eq(str, up.node, (char *)"n1"));
+    cr_assert(zero(int, ask_write(0)));
+    cr_assert(zero(int, got.calls[0])); /* never from inside */
+}
+
+/* Answers find their requests in whatever order they come, each once. */
+Test(upstream, answers_in_any_order)
+{
+    greet();
+    for (size_t i = 0; i < 300; i++)
+        cr_assert(zero(int, i % 2 == 0 ? ask_write(i) : ask_read(i, LOQUAT__READ_OP__READ_CONVS)));
+    turn();
+    cr_assert(eq(sz, asked.count, 300));
+    for (size_t i = 0; i < 300; i++)
+        reply(asked.ids[(i * 7) % 300], (i * 7) % 300 + 1);
+    for (size_t i = 0; i < 300; i++) {
+        cr_assert(eq(int, got.calls[i], 1));
+        cr_assert(eq(u64, got.seqs[i], i + 1));
+    }
+    cr_assert(zero(u32, up.calls));
+}
+
+/* A slot is used again, its number never: the answer of an old request ends the link rather than
+ * being taken for the new one's. */
+Test(upstream, an_old_number_is_nobodys)
+{
+    greet();
+    for (size_t i = 0; i < 100; i++) {
+        cr_assert(zero(int, ask_write(i)));
+        turn();
+        for (size_t k = 0; k < i; k++)
+            cr_assert(ne(u64, asked.ids[k], asked.ids[i]));
+        reply(asked.ids[i], i);
+    }
+    cr_assert(eq(u32, up.slot_count, 1));
+    cr_assert(zero(int, ask_write(100)));
+    turn();
+    reply(asked.ids[7], 7);
+    turn();
+    cr_assert(eq(int, got.calls[7], 1));
+    cr_assert(eq(int, got.closed, 1));
+    cr_assert(eq(int, got.calls[100], 1));
+    cr_assert(eq(int, got.errs[100], ERR_CLOSED));
+}
+
+/* The end of the link answers everything that was asked, also what still waited for its turn. */
+Test(upstream, the_end_answers_all)
+{
+    greet();
+    for (size_t i = 0; i < 100; i++)
+        cr_assert(zero(int, ask_read(i, i % 2 == 0 ? LOQUAT__READ_OP__READ_RANGE
+                                                   : LOQUAT__READ_OP__READ_USER)));
+    turn();
+    link_close(&node, ERR_CLOSED);
+    turn();
+    cr_assert(eq(int, got.closed, 1));
+    for (size_t i = 0; i < 100; i++) {
+        cr_assert(eq(int, got.calls[i], 1));
+        cr_assert(eq(int, got.errs[i], ERR_CLOSED));
+    }
+    cr_assert(eq(int, ask_write(0), ERR_CLOSED));
+}
+
+/* Pages that are being read have a bound together; those above it go when there is room, in order. */
+Test(upstream, pages_wait_for_their_turn)
+{
+    enum { ROOM = UPSTREAM_PAGES_MAX / UPSTREAM_PAGE_BYTES };
+    greet();
+    for (size_t i = 0; i < 3 * ROOM; i++)
+        cr_assert(zero(int, ask_read(i, LOQUAT__READ_OP__READ_RANGE)));
+    cr_assert(zero(int, ask_read(500, LOQUAT__READ_OP__READ_CONVS))); /* is no page */
+    turn();
+    cr_assert(eq(sz, asked.count, ROOM + 1));
+    for (size_t i = 0; i < 3 * ROOM; i++) {
+        reply(asked.ids[i < ROOM ? i : i + 1], i);
+        cr_assert(le(u64, up.pages, UPSTREAM_PAGES_MAX));
+        cr_assert(eq(int, got.calls[i], 1), "%zu", i);
+        cr_assert(eq(u64, got.seqs[i], i));
+    }
+    cr_assert(zero(u64, up.pages));
+    cr_assert(zero(int, got.calls[500]));
+}
+
+/* Credit comes back as tails are taken. */
+Test(upstream, credit_is_given_back)
+{
+    greet();
+    Loquat__Tail tail = LOQUAT__TAIL__INIT;
+    Loquat__Item item = LOQUAT__ITEM__INIT, *items[] = {&item};
+    char *bytes = xcalloc(1, 300000);
+    item.record.data = (uint8_t *)bytes;
+    item.record.len = 300000;
+    tail.conv = (char *)(uintptr_t) "g-1";
+    tail.items = items;
+    tail.n_items = 1;
+    for (int i = 0; i < 10; i++)
+        say(LINK_TAIL, &tail.base);
+    turn();
+    cr_assert(eq(sz, got.tails, 10));
+    uint64_t back = asked.credit - UPSTREAM_CREDIT,
+             sent = loquat__tail__get_packed_size(&tail) * 10;
+    cr_assert(le(u64, back, sent));
+    cr_assert(gt(u64, back, sent - UPSTREAM_CREDIT_STEP));
+    free(bytes);
+}
+
+/* What can't be read ends the link; what a newer node says is passed over. */
+Test(upstream, messages_that_are_none)
+{
+    greet();
+    link_send(&node, 99, span_str("of a newer node"));
+    turn();
+    cr_assert(zero(int, got.closed));
+    link_send(&node, LINK_TAIL, span_str("\xff\xff\xff"));
+    turn();
+    cr_assert(eq(int, got.closed, 1));
+}
+
+Test(upstream, a_node_of_another_version)
+{
+    Loquat__Hello hello = LOQUAT__HELLO__INIT;
+    hello.partitions = 16;
+    say(LINK_HELLO, &hello.base);
+    turn();
+    cr_assert(zero(int, got.ready));
+    cr_assert(eq(int, got.closed, 1));
+}
