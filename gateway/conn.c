@@ -9,6 +9,7 @@
 
 #include "gateway/follow.h"
 #include "gateway/httpd.h"
+#include "gateway/marks.h"
 #include "gateway/route.h"
 #include "gateway/session.h"
 #include "store/base/check.h"
@@ -142,6 +143,8 @@ static void on_room(struct conn *conn)
         route_next(conn);
     if (!conn_gone(conn) && conn->session != NULL)
         follow_catch_up(conn->session);
+    if (!conn_gone(conn) && conn->session != NULL)
+        marks_find(conn->session);
     if (!conn_gone(conn) && conn->stream != NULL)
         httpd_stream_go_on(conn);
 }

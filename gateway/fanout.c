@@ -4,6 +4,7 @@
 
 #include "gateway/follow.h"
 #include "gateway/httpd.h"
+#include "gateway/marks.h"
 #include "gateway/say.h"
 #include "store/base/check.h"
 #include "store/base/err.h"
@@ -417,21 +418,18 @@ void fanout_on_mark(struct fanout *fanout, const Loquat__MarkEvent *mark)
         return;
     struct buf *text = &fanout->gate->answer;
     text->n = 0;
-    buf_add_str(text, "{\"ev\":\"mark\",\"c\":");
-    json_put_string(text, span_str(mark->conv));
-    buf_add_str(text, ",\"user\":");
-    json_put_string(text, span_str(mark->user));
-    buf_addf(text, ",\"read\":%llu,\"delivered\":%llu}", (unsigned long long)mark->read,
-             (unsigned long long)mark->delivered);
+    say_mark(text, mark->conv, mark->user, mark->read, mark->delivered);
     char head[WS_HEAD_MAX];
     size_t n = ws_frame_head(head, text->n);
     struct frame *frame = frame_new(span_of(head, n), buf_span(text));
     for (uint32_t i = 0; i < topic->count; i++) {
         struct session *session = topic->entries[i].session;
-        struct conn *conn = session->conn;
-        bool live = session->follows[topic->entries[i].follow].state == FOLLOW_LIVE;
-        if (live && !session->stream && conn->out.bytes < CONN_OUT_LOW) /* dropped under load */
-            conn_send_frame(conn, frame);
+        if (session->stream)
+            continue;
+        if (session->conn->out.bytes < CONN_OUT_HIGH)
+            conn_send_frame(session->conn, frame);
+        else
+            marks_lose(session, &session->follows[topic->entries[i].follow]);
     }
     frame_unref(frame);
 }

@@ -71,6 +71,7 @@ void follow_remove(struct session *session, struct follow *follow)
 {
     uint32_t at = (uint32_t)(follow - session->follows);
     set_state(session, follow, FOLLOW_WAIT);
+    session->marks_lost -= follow->marks_lost;
     fanout_remove(&session->conn->gate->fanout, follow->topic, follow->slot);
     session->count--;
     if (at == session->count)

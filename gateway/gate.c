@@ -153,8 +153,11 @@ static void sweep_sessions(struct gate *gate)
     list_init(&again);
     while ((link = list_pop(&gate->hungry)) != NULL)
         list_push(&again, link);
-    while ((link = list_pop(&again)) != NULL)
-        follow_catch_up(container_of(link, struct session, in_hungry));
+    while ((link = list_pop(&again)) != NULL) {
+        struct session *session = container_of(link, struct session, in_hungry);
+        follow_catch_up(session);
+        marks_find(session);
+    }
 }
 
 /* Many clients that ask and do not read what they get. */

@@ -2,7 +2,10 @@
 
 #include <stdlib.h>
 
+#include "gateway/say.h"
 #include "store/base/check.h"
+
+enum { MARKS_MEMBERS_MAX = 32 }; /* of a conversation whose marks are told */
 
 static void on_marked(void *owner, const Loquat__Reply *reply)
 {
@@ -37,6 +40,89 @@ void marks_write(struct session *session)
     if (session->in_marking.next != NULL)
         list_remove(&session->in_marking);
 }
+
+/* ---- of others ---- */
+
+struct finding {
+    struct conn *conn;
+    char conv[CONV_ID_MAX + 1];
+};
+
+void marks_lose(struct session *session, struct follow *follow)
+{
+    session->marks_lost += !follow->marks_lost;
+    follow->marks_lost = true;
+}
+
+static void say_marks(struct conn *conn, const char *conv, const Loquat__Reply *reply)
+{
+    struct buf text = {0};
+    for (size_t i = 0; i < reply->n_members; i++) {
+        const Loquat__Member *member = reply->members[i];
+        if (text.n > 0)
+            buf_add_byte(&text, '\n');
+        say_mark(&text, conv, member->user, member->read, member->delivered);
+    }
+    if (text.n > 0)
+        session_say(conn, buf_span(&text));
+    buf_close(&text);
+}
+
+static void on_found(void *owner, const Loquat__Reply *reply)
+{
+    struct finding *finding = owner;
+    struct conn *conn = finding->conn;
+    if (!conn_gone(conn) && conn->session != NULL) {
+        conn->session->marks_reading = false;
+        if (reply->err == 0 && reply->after[0] == '\0') /* larger groups are told of no marks */
+            say_marks(conn, finding->conv, reply);
+        marks_find(conn->session);
+    }
+    free(finding);
+    conn_unref(conn);
+}
+
+static bool find_of(struct session *session, struct follow *follow)
+{
+    struct conn *conn = session->conn;
+    struct finding *finding = xcalloc(1, sizeof *finding);
+    finding->conn = conn;
+    memcpy(finding->conv, follow->topic->name, strlen(follow->topic->name));
+    Loquat__Read read = LOQUAT__READ__INIT;
+    read.op = LOQUAT__READ_OP__READ_MEMBERS;
+    read.partition = follow->topic->partition;
+    read.conv = finding->conv;
+    read.user = conn->who->user;
+    read.max = MARKS_MEMBERS_MAX;
+    if (upstream_read(&conn->gate->up, &read, on_found, finding) != 0) {
+        free(finding);
+        return false;
+    }
+    conn_ref(conn);
+    return true;
+}
+
+void marks_find(struct session *session)
+{
+    if (session->marks_lost == 0 || session->marks_reading ||
+        session->conn->out.bytes > CONN_OUT_LOW)
+        return;
+    for (uint32_t i = 0; i < session->count; i++) {
+        struct follow *follow = &session->follows[i];
+        if (!follow->marks_lost)
+            continue;
+        if (find_of(session, follow)) {
+            session->marks_reading = true;
+            session->marks_lost--;
+            follow->marks_lost = false;
+        } else if (session->in_hungry.next == NULL) { /* tried again by the loop's sweep */
+            list_push(&session->conn->gate->hungry, &session->in_hungry);
+        }
+        return;
+    }
+}
+
+/* ---- of the client ---- */
 
 void marks_add(struct session *session, struct span conv, uint64_t read, uint64_t delivered)
 {

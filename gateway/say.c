@@ -173,6 +173,17 @@ int say_conv(struct buf *out, const struct say_place *place, const Loquat__ConvI
     return err;
 }
 
+void say_mark(struct buf *out, const char *conv, const char *user, uint64_t read,
+              uint64_t delivered)
+{
+    buf_add_str(out, "{\"ev\":\"mark\",\"c\":");
+    json_put_string(out, span_str(conv));
+    text(out, "user", user);
+    number(out, "read", read);
+    number(out, "delivered", delivered);
+    buf_add_byte(out, '}');
+}
+
 void say_member(struct buf *out, const Loquat__Member *member)
 {
     buf_add_str(out, "{\"user\":");

@@ -21,6 +21,9 @@ void say_members(struct buf *out, const struct say_place *place, const Loquat__I
 /* With braces; unpacks by itself: 0 or ERR_CORRUPT. */
 int say_element(struct buf *out, const struct say_place *place, const Loquat__Item *item);
 int say_conv(struct buf *out, const struct say_place *place, const Loquat__ConvInfo *info);
+/* A `mark` event. */
+void say_mark(struct buf *out, const char *conv, const char *user, uint64_t read,
+              uint64_t delivered);
 void say_member(struct buf *out, const Loquat__Member *member);
 /* {"code":…,"msg":…,"retry":…} */
 void say_error(struct buf *out, int err, const char *msg, uint64_t after_ms);

@@ -35,6 +35,7 @@ struct follow {
     uint64_t cursor; /* held by the client, or FOLLOW_FROM_HEAD: wherever that is */
     uint32_t slot;   /* in topic->entries */
     uint8_t state;   /* enum follow_state */
+    bool marks_lost; /* marks of others that could not be told: to be read again */
 };
 
 struct mark {
@@ -47,6 +48,8 @@ struct session {
     struct follow *follows;
     uint32_t count, cap;
     uint32_t behind;     /* how many are BEHIND */
+    uint32_t marks_lost; /* how many have lost marks */
+    bool marks_reading;
     bool stream;         /* an event stream */
     bool reading;        /* a catching-up read is under way */
     bool live;           /* sync was answered */

@@ -500,6 +500,36 @@ async def test_stalled_reader_catches_up():
     await carol.close()
 
 
+async def test_stalled_reader_hears_of_marks():
+    """Marks that could not be told to a client that did not read are told when it does."""
+    alice = await Client.connect("alice")
+    conv = await alice.ok("open", kind="group", name="stall2", members=["bob", "carol"], cid=cid())
+    c = conv["c"]
+    carol = await Client.connect("carol")
+    ws = await websockets.connect(URL, subprotocols=[PROTOCOL], max_size=None, max_queue=1, read_limit=1024)
+    await ws.recv()
+    await ws.send(json.dumps({"id": 1, "op": "auth", "token": TOKENS["bob"], "device": "slow2"}))
+    await ws.recv()
+    await ws.send(json.dumps({"id": 2, "op": "sync", "cur": {c: conv["head"]}}))
+    ws.transport.pause_reading()
+    body = {"text": "y" * 30000}
+    for _ in range(20):  # more than the sockets between take
+        await asyncio.gather(*(alice.ok("send", c=c, cid=cid(), kind="text", body=body) for _ in range(50)))
+    last = (await alice.ok("send", c=c, cid=cid(), kind="text", body={"text": "last"}))["s"]
+    await carol.ok("mark", c=c, read=last)
+    ws.transport.resume_reading()
+    marked = None
+    while marked != last:
+        frame = await asyncio.wait_for(ws.recv(), SECONDS)
+        for line in frame.split("\n"):
+            message = json.loads(line)
+            if message.get("ev") == "mark" and message["user"] == "carol":
+                marked = message["read"]
+    await ws.close()
+    await alice.close()
+    await carol.close()
+
+
 async def test_admin_writes_as_others():
     """Scope admin may write records of others with their own time (imports)."""
     admin = await Client.connect("admin")
