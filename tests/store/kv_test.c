@@ -139,7 +139,7 @@ Test(kv, crash_leaves_whole_batches)
     static char filler[300];
     memset(filler, 'x', sizeof filler - 1);
     for (int i = 0; i < BATCHES; i++) {
-        char key[16];
+        char key[24];
         snprintf(key, sizeof key, "%08d", i);
         put(KV_LOG, key, filler);
         put(KV_FOLD, key, filler);
@@ -153,7 +153,7 @@ Test(kv, crash_leaves_whole_batches)
     long last = strtol(value.p, NULL, 10);
     cr_assert(last > 0 && last < BATCHES);
     for (long i = 0; i < BATCHES; i++) {
-        char key[16];
+        char key[24];
         snprintf(key, sizeof key, "%08ld", i);
         cr_assert(eq(int, has(KV_LOG, key, filler), i <= last), "%ld of %ld", i, last);
         cr_assert(eq(int, has(KV_FOLD, key, filler), i <= last));
@@ -269,7 +269,7 @@ Test(kv, damage_is_corrupt)
     begin(dir, KV_DATA, true);
     static char filler[5000];
     for (int i = 0; i < 200; i++) {
-        char key[16];
+        char key[24];
         snprintf(key, sizeof key, "%03d", i);
         for (size_t j = 0; j + 1 < sizeof filler; j++)
             filler[j] = (char)('a' + (i * 31 + j * j * 7) % 26);
@@ -282,7 +282,7 @@ Test(kv, damage_is_corrupt)
     begin(dir, KV_DATA, false);
     int corrupt = 0;
     for (int i = 0; i < 200; i++) {
-        char key[16];
+        char key[24];
         snprintf(key, sizeof key, "%03d", i);
         int err = kv_get(kv, KV_LOG, span_str(key), &value);
         cr_assert(err == 0 || err == ERR_CORRUPT, "%s", err_name(err));
