@@ -14,7 +14,8 @@ struct call *call_new(struct conn *conn, enum call_weight weight)
     call->conn = conn;
     call->weight = (uint8_t)weight;
     conn->writes += weight == CALL_WRITE;
-    conn->reads += weight == CALL_READ;
+    conn->reads += weight >= CALL_READ;
+    conn->pages += weight == CALL_PAGE;
     conn_ref(conn);
     return call;
 }
@@ -32,7 +33,8 @@ static void finish(struct call *call)
     struct conn *conn = call->conn;
     ASSERT(!call->done);
     conn->writes -= call->weight == CALL_WRITE;
-    conn->reads -= call->weight == CALL_READ;
+    conn->reads -= call->weight >= CALL_READ;
+    conn->pages -= call->weight == CALL_PAGE;
     free(call);
     if (!conn_gone(conn)) {
         if (conn->phase == CONN_WS && conn->held.n > 0)

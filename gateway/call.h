@@ -9,7 +9,7 @@
 
 #include "gateway/conn.h"
 
-enum call_weight { CALL_NOTHING, CALL_WRITE, CALL_READ };
+enum call_weight { CALL_NOTHING, CALL_WRITE, CALL_READ, CALL_PAGE }; /* a page is a read */
 
 struct call {
     struct conn *conn;

@@ -189,8 +189,8 @@ void conn_flush(struct conn *conn)
 bool conn_takes(const struct conn *conn)
 {
     return !conn_gone(conn) && !conn->close_soon && conn->out.bytes < CONN_OUT_HIGH &&
-           conn->reads < CONN_READS_MAX && conn->writes < CONN_WRITES_MAX &&
-           conn->gate->state == GATE_SERVING;
+           conn->reads < CONN_READS_MAX && conn->pages < CONN_PAGES_MAX &&
+           conn->writes < CONN_WRITES_MAX && conn->gate->state == GATE_SERVING;
 }
 
 static bool reads_more(const struct conn *conn)

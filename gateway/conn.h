@@ -1,10 +1,10 @@
 /* gateway/conn.h: one client's connection: its socket, what waits to be written to it, its
  * deadline. HTTP or WebSocket above it (httpd.h, session.h).
  * Bounds: input is taken only while less than CONN_OUT_HIGH waits to be written and fewer than
- *         CONN_READS_MAX reads and CONN_WRITES_MAX writes are unanswered; what came in and could
- *         not be taken yet (one read and one frame) is held, and the socket is not read meanwhile.
- *         An HTTP client that takes nothing of its answer for CONN_STUCK_MS is cut; for one that
- *         is live see session_ping.
+ *         CONN_READS_MAX reads, CONN_PAGES_MAX pages among them and CONN_WRITES_MAX writes are
+ *         unanswered; what came in and could not be taken yet (one read and one frame) is held,
+ *         and the socket is not read meanwhile. An HTTP client that takes nothing of its answer
+ *         for CONN_STUCK_MS is cut; for one that is live see session_ping.
  * Owner:  a connection frees itself when it is closed and no call refers to it any more.
  * Thread: the loop's. */
 #ifndef LOQUAT_GATEWAY_CONN_H
@@ -17,6 +17,7 @@ enum {
     CONN_OUT_HIGH = 256 << 10,
     CONN_OUT_LOW = 64 << 10,
     CONN_READS_MAX = 8,
+    CONN_PAGES_MAX = 2, /* of these, that may have a long answer */
     CONN_WRITES_MAX = 4096,
     CONN_STUCK_MS = 30000,
 };
@@ -38,8 +39,8 @@ struct conn {
     struct gate *gate;
     uv_poll_t poll;
     int fd;
-    uint32_t refs, reads, writes; /* refs: open, and one for each call */
-    uint32_t heard_s;             /* when something came last, or went, of an event stream */
+    uint32_t refs, reads, pages, writes; /* refs: open, and one for each call */
+    uint32_t heard_s;                    /* when something came last, or went, of an event stream */
     uint8_t phase, due_kind, events;
     bool admin : 1;      /* came in at the admin address */
     bool local : 1;      /* from this machine */

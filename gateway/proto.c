@@ -172,19 +172,19 @@ static const struct proto_entry ENTRIES[] = {
     {"send", op_send, CALL_WRITE, true, false, false},
     {"mark", op_mark, CALL_WRITE, true, false, false},
     {"ping", op_ping, CALL_NOTHING, false, true, false},
-    {"range", op_range, CALL_READ, true, false, false},
+    {"range", op_range, CALL_PAGE, true, false, false},
     {"resume", op_resume, CALL_NOTHING, true, false, false},
     {"auth", op_auth, CALL_NOTHING, false, true, false},
-    {"sync", op_sync, CALL_READ, false, false, false},
+    {"sync", op_sync, CALL_PAGE, false, false, false},
     {"open", op_open, CALL_WRITE, false, false, false},
     {"edit", op_edit, CALL_WRITE, true, false, false},
     {"delete", op_delete, CALL_WRITE, true, false, false},
     {"member", op_member, CALL_WRITE, true, false, false},
     {"leave", op_leave, CALL_WRITE, true, false, false},
     {"members", op_members, CALL_READ, true, false, false},
-    {"list", op_list, CALL_READ, false, false, false},
+    {"list", op_list, CALL_PAGE, false, false, false},
     {"conv", op_conv, CALL_READ, true, false, true},
-    {"records", op_records, CALL_READ, true, false, true},
+    {"records", op_records, CALL_PAGE, true, false, true},
 };
 enum { ENTRY_COUNT = sizeof ENTRIES / sizeof *ENTRIES };
 
@@ -236,7 +236,7 @@ static int check(struct request *request, const struct proto_entry *entry, struc
         call_fail(request->call, ERR_RATE_LIMITED, "too many requests of this user", after_ms);
         return ERR_AGAIN; /* answered */
     }
-    if (entry->weight == CALL_READ && conn->gate->out_pool.bytes > GATE_OUT_MAX)
+    if (entry->weight >= CALL_READ && conn->gate->out_pool.bytes > GATE_OUT_MAX)
         return ERR_BUSY;
     if (!entry->takes_c)
         return 0;
