@@ -183,6 +183,7 @@ static void open_sides(struct sides *sides, bool peers)
     load_close(&load);
     gateway_start(&sides->gateway, NULL);
     gateway_token(&sides->gateway, LOAD_USER, "", &sides->token);
+    gateway_rest(&sides->gateway);
     snprintf(path, sizeof path, "%s/data", sides->gateway.dir);
     if (kv_open(path, KV_DATA, &(struct kv_options){.read_only = true}, &sides->kv) != 0)
         bench_fail("%s", kv_error());

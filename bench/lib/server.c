@@ -16,7 +16,7 @@
 
 #include "store/base/clock.h"
 
-enum { DIRS_MAX = 16, ARGS_MAX = 32, START_S_MAX = 60 };
+enum { DIRS_MAX = 16, ARGS_MAX = 32, START_S_MAX = 60, REST_TURNS = 5, REST_TURNS_MAX = 300 };
 
 static char dirs[DIRS_MAX][SCRATCH_MAX];
 
@@ -196,6 +196,17 @@ void gateway_stop(struct gateway *gateway)
 {
     proc_stop(gateway->pid);
     gateway->pid = 0;
+}
+
+void gateway_rest(const struct gateway *gateway)
+{
+    double before = cpu_of_s(gateway->pid);
+    for (int calm = 0, turn = 0; calm < REST_TURNS && turn < REST_TURNS_MAX; turn++) {
+        nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+        double used = cpu_of_s(gateway->pid);
+        calm = used - before < 0.025 ? calm + 1 : 0; /* two ticks */
+        before = used;
+    }
 }
 
 void gateway_drop(struct gateway *gateway)
