@@ -4,19 +4,19 @@
  * of one byte, queues pongs without limit, and keeps a heap block per fragment however small. */
 #include "store/base/ws.h"
 
-#include <openssl/evp.h>
-#include <openssl/sha.h>
 #include <stdlib.h>
 #include <wslay/wslay.h>
 
 #include "store/base/check.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
+#include "store/base/ws_deflate.h"
 
 enum {
     CONTROL_MAX = 125, /* payload of a control frame */
     REASON_MAX = CONTROL_MAX - 2,
     MASK_SIZE = 4,
+    RSV1 = 0x40,            /* of a frame's first byte: the message is compressed */
     SPARE_MAX = 64,         /* contexts kept for the next bytes */
     SPARE_BYTES_MAX = 65536 /* that a spare context may keep for messages */
 };
@@ -42,6 +42,7 @@ struct context {
     uint64_t left;   /* payload bytes of `frame` still to come */
     bool in_frame;   /* `frame` is not complete */
     uint8_t message; /* opcode of the message that is open, 0: none */
+    bool compressed; /* that message */
     struct utf8 utf8;
     struct buf bytes; /* the open message so far */
     size_t control_n;
@@ -54,6 +55,8 @@ struct ws_pool {
     bool server;
     size_t in_use, spare_count;
     struct context *spare;
+    struct ws_zip *zip; /* made when permessage-deflate is first in force */
+    struct buf text;    /* scratch: an inflated message */
 };
 
 /* ---- contexts ---- */
@@ -147,7 +150,16 @@ void ws_pool_free(struct ws_pool *pool)
         pool->spare = context->next;
         context_free(context);
     }
+    ws_zip_free(pool->zip);
+    buf_close(&pool->text);
     free(pool);
+}
+
+static struct ws_zip *zip_of(struct ws_pool *pool)
+{
+    if (pool->zip == NULL)
+        pool->zip = ws_zip_new();
+    return pool->zip;
 }
 
 size_t ws_pool_in_use(const struct ws_pool *pool)
@@ -167,7 +179,6 @@ static bool utf8_begin(struct utf8 *utf8, uint8_t lead)
     return true;
 }
 
-/* False at the first byte that can't be: earlier than the end of the character. */
 static size_t ascii_size(const uint8_t *p, size_t n) /* of the front, in steps of eight */
 {
     size_t i = 0;
@@ -290,6 +301,27 @@ size_t ws_frame_head(char head[WS_HEAD_MAX], size_t payload_size)
     return put_head(head, 0x80 | WSLAY_TEXT_FRAME, 0, payload_size);
 }
 
+bool ws_deflate_frame(struct ws_pool *pool, struct span text, struct buf *out)
+{
+    size_t before = out->n;
+    buf_grow(out, WS_HEAD_MAX); /* the longest head: how long it is depends on what comes after */
+    if (!ws_zip_deflate(zip_of(pool), text, out)) {
+        out->n = before;
+        return false;
+    }
+    size_t n = out->n - before - WS_HEAD_MAX;
+    size_t head = put_head(out->p + before, 0x80 | RSV1 | WSLAY_TEXT_FRAME, 0, n);
+    memmove(out->p + before + head, out->p + before + WS_HEAD_MAX, n);
+    out->n = before + head + n;
+    return true;
+}
+
+bool ws_deflate_fits(const struct ws *ws, size_t text_size)
+{
+    return ws->deflate_bits >= WS_DEFLATE_WINDOW_BITS ||
+           (ws->deflate_bits != 0 && text_size <= (size_t)1 << ws->deflate_bits);
+}
+
 void ws_frame_masked(struct buf *out, struct span text)
 {
     add_masked(out, WSLAY_TEXT_FRAME, text);
@@ -310,14 +342,24 @@ static int begin_data(struct context *context)
         return WSLAY_CODE_PROTOCOL_ERROR;
     if (opcode == WSLAY_BINARY_FRAME && ws->ops->on_binary == NULL)
         return WSLAY_CODE_UNSUPPORTED_DATA;
-    ASSERT(context->bytes.n <= ws->pool->message_max);
-    if (context->frame.payload_length > ws->pool->message_max - context->bytes.n)
-        return WSLAY_CODE_MESSAGE_TOO_BIG;
     if (opcode != WSLAY_CONTINUATION_FRAME) {
         context->message = opcode;
+        context->compressed = context->frame.rsv != 0;
         context->utf8 = (struct utf8){0};
     }
-    return 0;
+    size_t max = ws->pool->message_max;
+    if (context->compressed)
+        max = ws_zip_payload_max(max);
+    ASSERT(context->bytes.n <= max);
+    return context->frame.payload_length > max - context->bytes.n ? WSLAY_CODE_MESSAGE_TOO_BIG : 0;
+}
+
+static bool rsv_fits(const struct context *context)
+{
+    uint8_t opcode = context->frame.opcode;
+    bool first = opcode == WSLAY_TEXT_FRAME || opcode == WSLAY_BINARY_FRAME;
+    uint8_t allowed = first && context->ws->deflate_bits != 0 ? WSLAY_RSV1_BIT : 0;
+    return (context->frame.rsv & ~allowed) == 0;
 }
 
 static int begin_frame(struct context *context)
@@ -330,7 +372,7 @@ static int begin_frame(struct context *context)
     context->left = frame->payload_length;
     context->in_frame = true;
     context->control_n = 0;
-    if (frame->rsv != 0 || (frame->mask != 0) != context->ws->pool->server)
+    if (!rsv_fits(context) || (frame->mask != 0) != context->ws->pool->server)
         return WSLAY_CODE_PROTOCOL_ERROR;
     switch (frame->opcode) {
     case WSLAY_CONTINUATION_FRAME:
@@ -397,6 +439,28 @@ static int end_message(struct context *context, struct span bytes)
     return 0;
 }
 
+/* The scratch memory is taken out of the pool: the callback may feed another connection of it. */
+static int end_compressed(struct context *context, struct span payload)
+{
+    struct ws_pool *pool = context->ws->pool;
+    struct buf text = pool->text;
+    pool->text = (struct buf){0};
+    int err = ws_zip_inflate(zip_of(pool), payload, pool->message_max, &text);
+    int code = err == ERR_TOO_LARGE ? WSLAY_CODE_MESSAGE_TOO_BIG
+               : err != 0           ? WSLAY_CODE_INVALID_FRAME_PAYLOAD_DATA
+                                    : 0;
+    if (code == 0 && context->message == WSLAY_TEXT_FRAME &&
+        !utf8_take(&context->utf8, (const uint8_t *)text.p, text.n))
+        code = WSLAY_CODE_INVALID_FRAME_PAYLOAD_DATA;
+    if (code == 0)
+        code = end_message(context, buf_span(&text));
+    if (pool->text.p == NULL && text.cap <= SPARE_BYTES_MAX)
+        pool->text = text;
+    else
+        buf_close(&text);
+    return code;
+}
+
 static int take_control(struct context *context, struct span piece)
 {
     ASSERT(context->control_n + piece.n <= CONTROL_MAX); /* wslay refuses longer ones */
@@ -415,14 +479,17 @@ static int take_control(struct context *context, struct span piece)
 
 static int take_data(struct context *context, struct span piece)
 {
-    if (context->message == WSLAY_TEXT_FRAME &&
+    if (context->message == WSLAY_TEXT_FRAME && !context->compressed &&
         !utf8_take(&context->utf8, (const uint8_t *)piece.p, piece.n))
         return WSLAY_CODE_INVALID_FRAME_PAYLOAD_DATA;
     bool last = context->left == 0 && context->frame.fin;
-    if (last && context->bytes.n == 0)
-        return end_message(context, piece); /* whole in wslay's buffer: nothing to put together */
-    buf_add_span(&context->bytes, piece);
-    return last ? end_message(context, buf_span(&context->bytes)) : 0;
+    if (!last || context->bytes.n > 0) { /* else it is whole in wslay's buffer */
+        buf_add_span(&context->bytes, piece);
+        piece = buf_span(&context->bytes);
+    }
+    if (!last)
+        return 0;
+    return context->compressed ? end_compressed(context, piece) : end_message(context, piece);
 }
 
 static int take_bytes(struct context *context)
@@ -485,6 +552,13 @@ void ws_init(struct ws *ws, struct ws_pool *pool, const struct ws_ops *ops)
     *ws = (struct ws){.pool = pool, .ops = ops};
 }
 
+void ws_use_deflate(struct ws *ws, int window_bits)
+{
+    ASSERT(window_bits >= WS_DEFLATE_WINDOW_BITS_MIN && window_bits <= WS_DEFLATE_WINDOW_BITS_MAX);
+    ASSERT(ws->context == NULL);
+    ws->deflate_bits = (uint8_t)window_bits;
+}
+
 void ws_close(struct ws *ws)
 {
     ws->flags |= FLAG_CLOSED | FLAG_OVER;
@@ -495,37 +569,4 @@ void ws_close(struct ws *ws)
 bool ws_has_context(const struct ws *ws)
 {
     return ws->context != NULL;
-}
-
-/* ---- handshake ---- */
-
-static bool base64_digit(char c)
-{
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' ||
-           c == '/';
-}
-
-bool ws_accept(struct span key, char accept[WS_ACCEPT_SIZE + 1])
-{
-    static const char GUID[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-    unsigned char text[WS_KEY_SIZE + sizeof GUID - 1], hash[SHA_DIGEST_LENGTH];
-    if (key.n != WS_KEY_SIZE || memcmp(key.p + 22, "==", 2) != 0) /* 16 bytes */
-        return false;
-    for (size_t i = 0; i < 22; i++)
-        if (!base64_digit(key.p[i]))
-            return false;
-    memcpy(text, key.p, WS_KEY_SIZE);
-    memcpy(text + WS_KEY_SIZE, GUID, sizeof GUID - 1);
-    SHA1(text, sizeof text, hash);
-    int n = EVP_EncodeBlock((unsigned char *)accept, hash, sizeof hash);
-    ASSERT(n == WS_ACCEPT_SIZE);
-    return true;
-}
-
-void ws_key(char key[WS_KEY_SIZE + 1])
-{
-    unsigned char bytes[16];
-    random_bytes(bytes, sizeof bytes);
-    int n = EVP_EncodeBlock((unsigned char *)key, bytes, sizeof bytes);
-    ASSERT(n == WS_KEY_SIZE);
 }

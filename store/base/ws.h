@@ -7,7 +7,14 @@
  * Limits: message_max bytes of a whole message (1009), WS_CONTROL_OUT_MAX bytes of pongs between
  *         two messages: above it only the latest ping is answered (RFC 6455, 5.5.3). The caller
  *         stops feeding while its own output waits for the other side.
- * Text is checked for UTF-8 (1007); binary is refused on servers (1003); protocol errors 1002. */
+ * Text is checked for UTF-8 (1007); binary is refused on servers (1003); protocol errors 1002.
+ * Compression is permessage-deflate without context takeover (ws_deflate.h). To use it:
+ *   handshake  struct ws_deflate agreed = {0}; ws_deflate_offer() for each header line; if
+ *              agreed.window_bits != 0, "Sec-WebSocket-Extensions: <agreed.answer>" goes into the
+ *              answer, and ws_use_deflate(ws, agreed.window_bits) after ws_init.
+ *   reading    nothing: on_message gets the text.
+ *   writing    ws_deflate_frame() once per text, for all receivers for which ws_deflate_fits() says
+ *              so; the plain frame for the others, and for all when it returns false. */
 #ifndef LOQUAT_BASE_WS_H
 #define LOQUAT_BASE_WS_H
 
@@ -39,9 +46,16 @@ struct ws { /* 32 bytes: embedded in every connection */
     const struct ws_ops *ops;
     void *context; /* while one is held */
     uint32_t flags;
+    uint8_t deflate_bits; /* the window of what goes out; 0: no permessage-deflate */
 };
 
 void ws_init(struct ws *ws, struct ws_pool *pool, const struct ws_ops *ops);
+/* permessage-deflate is in force from here on, at either end; before the first ws_feed.
+ * RSV1 on the first frame of a message is allowed then, anywhere else it stays 1002. A compressed
+ * message is inflated when it is whole, with memory of the pool: text over message_max is 1009, and
+ * no more than a byte over it was made; what is not DEFLATE is 1007 (RFC 7692 names no code; "not
+ * consistent with the type of the message" is 1007 in RFC 6455, 7.4.1), and so is wrong UTF-8. */
+void ws_use_deflate(struct ws *ws, int window_bits);
 /* Gives the context back; no callback after it. From within one as well: then the memory of `ws`
  * must stay until that ws_feed returns. */
 void ws_close(struct ws *ws);
@@ -55,6 +69,12 @@ bool ws_has_context(const struct ws *ws);
 /* A server's text frame around `payload_size` bytes: writes the head, returns its size (2, 4, 10).
  * The same bytes serve every receiver. */
 size_t ws_frame_head(char head[WS_HEAD_MAX], size_t payload_size);
+/* The whole frame of a server around the text, compressed, appended to `out`: it serves every
+ * receiver that ws_deflate_fits allows. False, with `out` as it was, when that is not worth it
+ * (under WS_DEFLATE_MIN, or no smaller): send the plain frame. Cost: see ws_zip_deflate. */
+bool ws_deflate_frame(struct ws_pool *pool, struct span text, struct buf *out);
+/* Whether this connection can read what ws_deflate_frame makes of a text of that size. */
+bool ws_deflate_fits(const struct ws *ws, size_t text_size);
 /* A client's text frame (masked with a fresh key from clock.h's randomness), appended to `out`. */
 void ws_frame_masked(struct buf *out, struct span text);
 void ws_ping_masked(struct buf *out);
