@@ -25,7 +25,7 @@ export const tokens = Object.fromEntries(
 export const SUBPROTOCOL = "loquat.v1.json";
 /** Anything that takes longer than this does not happen. */
 export const PATIENCE_MS = 15_000;
-const TEST_MS = 90_000;
+const TEST_MS = 120_000;
 
 let passed = 0;
 let failed = 0;

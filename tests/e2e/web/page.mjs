@@ -9,6 +9,7 @@ import {
   PATIENCE_MS,
   require,
   runTests,
+  Server,
   SUBPROTOCOL,
   test,
   tokens,
@@ -31,8 +32,9 @@ fs.mkdirSync(pictures, { recursive: true });
 const picture = (page, name) =>
   page.screenshot({ path: path.join(pictures, `web-${name}.png`) });
 
-/** Chromium itself says this of a WebSocket while it is told to be offline. */
-const OFFLINE = /^WebSocket connection to .* failed: .*ERR_INTERNET_DISCONNECTED/;
+/** Chromium itself says this of a WebSocket while it is offline, or its server away. */
+const AWAY =
+  /^WebSocket connection to .* failed: .*ERR_(INTERNET_DISCONNECTED|CONNECTION_REFUSED)/;
 const troubles = [];
 
 async function open(user, options = {}) {
@@ -45,7 +47,7 @@ async function open(user, options = {}) {
   page.on("pageerror", (err) => troubles.push(`${user}: ${err.stack}`));
   page.on("console", (message) => {
     const text = message.text();
-    if (["error", "warning"].includes(message.type()) && !OFFLINE.test(text))
+    if (["error", "warning"].includes(message.type()) && !AWAY.test(text))
       troubles.push(`${user}: ${text}`);
   });
   await page.addInitScript(() => {
@@ -160,7 +162,32 @@ test("a refused token leads back to the form", async () => {
   await page.fill(".gate input", `${parts[0]}.${parts[1]}.AAAA`);
   await page.click(".gate button");
   await page.waitForSelector("text=not valid any more");
+  await page.fill(".gate input", tokens.alice);
+  await page.click(".gate button");
+  await page.waitForSelector(".welcome h1");
   await finish(page);
+});
+
+test("a token that ends, a new link in the same tab, a server that goes and comes", async () => {
+  let server = await Server.start();
+  const page = await open(null);
+  await page.goto(`${server.url}/#token=${await server.token("mira", "4")}`);
+  await page.waitForSelector(".welcome h1");
+  await page.waitForSelector(".gate h1");
+  const link = `#token=${await server.token("mira")}`;
+  await page.evaluate((hash) => (location.hash = hash), link);
+  await page.waitForSelector(".welcome h1");
+  assert.equal(new URL(page.url()).hash, "");
+  await server.stop();
+  await page.waitForSelector(".banner:has-text('No connection')");
+  server = await Server.start(server.dir, server.listen);
+  await page.evaluate(() => dispatchEvent(new Event("online")));
+  await page.waitForSelector(".banner", { state: "hidden" });
+  await newGroup(page, "after all that", []);
+  await say(page, "still here");
+  await shown(page, "still here");
+  await finish(page);
+  await server.stop();
 });
 
 test("the token leaves the address at once, and outlives a reload", async () => {
