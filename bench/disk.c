@@ -1,6 +1,6 @@
 /* bench/disk.c: bytes on disk for a message of a real chat archive, every family of the data
- * database, compacted, server at rest, against the bytes of the texts alone and BUDGET more. The raft
- * log beside it has a bound that does not grow with the messages, and is told apart. */
+ * database, compacted, server at rest, against the bytes of the texts alone and BUDGET more. The
+ * raft log beside it has a bound that does not grow with the messages, and is told apart. */
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>

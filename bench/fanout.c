@@ -1,7 +1,7 @@
 /* bench/fanout.c: one sender, 1,000 receivers of one conversation on one gateway: deliveries a
- * second, message after message (each sent when all have the one before) and in bursts of 10. Beside
- * it a process that writes such frames to 1,000 sockets, one write a frame, in a bare loop; its
- * receivers are this same client. */
+ * second, message after message (each sent when all have the one before) and in bursts of 10.
+ * Beside it a process that writes such frames to 1,000 sockets, one write a frame, in a bare
+ * loop; its receivers are this same client. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <signal.h>

@@ -22,10 +22,11 @@ static void on_tick(uv_timer_t *timer)
 {
     struct schedule *schedule = timer->data;
     struct senders *senders = schedule->senders;
-    for (uint64_t now = clock_mono_us(); schedule->next_us <= (double)now;
-         schedule->next_us += schedule->interval_us) {
+    uint64_t now = clock_mono_us();
+    while (schedule->next_us <= (double)now) {
         senders_one(senders, schedule->turn, (uint64_t)schedule->next_us);
         schedule->turn = (schedule->turn + 1) % senders->count;
+        schedule->next_us += schedule->interval_us;
     }
     for (size_t i = 0; i < senders->count; i++)
         net_flush(&senders->each[i].sock.net);

@@ -1,6 +1,6 @@
 /* bench/range.c: one conversation of a million messages read whole, folded, as NDJSON over HTTP,
- * records a second. Beside it a bare RocksDB iterator over the same rows of the same files, and with
- * --peers Redis, XRANGE in pages of 1,000 over as many entries. */
+ * records a second. Beside it a bare RocksDB iterator over the same rows of the same files, and
+ * with --peers Redis, XRANGE in pages of 1,000 over as many entries. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 /* bench/send.c: messages of 200 bytes over WebSockets as JSON, acknowledged when they are on disk:
  * 50 connections with 16 unanswered ones each. Beside it one thread that writes synced RocksDB
- * batches, and with --peers Redis (XADD, every write synced) and NATS JetStream (files, not synced).
- */
+ * batches, and with --peers Redis (XADD, every write synced) and NATS JetStream (files, not
+ * synced). */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,5 +1,6 @@
-/* bench/lib/archive.h: a chat archive to import: chat-en.jsonl.zst of $LOQUAT_DATA or ../shared/data
- * where that is, otherwise the sample of the tests, several times under other names.
+/* bench/lib/archive.h: a chat archive to import: chat-en.jsonl.zst of $LOQUAT_DATA (or
+ * ../shared/data) where that is, otherwise the sample of the tests, several times under other
+ * names.
  * Errors: none: see measure.h. */
 #ifndef LOQUAT_BENCH_ARCHIVE_H
 #define LOQUAT_BENCH_ARCHIVE_H

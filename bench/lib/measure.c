@@ -108,7 +108,8 @@ double cpu_of_s(pid_t pid)
     if (file == NULL)
         bench_fail("process %d has ended", (int)pid);
     size_t n = fread(text, 1, sizeof text - 1, file);
-    fclose(file);
+    int closed = fclose(file);
+    ASSERT(closed == 0); /* it was only read */
     text[n] = '\0';
     const char *at = strrchr(text, ')'); /* the name may hold spaces: fields from the third on */
     for (int field = 3; at != NULL && field <= 14; field++)
@@ -178,7 +179,8 @@ void result_print(struct result *result)
         printf(",\"must\":%g,\"holds\":%s", result->must,
                (result->lower ? ratio <= result->must : ratio >= result->must) ? "true" : "false");
     printf("%.*s}\n", (int)result->more.n, result->more.p != NULL ? result->more.p : "");
-    fflush(stdout);
+    if (fflush(stdout) != 0)
+        bench_fail("the result can't be written");
     buf_close(&result->more);
 }
 

@@ -1,5 +1,5 @@
-/* bench/lib/peer.h: Redis and NATS JetStream of the Debian packages, on loopback with a directory of
- * their own, and clients for them that keep a number of writes unanswered on each connection.
+/* bench/lib/peer.h: Redis and NATS JetStream of the Debian packages, on loopback with a directory
+ * of their own, and clients for them that keep a number of writes unanswered on each connection.
  * Errors: none: see measure.h. */
 #ifndef LOQUAT_BENCH_PEER_H
 #define LOQUAT_BENCH_PEER_H

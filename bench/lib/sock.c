@@ -9,8 +9,8 @@ struct opening {
     uint64_t ready;
 };
 
-/* The server's frames: text is handed out, pings are left unanswered (a bench is short), and a close
- * is a failure. */
+/* The server's frames: text is handed out, pings are left unanswered (a bench is short), and a
+ * close is a failure. */
 static size_t frame(struct sock *sock, struct span bytes)
 {
     const uint8_t *p = (const uint8_t *)bytes.p;
