@@ -92,7 +92,7 @@ static int op_auth(struct request *request)
 {
     struct conn *conn = request->conn;
     const struct json_val *token = json_get(request->obj, "token");
-    struct span device = {0};
+    struct span device = span_of("", 0);
     struct jwt_claims claims;
     char why[120] = "token must be a text";
     int err = field_text(request, "device", DEVICE_MAX, &device);
