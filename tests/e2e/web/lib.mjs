@@ -120,7 +120,11 @@ export class Server {
 
   async stop(signal = "SIGTERM") {
     this.child.kill(signal);
-    await this.ended;
+    const status = await this.ended;
+    if (signal === "SIGTERM" && status !== 0) {
+      const log = fs.readFileSync(path.join(this.dir, "log"), "utf8");
+      throw new Error(`the server ended with ${status}:\n${log.slice(-4000)}`);
+    }
   }
 }
 

@@ -1,5 +1,6 @@
 // page.mjs: Chromium on the page, one window for each user. An error on the console or anything
-// that the policy of the page forbids is a failure. From the caller: LOQUAT_URL, LOQUAT_TOKEN_*, BUILD.
+// that the policy of the page forbids is a failure.
+// From the caller: LOQUAT_URL, LOQUAT_TOKEN_*, BUILD.
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import fs from "node:fs";
