@@ -120,11 +120,11 @@ static bool take_value(struct scan *scan, struct value *value)
 
 static uint8_t window_bits_of(const struct value *value) /* 0: not one */
 {
-    for (uint8_t bits = WS_DEFLATE_WINDOW_BITS_MIN; bits <= WS_DEFLATE_WINDOW_BITS_MAX; bits++) {
+    for (int bits = WS_DEFLATE_WINDOW_BITS_MIN; bits <= WS_DEFLATE_WINDOW_BITS_MAX; bits++) {
         char text[4];
         int n = snprintf(text, sizeof text, "%d", bits);
         if (span_eq(span_of(text, (size_t)n), span_of(value->text, value->n)))
-            return bits;
+            return (uint8_t)bits;
     }
     return 0;
 }

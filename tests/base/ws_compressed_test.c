@@ -199,7 +199,7 @@ struct frame {
 };
 
 /* RFC 7692, 6: the bit stands on the first frame of a data message or nowhere; the other two mean
- * nothing. What is wrong inside a compressed message has the code of the same wrong in a plain one. */
+ * nothing. Wrong bytes in a compressed message have the code that they have in a plain one. */
 Test(ws_compressed, wrong_frames_are_answered_with_their_code)
 {
     static const struct frame FRAMES[] = {

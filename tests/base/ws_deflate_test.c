@@ -254,7 +254,7 @@ Test(ws_zip, short_texts_fit_smaller_windows)
     }
 }
 
-/* Neither short texts nor such that don't get smaller are compressed, and nothing is left of them. */
+/* Neither short texts nor such as don't get smaller are compressed; nothing is left of them. */
 Test(ws_zip, compresses_only_what_is_worth_it)
 {
     rawdeflate_chat(&text, WS_DEFLATE_MIN - 1);

@@ -1,7 +1,8 @@
 /* WebSocket frames from anyone: how bytes are cut into reads changes nothing, no message that is
  * not UTF-8 gets through, and a connection that is over or at rest holds no context. First byte:
  * bit 0 the server's end (otherwise the client's), bit 1 the rest is a text that goes through as a
- * frame of the client. Second byte: how the rest is cut. */
+ * frame of the client, bit 2 permessage-deflate is in force: then the text is compressed and in two
+ * fragments. Second byte: how the rest is cut. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -9,6 +10,8 @@
 #include "store/base/err.h"
 #include "store/base/json.h"
 #include "store/base/ws.h"
+#include "tests/lib/rawdeflate.h"
+#include "tests/lib/wsraw.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -89,12 +92,16 @@ static void end(struct side *side)
     buf_close(&side->out);
 }
 
-static void frames(struct span bytes, bool server, uint8_t cut)
+static void frames(struct span bytes, bool server, bool deflate, uint8_t cut)
 {
     struct ws_pool *pool = ws_pool_new(MESSAGE_MAX, server);
     struct side whole = {0}, pieces = {0};
     ws_init(&whole.ws, pool, server ? &SERVER_OPS : &CLIENT_OPS);
     ws_init(&pieces.ws, pool, server ? &SERVER_OPS : &CLIENT_OPS);
+    if (deflate) {
+        ws_use_deflate(&whole.ws, 15);
+        ws_use_deflate(&pieces.ws, 15);
+    }
     feed(&whole, bytes, 0);
     feed(&pieces, bytes, cut > 0 ? cut : 1);
     ASSERT(whole.err == pieces.err);
@@ -116,13 +123,28 @@ static void frames(struct span bytes, bool server, uint8_t cut)
     ws_pool_free(others);
 }
 
-static void text(struct span bytes, uint8_t cut)
+static void add_compressed(struct buf *out, struct span text, uint8_t cut)
+{
+    struct buf payload = {0};
+    rawdeflate(&payload, text, cut % 10, 9 + cut % 7, cut >= 128);
+    size_t n = cut < payload.n ? cut : payload.n;
+    wsraw_frame(out, 0x41, true, span_of(payload.p, n));
+    wsraw_frame(out, 0x80, true, span_of(payload.p + n, payload.n - n));
+    buf_close(&payload);
+}
+
+static void text(struct span bytes, bool deflate, uint8_t cut)
 {
     struct ws_pool *pool = ws_pool_new(MESSAGE_MAX, true);
     struct side server = {0};
     struct buf frame = {0}, want = {0};
     ws_init(&server.ws, pool, &SERVER_OPS);
-    ws_frame_masked(&frame, bytes);
+    if (deflate) {
+        ws_use_deflate(&server.ws, 15);
+        add_compressed(&frame, bytes, cut);
+    } else {
+        ws_frame_masked(&frame, bytes);
+    }
     ws_ping_masked(&frame);
     feed(&server, buf_span(&frame), cut);
     if (bytes.n > MESSAGE_MAX) {
@@ -147,8 +169,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     struct span rest = span_of(data + 2, size - 2);
     if (data[0] & 2)
-        text(rest, data[1]);
+        text(rest, data[0] & 4, data[1]);
     else
-        frames(rest, data[0] & 1, data[1]);
+        frames(rest, data[0] & 1, data[0] & 4, data[1]);
     return 0;
 }
