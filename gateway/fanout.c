@@ -116,7 +116,7 @@ struct topic *fanout_topic(struct fanout *fanout, struct span name, bool user_lo
 uint32_t fanout_add(struct topic *topic, struct session *session, uint32_t follow)
 {
     if (topic->count == topic->cap) {
-        topic->cap = topic->cap == 0 ? 2 : topic->cap * 2;
+        topic->cap += topic->cap / 2 + 1;
         topic->entries = xrealloc(topic->entries, topic->cap * sizeof *topic->entries);
     }
     topic->entries[topic->count] = (struct topic_entry){session, follow, session->conn->who->slot};

@@ -47,6 +47,14 @@ static void set_state(struct session *session, struct follow *follow, enum follo
     follow->state = (uint8_t)state;
 }
 
+void follow_reserve(struct session *session, uint32_t more)
+{
+    if (session->cap - session->count >= more)
+        return;
+    session->cap = session->count + more;
+    session->follows = xrealloc(session->follows, session->cap * sizeof *session->follows);
+}
+
 int follow_add(struct session *session, struct span name, bool user_log, uint64_t cursor)
 {
     struct fanout *fanout = &session->conn->gate->fanout;
@@ -56,10 +64,8 @@ int follow_add(struct session *session, struct span name, bool user_log, uint64_
         fanout_topic(fanout, name, user_log, user_log ? cursor : FOLLOW_FROM_HEAD);
     if (topic->count > 0 && follow_find(session, topic) != NULL)
         return 0;
-    if (session->count == session->cap) {
-        session->cap = session->cap == 0 ? 4 : session->cap + session->cap / 2;
-        session->follows = xrealloc(session->follows, session->cap * sizeof *session->follows);
-    }
+    if (session->count == session->cap)
+        follow_reserve(session, session->count / 4 + 1);
     struct follow *follow = &session->follows[session->count];
     *follow = (struct follow){.topic = topic, .cursor = cursor, .state = FOLLOW_WAIT};
     follow->slot = fanout_add(topic, session, session->count++);

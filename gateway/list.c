@@ -373,6 +373,8 @@ static void go_live(struct session *session, const struct gather *gather)
 {
     struct conn *conn = session->conn;
     session->live = true;
+    if (session->count == 0)
+        follow_reserve(session, (uint32_t)gather->count + 1);
     follow_add(session, span_str(conn->who->user), true, gather->user_head);
     for (size_t i = 0; i < gather->count; i++) {
         const struct found *found = &gather->found[i];
