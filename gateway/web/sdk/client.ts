@@ -237,8 +237,9 @@ export class Client extends EventTarget {
   edit(c: ConvId, s: Seq, body: Record<string, unknown>, cid = ulid()): Queued {
     return this.#queue("edit", c, { s, body }, cid);
   }
-  delete(c: ConvId, s: Seq, whom: "all" | "me" = "all", cid = ulid()): Queued {
-    return this.#queue("delete", c, { s, for: whom }, cid);
+  /** For everybody: the content is gone for good, the sequence stays as a hole. */
+  delete(c: ConvId, s: Seq, cid = ulid()): Queued {
+    return this.#queue("delete", c, { s, for: "all" }, cid);
   }
 
   open(request: OpenRequest): Promise<Conv> {
@@ -407,12 +408,14 @@ export class Client extends EventTarget {
   }
 }
 
+const encoder = new TextEncoder();
+
 /** As many cursors as fit; the others are compared with the heads that `sync` gives. */
 function fitting(cursors: Record<ConvId, Seq>, bytesMax: number): Record<ConvId, Seq> {
   const out: Record<ConvId, Seq> = {};
   let bytes = 0;
   for (const [c, at] of Object.entries(cursors)) {
-    bytes += JSON.stringify(c).length * 3 + 20;
+    bytes += encoder.encode(`${JSON.stringify(c)}:${at},`).length;
     if (bytes > bytesMax) break;
     out[c] = at;
   }

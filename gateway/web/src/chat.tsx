@@ -117,9 +117,6 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
     );
     if (rec) setMode({ kind: "edit", rec });
   };
-  const mayDelete = (rec: Rec): boolean =>
-    rec.from === store.me ||
-    (conv.kind === "group" && (conv.role === "owner" || conv.role === "admin"));
   return (
     <div class="conversation">
       <section class="talk" aria-label={title}>
@@ -170,12 +167,7 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
       </section>
       {people && <Members store={store} conv={conv} onClose={() => setPeople(false)} />}
       {removing && (
-        <DeleteMessage
-          rec={removing}
-          all={mayDelete(removing)}
-          store={store}
-          onClose={() => setRemoving(null)}
-        />
+        <DeleteMessage rec={removing} store={store} onClose={() => setRemoving(null)} />
       )}
     </div>
   );

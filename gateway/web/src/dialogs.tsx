@@ -144,29 +144,25 @@ export function NewChat(props: {
   );
 }
 
-export function DeleteMessage(props: {
-  rec: Rec;
-  all: boolean;
-  store: Store;
-  onClose: () => void;
-}) {
+export function DeleteMessage(props: { rec: Rec; store: Store; onClose: () => void }) {
   const { rec, store, onClose } = props;
-  const remove = (whom: "all" | "me"): void => {
-    store.client.delete(rec.c, rec.s, whom);
-    onClose();
-  };
   return (
-    <Dialog title="Delete message?" onClose={onClose}>
+    <Dialog title="Delete this message for everyone?" onClose={onClose}>
       <blockquote>{textOf(rec).slice(0, 300)}</blockquote>
       <footer>
-        <button type="button" onClick={() => remove("me")}>
-          For me
+        <button type="button" onClick={onClose}>
+          Keep it
         </button>
-        {props.all && (
-          <button type="button" class="danger" onClick={() => remove("all")}>
-            For everyone
-          </button>
-        )}
+        <button
+          type="button"
+          class="danger"
+          onClick={() => {
+            store.client.delete(rec.c, rec.s);
+            onClose();
+          }}
+        >
+          Delete
+        </button>
       </footer>
     </Dialog>
   );

@@ -30,6 +30,12 @@ export interface RowProps {
   actions: RowActions;
 }
 
+/** The author may, and in a group those who run it. */
+export function mayDelete(conv: Conv, rec: Rec, me: string): boolean {
+  if (rec.from === me) return true;
+  return conv.kind === "group" && (conv.role === "owner" || conv.role === "admin");
+}
+
 const GROUP_MS = 5 * 60_000;
 const LONELY_EMOJI =
   /^(?:\p{Extended_Pictographic}[\u{1F3FB}-\u{1F3FF}\uFE0F]?(?:\u200D|\s)?){1,3}$/u;
@@ -120,7 +126,14 @@ function Message(props: RowProps & { rec: Rec; joined: boolean }) {
           {own && <Tick s={rec.s} peer={props.peer} busy={change !== undefined} />}
         </span>
       </div>
-      {props.active && !going && <Tools rec={rec} own={own} actions={props.actions} />}
+      {props.active && !going && (
+        <Tools
+          rec={rec}
+          own={own}
+          deletable={mayDelete(conv, rec, store.me)}
+          actions={props.actions}
+        />
+      )}
     </div>
   );
 }
@@ -181,8 +194,8 @@ function Quote(props: RowProps & { s: Seq }) {
   );
 }
 
-function Tools(props: { rec: Rec; own: boolean; actions: RowActions }) {
-  const { rec, own, actions } = props;
+function Tools(props: { rec: Rec; own: boolean; deletable: boolean; actions: RowActions }) {
+  const { rec, own, deletable, actions } = props;
   return (
     <div class="tools" role="toolbar" aria-label="Message">
       <button
@@ -203,14 +216,16 @@ function Tools(props: { rec: Rec; own: boolean; actions: RowActions }) {
           <Icon name="edit" />
         </button>
       )}
-      <button
-        type="button"
-        title="Delete (Del)"
-        aria-label="Delete"
-        onClick={() => actions.remove(rec)}
-      >
-        <Icon name="trash" />
-      </button>
+      {deletable && (
+        <button
+          type="button"
+          title="Delete (Del)"
+          aria-label="Delete"
+          onClick={() => actions.remove(rec)}
+        >
+          <Icon name="trash" />
+        </button>
+      )}
     </div>
   );
 }

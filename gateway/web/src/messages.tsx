@@ -7,7 +7,7 @@
 import { Component, createRef } from "preact";
 import { isHole, isMessage, type Conv, type Rec, type Seq } from "../sdk/index.ts";
 import { BlockView, lastShown } from "./block.tsx";
-import type { RowActions } from "./message.tsx";
+import { mayDelete, type RowActions } from "./message.tsx";
 import { Icon } from "./parts.tsx";
 import { Pending } from "./pending.tsx";
 import type { Store } from "./store.ts";
@@ -410,10 +410,10 @@ export class Messages extends Component<Props, State> {
   #act(key: string, s: Seq): boolean {
     const rec = this.props.timeline.find(s);
     if (!rec || isHole(rec)) return false;
-    const { actions, store } = this.props;
+    const { actions, store, conv } = this.props;
     if (key === "r") actions.reply(rec);
     else if (key === "e" && rec.from === store.me && rec.kind === "text") actions.edit(rec);
-    else if (key === "Delete") actions.remove(rec);
+    else if (key === "Delete" && mayDelete(conv, rec, store.me)) actions.remove(rec);
     else return false;
     return true;
   }

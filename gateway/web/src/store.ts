@@ -197,11 +197,6 @@ export class Store extends Observed {
       this.#countAgain();
     });
     client.on("mark", (mark) => this.#onMark(mark));
-    client.on("user", (event) => {
-      const body = (event["body"] ?? {}) as Record<string, unknown>;
-      if (event["kind"] === "read" && typeof body["read"] === "number")
-        this.#onMark({ c: String(body["c"]), user: this.me, read: body["read"] });
-    });
     client.on("queue", ({ entries }) => {
       this.queue = entries;
       this.changed();
