@@ -24,10 +24,19 @@ enum {
     DISK_CHECK_BYTES = 1 << 20, /* taken since: it is looked at again before its time */
     START_BYTES = 4 << 20,      /* free when it starts, beside what the raft DB has to write then */
     TRIM_TICKS = 50,
+    FLUSH_BYTES = 32 << 20, /* of the raft log, that a start after a crash would have to replay */
+    FLUSH_MS = 300000,      /* or whatever there is, after so long */
     CONNECTS_MAX = 64
 };
 
-enum node_phase { NODE_STARTING, NODE_SERVING, NODE_DRAINING, NODE_CLOSING };
+enum node_phase {
+    NODE_STARTING,
+    NODE_SERVING,
+    NODE_DRAINING, /* what was accepted is being answered */
+    NODE_FLUSHING, /* the data DB goes to its files, so that the next start has little to replay */
+    NODE_TRIMMING, /* the raft log is cut below that */
+    NODE_CLOSING
+};
 
 struct node {
     struct datadir dir;
@@ -38,6 +47,9 @@ struct node {
     uv_prepare_t prepare;
     uv_timer_t timer;
     uv_async_t async;
+    uv_work_t flush;
+    bool flushing;
+    uint64_t flushed_bytes, flushed_ms; /* applied at the last flush, and when that was */
     struct watermark mark;
     struct wal *wal;
     struct applier *applier;
@@ -150,8 +162,9 @@ static bool idle(const struct node *node)
     for (uint32_t i = 0; i < node->dir.partitions; i++)
         if (!shard_idle(&node->shards[i]))
             return false;
-    return wal_idle(node->wal) && applier_idle(node->applier) && node->feed.reads == 0 &&
-           node->rpc.reads == 0 && node->rpc.peer_count == 0 && control_idle(node->control);
+    return !node->flushing && wal_idle(node->wal) && applier_idle(node->applier) &&
+           node->feed.reads == 0 && node->rpc.reads == 0 && node->rpc.peer_count == 0 &&
+           control_idle(node->control);
 }
 
 static void on_writer_closed(uv_handle_t *handle)
@@ -181,6 +194,72 @@ static void check_disk(struct node *node)
     metric_set(&disk_full_metric, full);
 }
 
+/* ---- flushing and trimming ---- */
+
+static void trim_all(struct node *node)
+{
+    for (uint32_t i = 0; i < node->dir.partitions; i++)
+        shard_trim(&node->shards[i], node->data, now_ms());
+}
+
+static void on_flush_work(uv_work_t *work)
+{
+    struct node *node = container_of(work, struct node, flush);
+    if (kv_flush(node->data, node->dir.scratch) != 0)
+        log_warn("the data could not be flushed to its files; the raft log has it all",
+                 {"err", log_str(kv_error())});
+}
+
+static void on_flush_done(uv_work_t *work, int status)
+{
+    (void)status; /* never cancelled */
+    struct node *node = container_of(work, struct node, flush);
+    node->flushing = false;
+    if (node->phase == NODE_FLUSHING)
+        node->phase = NODE_TRIMMING;
+    trim_all(node);
+}
+
+static uint64_t applied_bytes(const struct node *node)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < node->dir.partitions; i++)
+        bytes += node->shards[i].applied_bytes;
+    return bytes;
+}
+
+static void start_flush(struct node *node)
+{
+    node->flushing = true;
+    node->flushed_bytes = applied_bytes(node);
+    node->flushed_ms = now_ms();
+    int rv = uv_queue_work(&node->loop, &node->flush, on_flush_work, on_flush_done);
+    ASSERT(rv == 0);
+}
+
+static void flush_if_due(struct node *node)
+{
+    uint64_t bytes = applied_bytes(node) - node->flushed_bytes;
+    if (node->phase != NODE_SERVING || node->flushing || node->disk_full || bytes == 0)
+        return;
+    if (bytes > FLUSH_BYTES || now_ms() - node->flushed_ms > FLUSH_MS)
+        start_flush(node);
+}
+
+/* Every step of it ends when nothing is under way any more. */
+static void stop_step(struct node *node)
+{
+    if (node->phase == NODE_DRAINING) {
+        node->phase = NODE_FLUSHING;
+        start_flush(node);
+    } else if (node->phase == NODE_TRIMMING) {
+        node->phase = NODE_CLOSING;
+        control_stop(node->control);
+        wal_stop(node->wal, on_writer_closed, node);
+        applier_stop(node->applier, on_writer_closed, node);
+    }
+}
+
 static void turn(struct node *node)
 {
     uint64_t now = now_ms();
@@ -192,12 +271,8 @@ static void turn(struct node *node)
     wal_kick(node->wal);
     if (node->rpc.taken_bytes > DISK_CHECK_BYTES)
         check_disk(node);
-    if (node->phase == NODE_DRAINING && idle(node)) {
-        node->phase = NODE_CLOSING;
-        control_stop(node->control);
-        wal_stop(node->wal, on_writer_closed, node);
-        applier_stop(node->applier, on_writer_closed, node);
-    }
+    if (node->phase >= NODE_DRAINING && idle(node))
+        stop_step(node);
 }
 
 static void on_prepare(uv_prepare_t *prepare)
@@ -218,9 +293,10 @@ static void on_tick(uv_timer_t *timer)
     node->ticks++;
     if (node->ticks % DISK_CHECK_TICKS == 0)
         check_disk(node);
-    if (node->ticks % TRIM_TICKS == 0)
-        for (uint32_t i = 0; i < node->dir.partitions; i++)
-            shard_trim(&node->shards[i], node->data, now);
+    if (node->ticks % TRIM_TICKS == 0) {
+        trim_all(node);
+        flush_if_due(node);
+    }
 }
 
 static void on_async(uv_async_t *async)
@@ -236,7 +312,7 @@ static void on_async(uv_async_t *async)
     for (size_t i = 0; i < count; i++)
         if (rpc_adopt(&node->rpc, connects[i]) != 0)
             log_error("a gateway's link could not be opened");
-    if (stop && node->phase != NODE_CLOSING) {
+    if (stop && node->phase < NODE_DRAINING) {
         node->phase = NODE_DRAINING;
         rpc_close_all(&node->rpc);
         control_close(node->control);
@@ -436,6 +512,7 @@ int node_start(const struct node_config *config, struct node **out, char *why, s
         /* Threads hold the databases; the process is about to end with `why`. */
         return err;
     }
+    node->flushed_ms = now_ms();
     check_disk(node);
     node->control = control_start(&(struct control_env){
         .loop = &node->loop,

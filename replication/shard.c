@@ -188,6 +188,7 @@ static void on_entry_applied(struct job *job)
 {
     struct shard *shard = job->owner;
     shard->applied = job->index;
+    shard->applied_bytes += job->payload.n;
     struct proposal *proposal = NULL;
     struct list_link *link = list_first(&shard->inflight);
     if (link != NULL && container_of(link, struct proposal, link)->index == job->index) {
