@@ -324,7 +324,7 @@ void conn_forget(struct conn *conn)
 
 bool conn_identify(struct conn *conn, const struct jwt_claims *claims, bool hold)
 {
-    struct span user = span_str(claims->user);
+    struct span user = span_of(claims->user, strlen(claims->user));
     struct limits *limits = &conn->gate->shared->limits;
     struct who *who = conn->who;
     if (who == NULL || strcmp(who->user, claims->user) != 0) {

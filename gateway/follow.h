@@ -5,7 +5,7 @@
 
 #include "gateway/session.h"
 
-/* Makes room for so many more at once: no more than they need, as most sessions stay as they are. */
+/* Makes room for so many more, and no more than these: most sessions stay as they are. */
 void follow_reserve(struct session *session, uint32_t more);
 /* Follows from `cursor` on. ERR_TOO_LARGE: too many. Followed already: stays as it is. */
 int follow_add(struct session *session, struct span name, bool user_log, uint64_t cursor);

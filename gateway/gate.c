@@ -131,12 +131,13 @@ static void sweep_due(struct gate *gate)
 
 static void sweep_sessions(struct gate *gate)
 {
-    struct list_link *link;
+    struct list_link *link, *next;
     uint64_t wall_ms = clock_wall_ms();
-    while ((link = list_first(&gate->expiring)) != NULL) {
+    for (link = list_first(&gate->expiring); link != NULL; link = next) {
         struct session *session = container_of(link, struct session, in_expiring);
         if (session->closes_ms > wall_ms)
             break;
+        next = list_next(&gate->expiring, link);
         list_remove(link);
         if (session->stream)
             conn_close_soon(session->conn);

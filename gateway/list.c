@@ -216,8 +216,8 @@ static void on_ids(void *owner, const Loquat__Reply *reply)
     go_on(call);
 }
 
-/* The own log may have told this loop's sessions more than what was read here knows of; who began to
- * follow it now would miss that. */
+/* The own log may have told this loop's sessions more than what was read here knows of; who began
+ * to follow it now would miss that. */
 static bool is_stale(struct call *call)
 {
     const struct gather *gather = call->state;

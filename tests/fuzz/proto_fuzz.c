@@ -1,5 +1,5 @@
 /* What a client says, over the whole way of a frame: a gate with a real connection, and a node that
- * answers whatever it is asked, right or wrong, at once or late, as the input's second byte decides.
+ * answers whatever it is asked, right or wrong, at once or late, as the second byte decides.
  * First byte: bit 0 the bytes are HTTP from the start, in which $T stands for a token; else an
  * authenticated WebSocket, whose bytes they are (bit 1) or whose lines (each a frame). Bit 2: the
  * client reads only at the end. Third byte: how the bytes are cut. Afterwards nothing may be left:

@@ -1,5 +1,5 @@
-/* What is said is valid by a parser that is not ours (jansson), and exactly what the protocol's page
- * shows. */
+/* What is said is valid by a parser that is not ours (jansson), and exactly what the protocol's
+ * page shows. */
 #include "gateway/say.h"
 
 #include <criterion/criterion.h>

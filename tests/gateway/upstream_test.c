@@ -238,7 +238,7 @@ Test(upstream, the_end_answers_all)
     cr_assert(eq(int, ask_write(0), ERR_CLOSED));
 }
 
-/* Pages that are being read have a bound together; those above it go when there is room, in order. */
+/* Pages that are read have a bound together; those above it go when there is room, in order. */
 Test(upstream, pages_wait_for_their_turn)
 {
     enum { ROOM = UPSTREAM_PAGES_MAX / UPSTREAM_PAGE_BYTES };
