@@ -15,6 +15,8 @@
 enum { MESSAGE_MAX = 70000, FIN = 0x80, RSV1 = 0x40, RSV2 = 0x20, RSV3 = 0x10 };
 enum { CONT = 0, TEXT = 1, BINARY = 2, CLOSE = 8, PING = 9, PONG = 10 };
 
+_Static_assert(sizeof(struct ws) <= 32, "it is embedded in every connection");
+
 struct side {
     struct ws ws;
     struct buf saw, out;
@@ -188,6 +190,17 @@ Test(ws_compressed, fragments_of_every_cut)
         }
     }
     buf_close(&payload);
+}
+
+/* A compressed message of no bytes at all is an empty one, also as the first that a pool sees. */
+Test(ws_compressed, empty_payload_is_an_empty_message)
+{
+    struct buf in = {0};
+    wsraw_text(&in, FIN | RSV1 | TEXT, "");
+    wsraw_text(&in, RSV1 | TEXT, "");
+    wsraw_text(&in, FIN | CONT, "");
+    expect(&in, span_str("text 0 \ntext 0 \n"), 0, "empty");
+    buf_close(&in);
 }
 
 struct frame {
