@@ -51,6 +51,12 @@ async function open(user, options = {}) {
     if (["error", "warning"].includes(message.type()) && !AWAY.test(text))
       troubles.push(`${user}: ${text}`);
   });
+  page.reads = 0; // pages of messages that were asked for
+  page.on("websocket", (ws) =>
+    ws.on("framesent", ({ payload }) => {
+      page.reads += payload.toString().match(/"view":"folded"/g)?.length ?? 0;
+    }),
+  );
   await page.addInitScript(() => {
     window.violations = [];
     addEventListener("securitypolicyviolation", (event) =>
@@ -553,8 +559,10 @@ test("scrolling back through thousands: all are seen, the page stays small and s
   // New ones come meanwhile: nothing moves, the count says so.
   await say(alice, "at the end");
   await bob.waitForSelector(".to-end .badge");
+  const reads = bob.reads;
   await bob.click(".to-end");
   await shown(bob, "at the end");
+  assert.ok(bob.reads > reads, "what was far away was dropped, and is read again");
   await bob.waitForSelector(".to-end", { state: "detached" });
   // A quote leads to the message it quotes.
   await bob.locator(".quote").last().click();
