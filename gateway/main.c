@@ -249,7 +249,7 @@ static void setup(struct settings *settings, uint64_t room)
 
 static void open_listeners(int *fds, char actual[LISTEN_ADDRESS_MAX], int *admin_fd)
 {
-    char why[512] = "", admin[LISTEN_ADDRESS_MAX], other[LISTEN_ADDRESS_MAX];
+    char why[512] = "", admin[LISTEN_ADDRESS_MAX] = "", other[LISTEN_ADDRESS_MAX] = "";
     int wrong = 0;
     for (uint64_t i = 0; i < options.loops; i++) {
         fds[i] = listen_on(i == 0 ? options.listen : actual, options.loops > 1,
