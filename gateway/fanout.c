@@ -147,6 +147,13 @@ void fanout_remove(struct fanout *fanout, struct topic *topic, uint32_t slot)
 
 /* ---- frames ---- */
 
+/* One text as frames, each made when the first session that takes it comes. */
+struct variant {
+    struct frame *plain, *compressed;
+    size_t text_size;
+    bool tried; /* compressing: it may not be worth it */
+};
+
 /* A run of records of one topic, and its frames as they are asked for. */
 struct slice {
     struct gate *gate;
@@ -155,16 +162,18 @@ struct slice {
     Loquat__Record **records; /* NULL: a hole */
     size_t count;
     uint64_t first, last;
-    struct frame *common, *stream;
+    struct frame *stream;
+    struct variant common;
     struct { /* who gets a frame with the own cid in it */
         const char *user;
         uint32_t tag;
-        struct frame *frame;
+        struct variant variant;
     } authors[AUTHORS_MAX];
     size_t author_count;
 };
 
-static struct frame *build(const struct slice *slice, struct span self, bool stream)
+/* Into gate->answer. */
+static struct buf *write_text(const struct slice *slice, struct span self, bool stream)
 {
     struct gate *gate = slice->gate;
     struct say_place place = {
@@ -182,43 +191,69 @@ static struct frame *build(const struct slice *slice, struct span self, bool str
         buf_add_str(text, stream ? "}\n\n" : "}");
     }
     metric_add(&frames_built, 1);
-    if (stream)
-        return httpd_chunk(text);
-    char head[WS_HEAD_MAX];
-    size_t n = ws_frame_head(head, text->n);
-    return frame_new(span_of(head, n), buf_span(text));
+    return text;
+}
+
+static struct frame *compress(struct gate *gate, const struct variant *variant)
+{
+    const struct frame *plain = variant->plain;
+    struct span text = span_of(plain->p + plain->n - variant->text_size, variant->text_size);
+    struct buf *packed = &gate->answer;
+    packed->n = 0;
+    if (text.n > SESSION_COMPRESS_MAX || !ws_deflate_frame(gate->ws_pool, text, packed))
+        return NULL;
+    return frame_new(buf_span(packed), (struct span){0});
+}
+
+static struct frame *frame_of(struct slice *slice, struct variant *variant, struct span self,
+                              const struct ws *ws)
+{
+    if (variant->plain == NULL) {
+        struct buf *text = write_text(slice, self, false);
+        char head[WS_HEAD_MAX];
+        size_t n = ws_frame_head(head, text->n);
+        variant->text_size = text->n;
+        variant->plain = frame_new(span_of(head, n), buf_span(text));
+    }
+    if (!ws_deflate_fits(ws, variant->text_size))
+        return variant->plain;
+    if (!variant->tried)
+        variant->compressed = compress(slice->gate, variant);
+    variant->tried = true;
+    return variant->compressed != NULL ? variant->compressed : variant->plain;
 }
 
 static struct frame *frame_for(struct slice *slice, const struct topic_entry *entry)
 {
+    const struct conn *conn = entry->session->conn;
     if (entry->session->stream) {
         if (slice->stream == NULL)
-            slice->stream = build(slice, (struct span){0}, true);
+            slice->stream = httpd_chunk(write_text(slice, (struct span){0}, true));
         return slice->stream;
     }
     for (size_t i = 0; i < slice->author_count; i++) {
         const char *user = slice->authors[i].user;
-        if (slice->authors[i].tag != entry->tag ||
-            strcmp(entry->session->conn->who->user, user) != 0)
-            continue;
-        if (slice->authors[i].frame == NULL)
-            slice->authors[i].frame = build(slice, span_str(user), false);
-        return slice->authors[i].frame;
+        if (slice->authors[i].tag == entry->tag && strcmp(conn->who->user, user) == 0)
+            return frame_of(slice, &slice->authors[i].variant, span_str(user), &conn->ws);
     }
-    if (slice->common == NULL)
-        slice->common = build(slice, (struct span){0}, false);
-    return slice->common;
+    return frame_of(slice, &slice->common, (struct span){0}, &conn->ws);
+}
+
+static void drop(struct frame *frame)
+{
+    if (frame != NULL)
+        frame_unref(frame);
 }
 
 static void drop_frames(struct slice *slice)
 {
-    if (slice->common != NULL)
-        frame_unref(slice->common);
-    if (slice->stream != NULL)
-        frame_unref(slice->stream);
-    for (size_t i = 0; i < slice->author_count; i++)
-        if (slice->authors[i].frame != NULL)
-            frame_unref(slice->authors[i].frame);
+    drop(slice->stream);
+    drop(slice->common.plain);
+    drop(slice->common.compressed);
+    for (size_t i = 0; i < slice->author_count; i++) {
+        drop(slice->authors[i].variant.plain);
+        drop(slice->authors[i].variant.compressed);
+    }
 }
 
 /* False: no room for one more author. */

@@ -11,6 +11,7 @@
 #include "store/base/clock.h"
 #include "store/base/err.h"
 #include "store/base/metrics.h"
+#include "store/base/ws_deflate.h"
 
 struct target { /* of a path below /v1/conversations */
     struct buf conv;
@@ -63,13 +64,18 @@ static bool identify(struct conn *conn, const struct http_msg *msg)
 
 /* ---- WebSocket ---- */
 
+static bool header_is(const struct http_header *header, const char *name)
+{
+    return header->name.n == strlen(name) && strncasecmp(header->name.p, name, header->name.n) == 0;
+}
+
 static bool offers_protocol(const struct http_msg *msg, bool *offers)
 {
     static const char NAME[] = "loquat.v1.json";
     *offers = false;
     for (size_t i = 0; i < msg->header_count; i++) {
-        struct span name = msg->headers[i].name, value = msg->headers[i].value;
-        if (name.n != 22 || strncasecmp(name.p, "Sec-WebSocket-Protocol", 22) != 0)
+        struct span value = msg->headers[i].value;
+        if (!header_is(&msg->headers[i], "Sec-WebSocket-Protocol"))
             continue;
         *offers = true;
         for (size_t at = 0; at < value.n;) {
@@ -86,8 +92,47 @@ static bool offers_protocol(const struct http_msg *msg, bool *offers)
     return false;
 }
 
+/* False: not in the grammar of extensions. */
+static bool agree_on_deflate(const struct http_msg *msg, struct ws_deflate *agreed)
+{
+    for (size_t i = 0; i < msg->header_count; i++)
+        if (header_is(&msg->headers[i], "Sec-WebSocket-Extensions") &&
+            ws_deflate_offer(msg->headers[i].value, agreed) != 0)
+            return false;
+    return true;
+}
+
+/* The handshake is answered; from here on the bytes are frames. */
+static void switch_protocols(struct conn *conn, const char *accept, bool ours,
+                             const struct ws_deflate *agreed)
+{
+    struct buf head = {0};
+    buf_addf(&head,
+             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+             "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n",
+             accept);
+    if (ours)
+        buf_add_str(&head, "Sec-WebSocket-Protocol: loquat.v1.json\r\n");
+    if (agreed->window_bits != 0)
+        buf_addf(&head, "Sec-WebSocket-Extensions: %s\r\n", agreed->answer);
+    buf_add_str(&head, "\r\n");
+    conn_send(conn, buf_span(&head));
+    buf_close(&head);
+    struct http *http = conn->http;
+    conn->http = NULL;
+    conn->busy = false;
+    conn->phase = CONN_WS;
+    conn_forget(conn); /* a proxy may put requests of several users on one connection */
+    session_begin(conn, agreed->window_bits);
+    struct span rest = http_rest(http);
+    if (rest.n > 0)
+        session_on_bytes(conn, rest.p, rest.n);
+    http_free(http);
+}
+
 static void upgrade(struct conn *conn, const struct http_msg *msg)
 {
+    struct ws_deflate agreed = {0};
     const struct span *key = http_header_get(msg, "Sec-WebSocket-Key");
     const struct span *version = http_header_get(msg, "Sec-WebSocket-Version");
     char accept[WS_ACCEPT_SIZE + 1];
@@ -103,27 +148,14 @@ static void upgrade(struct conn *conn, const struct http_msg *msg)
         httpd_fail(conn, ERR_BAD_REQUEST, "Sec-WebSocket-Key must be 16 bytes in base64");
     } else if (offers && !ours) {
         httpd_fail(conn, ERR_BAD_REQUEST, "the subprotocol is loquat.v1.json");
+    } else if (!agree_on_deflate(msg, &agreed)) {
+        httpd_fail(conn, ERR_BAD_REQUEST, "Sec-WebSocket-Extensions is malformed");
     } else if (!origin_allowed(conn, msg)) {
         httpd_fail(conn, ERR_FORBIDDEN, "this Origin is not on the server's list");
     } else if (!conn->gate->up.ready) {
         httpd_fail(conn, ERR_UNAVAILABLE, "the store is not reached just now");
     } else {
-        char head[256];
-        int n = snprintf(head, sizeof head,
-                         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-                         "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n%s\r\n",
-                         accept, ours ? "Sec-WebSocket-Protocol: loquat.v1.json\r\n" : "");
-        conn_send(conn, span_of(head, (size_t)n));
-        struct http *http = conn->http;
-        conn->http = NULL;
-        conn->busy = false;
-        conn->phase = CONN_WS;
-        conn_forget(conn); /* a proxy may put requests of several users on one connection */
-        session_begin(conn);
-        struct span rest = http_rest(http);
-        if (rest.n > 0)
-            session_on_bytes(conn, rest.p, rest.n);
-        http_free(http);
+        switch_protocols(conn, accept, ours, &agreed);
     }
 }
 

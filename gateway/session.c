@@ -15,10 +15,18 @@ enum { SILENCE_S = 2 * GATEWAY_PING_MS / 1000 + 10 };
 
 void session_say(struct conn *conn, struct span text)
 {
-    char head[WS_HEAD_MAX];
-    size_t n = ws_frame_head(head, text.n);
-    conn_send(conn, span_of(head, n));
-    conn_send(conn, text);
+    struct buf packed = {0};
+    if (text.n >= SESSION_COMPRESS_MIN && text.n <= SESSION_COMPRESS_MAX &&
+        ws_deflate_fits(&conn->ws, text.n) &&
+        ws_deflate_frame(conn->gate->ws_pool, text, &packed)) {
+        conn_send(conn, buf_span(&packed));
+    } else {
+        char head[WS_HEAD_MAX];
+        size_t n = ws_frame_head(head, text.n);
+        conn_send(conn, span_of(head, n));
+        conn_send(conn, text);
+    }
+    buf_close(&packed);
 }
 
 void session_close(struct conn *conn, int code, const char *why)
@@ -134,10 +142,12 @@ static struct session *session_new(struct conn *conn)
     return session;
 }
 
-void session_begin(struct conn *conn)
+void session_begin(struct conn *conn, int deflate_bits)
 {
     struct gate *gate = conn->gate;
     ws_init(&conn->ws, gate->ws_pool, &OPS);
+    if (deflate_bits != 0)
+        ws_use_deflate(&conn->ws, deflate_bits);
     session_new(conn);
     struct buf *text = &gate->answer;
     text->n = 0;

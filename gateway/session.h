@@ -19,6 +19,9 @@ enum {
     SESSION_MARK_MS = 1000,
     SESSION_PAGE_RECORDS = 256,
     SESSION_PAGE_BYTES = 256 << 10,
+    SESSION_COMPRESS_MIN =
+        1024, /* of the own messages of a client: what is smaller is not worth it */
+    SESSION_COMPRESS_MAX = 64 << 10, /* some 0.6 ms: a larger one would keep the others waiting */
 };
 
 enum { /* close codes of the protocol's own */
@@ -61,8 +64,8 @@ struct session {
     uint64_t closes_ms; /* wall clock: the token's end */
 };
 
-/* The connection was upgraded: hello, and DUE_AUTH. */
-void session_begin(struct conn *conn);
+/* The connection was upgraded: hello, and DUE_AUTH. `deflate_bits`: as agreed, 0: not. */
+void session_begin(struct conn *conn, int deflate_bits);
 void session_begin_stream(struct conn *conn, struct span conv, uint64_t cursor, uint64_t since);
 void session_end(struct conn *conn); /* from conn.c */
 void session_on_bytes(struct conn *conn, const char *bytes, size_t n);
