@@ -155,6 +155,7 @@ int say_conv(struct buf *out, const struct say_place *place, const Loquat__ConvI
     number(out, "read", info->read);
     number(out, "delivered", info->delivered);
     number(out, "since", info->since);
+    number(out, "created", info->created);
     text(out, "history", info->history_joined ? "joined" : "all");
     if (direct)
         text_or_null(out, "with", info->with);

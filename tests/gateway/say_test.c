@@ -215,7 +215,8 @@ Test(say, conversations)
     is("{\"c\":\"g-1\",\"kind\":\"group\",\"name\":\"a \\\"name\\\" "
        "\xe2\x98\x83\",\"topic\":\"\\\\\","
        "\"members\":2,\"role\":\"owner\",\"head\":7,\"floor\":1,\"n\":6,\"unread\":2,\"read\":5,"
-       "\"delivered\":6,\"since\":1,\"history\":\"joined\",\"ttl\":60,\"last\":null}");
+       "\"delivered\":6,\"since\":1,\"created\":0,"
+       "\"history\":\"joined\",\"ttl\":60,\"last\":null}");
     info = info_of(LOQUAT__CONV_KIND__CONV_DIRECT);
     info.with = text("bob");
     info.role = LOQUAT__ROLE__ROLE_NONE;
@@ -225,7 +226,8 @@ Test(say, conversations)
     cr_assert(zero(int, say_conv(&out, &place, &info)));
     is("{\"c\":\"g-1\",\"kind\":\"direct\",\"name\":null,\"topic\":null,"
        "\"members\":2,\"role\":null,\"head\":7,\"floor\":1,\"n\":6,\"unread\":2,\"read\":5,"
-       "\"delivered\":6,\"since\":1,\"history\":\"all\",\"with\":\"bob\",\"ttl\":null,"
+       "\"delivered\":6,\"since\":1,\"created\":0,"
+       "\"history\":\"all\",\"with\":\"bob\",\"ttl\":null,"
        "\"last\":{\"c\":\"g-1\",\"s\":7,\"mid\":\"781244489988583424\",\"ts\":1764100001234,"
        "\"from\":\"bob\",\"kind\":\"text\",\"body\":{\"text\":\"hi\"},\"n\":6}}");
 }
