@@ -112,7 +112,7 @@ static void take(struct conn *conn, int got, struct http_msg *msg)
         conn->busy = true;
         conn->keep = msg->keep_alive && conn->gate->state == GATE_SERVING;
         conn->head_only = span_is(msg->method, "HEAD");
-        conn_due(conn, DUE_NONE);
+        conn_due(conn, conn->stuck ? DUE_STUCK : DUE_NONE);
         route_request(conn, msg);
         if (conn->busy || conn->phase != CONN_HTTP || conn->close_soon)
             break;

@@ -32,6 +32,7 @@ from abuse_lib import (
 SCRATCH = sys.argv[1]
 SECRET = b"0123456789abcdef0123456789abcdef"
 HEAD_SECONDS = 10  # a whole request
+STUCK_SECONDS = 30  # none of an answer was taken
 USER_CONNECTIONS = 20
 RSS_MAX_MIB = 1200  # what waits for clients has a bound of 256 MiB a loop, and the store has caches
 server = None
@@ -612,6 +613,34 @@ def test_asks_over_http_and_never_reads():
     sock.close()
 
 
+def test_answers_that_are_not_taken():
+    """An answer of which nothing is taken for half a minute ends, in the middle."""
+    root = Ws(server, bearer("root", scope="admin"))
+    c = group(root, "stuck")
+    for i in range(500):
+        root.ask("send", c=c, cid=str(i), kind="text", body={"text": "y" * 25000})
+        if i % 20 == 19:
+            assert all("ok" in root.line() for _ in range(20))
+    auth = f"Host: x\r\nAuthorization: Bearer {bearer('root', scope='admin')}\r\n"
+    page = f"GET /v1/conversations/{c}/records HTTP/1.1\r\n{auth}"
+    socks = []
+    for text in (page + "Accept: application/x-ndjson\r\n\r\n", (page + "\r\n") * 12 + page + "Connection: close\r\n\r\n"):
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.settimeout(SECONDS)
+        sock.connect(server.address)
+        sock.sendall(text.encode())
+        socks.append(sock)
+    time.sleep(STUCK_SECONDS + 4)
+    for sock in socks:
+        size, end = 0, b""
+        while piece := sock.recv(1 << 20):
+            size, end = size + len(piece), piece
+        assert 0 < size < 12 << 20 and not end.endswith(b"0\r\n\r\n"), size
+        sock.close()
+    root.close()
+
+
 def test_sends_and_never_reads():
     """Its messages are written, and what is owed to it is not kept."""
     ws = client("writer", receive=4096)
@@ -706,7 +735,7 @@ def main():
         status, seconds = server.stop()
         assert status == 0 and seconds < 15 * slow_factor, (status, seconds)
 
-    results = run(together, 8)
+    results = run(sorted(together, key=lambda f: f is not test_answers_that_are_not_taken), 8)
     print(f"worst ping {good.worst * 1000:.0f} ms, {rss_top} MiB at most", flush=True)
     results += run([f for f in tests if f is test_hoarders], 1)
     print(f"worst ping {good.worst * 1000:.0f} ms, {rss_top} MiB at most", flush=True)
