@@ -147,9 +147,10 @@ def test_many_long_conversations():
     while len(opened) < 150:
         message = ws.line()
         opened[message["id"]] = message["ok"]["c"]
-    for c in opened.values():
+    for i, c in enumerate(opened.values()):
         ws.ask("send", c=c, cid="l", kind="text", body={"text": "l" * 32000})
-    assert all("ok" in ws.line() for _ in opened)
+        if i % 10 == 9:
+            assert all("ok" in ws.line() for _ in range(10))
     got = ws.ok("sync", cur={})
     assert len(got["convs"]) == 150 and got["next"] is None
     seen, page = [], None
