@@ -178,6 +178,9 @@ void result_print(struct result *result)
     if (result->must > 0)
         printf(",\"must\":%g,\"holds\":%s", result->must,
                (result->lower ? ratio <= result->must : ratio >= result->must) ? "true" : "false");
+    double load = 0;
+    if (getloadavg(&load, 1) == 1)
+        printf(",\"load\":%.1f", load); /* of the machine, this bench's part included */
     printf("%.*s}\n", (int)result->more.n, result->more.p != NULL ? result->more.p : "");
     if (fflush(stdout) != 0)
         bench_fail("the result can't be written");
