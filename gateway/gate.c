@@ -129,21 +129,35 @@ static void sweep_due(struct gate *gate)
     }
 }
 
-static void sweep_sessions(struct gate *gate)
+static void sweep_second(const struct list *expiring, uint64_t wall_ms)
 {
-    struct list_link *link, *next;
-    uint64_t wall_ms = clock_wall_ms();
-    for (link = list_first(&gate->expiring); link != NULL; link = next) {
+    for (struct list_link *link = list_first(expiring), *next; link != NULL; link = next) {
         struct session *session = container_of(link, struct session, in_expiring);
+        next = list_next(expiring, link);
         if (session->closes_ms > wall_ms)
-            break;
-        next = list_next(&gate->expiring, link);
+            continue; /* in another round */
         list_remove(link);
         if (session->stream)
             conn_close_soon(session->conn);
         else
             session_close(session->conn, SESSION_CLOSE_EXPIRED, "the token has expired");
     }
+}
+
+/* The seconds that have come since the last time, this one again and again. */
+static void sweep_tokens(struct gate *gate)
+{
+    uint64_t wall_ms = clock_wall_ms(), now_s = wall_ms / 1000, s = gate->expiry_s;
+    if (s > now_s || now_s - s >= GATE_EXPIRY_SLOTS) /* the clock was set */
+        s = now_s - GATE_EXPIRY_SLOTS + 1;
+    for (; s <= now_s; s++)
+        sweep_second(&gate->expiring[s % GATE_EXPIRY_SLOTS], wall_ms);
+    gate->expiry_s = now_s;
+}
+
+static void sweep_sessions(struct gate *gate)
+{
+    struct list_link *link;
     while ((link = list_first(&gate->marking)) != NULL) {
         struct session *session = container_of(link, struct session, in_marking);
         if (session->marks_due_ms > gate->now_ms)
@@ -274,6 +288,7 @@ static void on_timer(uv_timer_t *timer)
     gate->conns_counted = (int64_t)gate->conn_count;
     if (gate->state == GATE_SERVING || gate->state == GATE_DRAINING) {
         sweep_due(gate);
+        sweep_tokens(gate);
         sweep_sessions(gate);
     }
     if (gate->state == GATE_SERVING && !gate->accepting && gate->now_ms >= gate->accept_at_ms)
@@ -373,7 +388,9 @@ struct gate *gate_new(struct settings *settings, int number, int listen_fd, int 
     list_init(&gate->conns);
     list_init(&gate->dirty);
     list_init(&gate->marking);
-    list_init(&gate->expiring);
+    for (int i = 0; i < GATE_EXPIRY_SLOTS; i++)
+        list_init(&gate->expiring[i]);
+    gate->expiry_s = clock_wall_ms() / 1000;
     list_init(&gate->hungry);
     for (int i = 0; i < DUE_NONE; i++)
         list_init(&gate->due[i]);

@@ -18,6 +18,7 @@
 enum {
     GATE_IN_BYTES = 64 << 10, /* read from a socket at once */
     GATE_SWEEP_MS = 250,      /* deadlines are looked at so often */
+    GATE_EXPIRY_SLOTS = 512,  /* a second each, then round again */
     GATE_ACCEPTS_MAX = 256,   /* new connections of one turn */
     GATE_DRAIN_MS = 5000,     /* after that, what is still open is cut */
     GATE_OUT_MAX = 128 << 20, /* bytes that wait for clients: above, who takes none of over
@@ -53,8 +54,10 @@ struct gate {
     uint64_t accept_at_ms, drain_until_ms, hoard_at_ms;
     uint64_t now_ms; /* monotonic, of this turn */
     struct list conns, due[DUE_NONE], dirty;
-    struct list marking, expiring; /* sessions */
-    struct list hungry;            /* sessions whose read was refused: tried again */
+    struct list marking;                     /* sessions */
+    struct list expiring[GATE_EXPIRY_SLOTS]; /* by the second in which the token ends */
+    uint64_t expiry_s;                       /* up to here they were looked at; wall clock */
+    struct list hungry;                      /* sessions whose read was refused: tried again */
     size_t conn_count;
     int64_t conns_counted; /* of conn_count, in the metric */
     struct upstream up;

@@ -170,22 +170,14 @@ void session_begin_stream(struct conn *conn, struct span conv, uint64_t cursor, 
         conn_close_soon(conn);
 }
 
-/* Sessions whose tokens end, soonest first; tokens of one issuer mostly come in that order. */
 void session_expires(struct conn *conn, uint64_t exp_ms)
 {
     struct session *session = conn->session;
-    struct list *list = &conn->gate->expiring;
+    uint64_t now_ms = clock_wall_ms(), at_ms = exp_ms > now_ms ? exp_ms : now_ms;
     if (session->in_expiring.next != NULL)
         list_remove(&session->in_expiring);
     session->closes_ms = exp_ms;
-    struct list_link *after = list->head.prev;
-    while (after != &list->head &&
-           container_of(after, struct session, in_expiring)->closes_ms > exp_ms)
-        after = after->prev;
-    session->in_expiring.prev = after;
-    session->in_expiring.next = after->next;
-    after->next->prev = &session->in_expiring;
-    after->next = &session->in_expiring;
+    list_push(&conn->gate->expiring[at_ms / 1000 % GATE_EXPIRY_SLOTS], &session->in_expiring);
 }
 
 void session_end(struct conn *conn)
