@@ -85,12 +85,13 @@ static void subscribe(struct fanout *fanout, const struct topic *topic, uint64_t
     upstream_sub(&fanout->gate->up, &sub);
 }
 
-void fanout_again(struct fanout *fanout, struct topic *topic)
+void fanout_again(struct fanout *fanout, struct topic *topic, uint64_t cursor)
 {
-    ASSERT(topic->failed && !topic->user_log);
+    ASSERT(topic->failed);
     topic->failed = false;
     topic->head = TOPIC_NOT_STARTED;
-    subscribe(fanout, topic, FOLLOW_FROM_HEAD);
+    topic->begins = cursor;
+    subscribe(fanout, topic, cursor);
 }
 
 struct topic *fanout_topic(struct fanout *fanout, struct span name, bool user_log, uint64_t cursor)

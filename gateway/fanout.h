@@ -49,7 +49,8 @@ struct topic *fanout_find(const struct fanout *fanout, struct span name);
 struct topic *fanout_find_user(const struct fanout *fanout, struct span user);
 /* How far a user's log was told to this loop's sessions; 0 when none of them follows it. */
 uint64_t fanout_user_head(const struct fanout *fanout, struct span user);
-void fanout_again(struct fanout *fanout, struct topic *topic); /* one that has failed */
+/* One that has failed, from `cursor` on or FOLLOW_FROM_HEAD. */
+void fanout_again(struct fanout *fanout, struct topic *topic, uint64_t cursor);
 uint32_t fanout_add(struct topic *topic, struct session *session, uint32_t follow); /* slot */
 /* Takes the entry out (the last one moves into its place); the topic may be gone after. */
 void fanout_remove(struct fanout *fanout, struct topic *topic, uint32_t slot);

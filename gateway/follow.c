@@ -123,7 +123,8 @@ void follow_settle(struct session *session, struct follow *follow)
         return;
     }
     if (topic->failed) {
-        fanout_again(&session->conn->gate->fanout, topic);
+        fanout_again(&session->conn->gate->fanout, topic,
+                     topic->user_log ? follow->cursor : FOLLOW_FROM_HEAD);
         set_state(session, follow, FOLLOW_WAIT);
         return;
     }
