@@ -13,8 +13,10 @@ struct frame *frame_new(struct span head, struct span body)
     struct frame *frame = xmalloc(sizeof *frame + head.n + body.n);
     frame->refs = 1;
     frame->n = (uint32_t)(head.n + body.n);
-    memcpy(frame->p, head.p, head.n);
-    memcpy(frame->p + head.n, body.p, body.n);
+    if (head.n > 0)
+        memcpy(frame->p, head.p, head.n);
+    if (body.n > 0) /* a frame that was compressed comes whole */
+        memcpy(frame->p + head.n, body.p, body.n);
     return frame;
 }
 

@@ -161,6 +161,19 @@ Test(out, a_closed_socket_is_an_error)
     cr_assert(eq(int, out_write(&out, &pool, ours), ERR_CLOSED));
 }
 
+/* Either part of a frame may be empty. */
+Test(out, frames_of_one_part)
+{
+    struct frame *head = frame_new(span_of("head", 4), (struct span){0});
+    struct frame *body = frame_new((struct span){0}, span_of("body", 4));
+    out_frame(&out, &pool, head);
+    out_frame(&out, &pool, body);
+    frame_unref(head);
+    frame_unref(body);
+    write_all(64);
+    cr_assert(span_is(buf_span(&got), "headbody"));
+}
+
 Test(out, nothing_to_write_is_done)
 {
     out_bytes(&out, &pool, span_of("", 0));
