@@ -2,8 +2,8 @@
  * answers whatever it is asked, right or wrong, at once or late, as the second byte decides.
  * First byte: bit 0 the bytes are HTTP from the start, in which $T stands for a token; else an
  * authenticated WebSocket, whose bytes they are (bit 1) or whose lines (each a frame). Bit 2: the
- * client reads only at the end. Third byte: how the bytes are cut. Afterwards nothing may be left:
- * no call, topic, byte or hold. */
+ * client reads only at the end. Bit 3: it offers compression. Third byte: how the bytes are cut.
+ * Afterwards nothing may be left: no call, topic, byte or hold. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -27,7 +27,7 @@ enum { PARTITIONS = 4, HEAD = 20, LATE_MAX = 256, TURNS_MAX = 20000, TEXT_FRAME 
 static struct settings settings;
 static struct gate *gate;
 static struct link node;
-static struct buf hello_frames, token, late[LATE_MAX], record_bytes[3];
+static struct buf auth_frame, token, late[LATE_MAX], record_bytes[3];
 static size_t late_count;
 static uint32_t state;
 static int node_fd;
@@ -267,12 +267,9 @@ static void make_token(const char *dir)
     struct jwt_keys *keys = jwt_keys_load_secret(path, why, sizeof why);
     int err = jwt_sign(keys, "alice", "", clock_wall_ms(), 86400 * 300, &token);
     ASSERT(settings.auth != NULL && err == 0);
-    buf_add_str(&hello_frames,
-                "GET /v1/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
     snprintf(line, sizeof line, "{\"id\":1,\"op\":\"auth\",\"token\":\"%.*s\"}", (int)token.n,
              token.p);
-    wsraw_text(&hello_frames, TEXT_FRAME, line);
+    wsraw_text(&auth_frame, TEXT_FRAME, line);
     jwt_keys_free(keys);
 }
 
@@ -352,6 +349,17 @@ static void lines_to_frames(struct span text, struct buf *out)
     }
 }
 
+static void greet(struct buf *out, bool compresses)
+{
+    buf_add_str(out, "GET /v1/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
+                     "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n");
+    if (compresses)
+        buf_add_str(out, "Sec-WebSocket-Extensions: permessage-deflate\r\n");
+    buf_add_str(out, "\r\n");
+    buf_add_span(out, buf_span(&auth_frame));
+}
+
 static void put_tokens(struct span text, struct buf *out)
 {
     const char *at;
@@ -384,7 +392,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bool reads = (data[0] & 4) == 0;
     state = data[1];
     if ((data[0] & 1) == 0)
-        buf_add_span(&bytes, buf_span(&hello_frames));
+        greet(&bytes, (data[0] & 8) != 0);
     if ((data[0] & 3) == 0)
         lines_to_frames(rest, &bytes);
     else if (data[0] & 1)
