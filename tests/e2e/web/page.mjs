@@ -253,6 +253,8 @@ test("in a direct chat the author sees what was read", async () => {
   await alice.waitForSelector(`${message(text)} .tick.delivered`);
   await bob.click(conv(c));
   await shown(bob, text);
+  /* Read is what was in view: with older messages unread the newest is below. */
+  await bob.locator(message(text)).scrollIntoViewIfNeeded();
   await alice.waitForSelector(`${message(text)} .tick.read`);
   await finish(alice, bob);
 });
