@@ -413,6 +413,7 @@ void gate_start(struct gate *gate)
 {
     int rv = pthread_create(&gate->thread, NULL, run, gate);
     ASSERT(rv == 0);
+    (void)pthread_setname_np(gate->thread, "gateway loop"); /* for top -H and perf */
 }
 
 void gate_drain(struct gate *gate)

@@ -41,6 +41,8 @@ void httpd_stream_end(struct conn *conn)
 static void fail(struct conn *conn, int err, const char *msg)
 {
     bool begun = conn->stream->begun;
+    conn->keep =
+        conn->keep && !conn->stream->reading; /* its page must not be taken for another's */
     httpd_stream_end(conn);
     if (begun)
         conn_close_soon(conn);
@@ -50,7 +52,7 @@ static void fail(struct conn *conn, int err, const char *msg)
 
 static int say_page(struct conn *conn, const Loquat__Reply *reply, struct buf *text)
 {
-    struct stream *stream = conn->stream;
+    const struct stream *stream = conn->stream;
     struct say_place place = {.conv = span_str(stream->conv),
                               .partition = stream->read.partition,
                               .self = span_str(conn->who->user),
@@ -59,11 +61,25 @@ static int say_page(struct conn *conn, const Loquat__Reply *reply, struct buf *t
     for (size_t i = 0; i < reply->n_items && err == 0; i++) {
         err = say_element(text, &place, reply->items[i]);
         buf_add_byte(text, '\n');
-        stream->left -= reply->items[i]->hole == 0;
     }
+    return err;
+}
+
+/* Where the next page begins; false: this one is the last. */
+static bool move_on(struct conn *conn, const Loquat__Reply *reply)
+{
+    struct stream *stream = conn->stream;
+    for (size_t i = 0; i < reply->n_items; i++)
+        stream->left -= reply->items[i]->hole == 0;
     if (stream->left < stream->read.max)
         stream->read.max = (uint32_t)stream->left;
-    return err;
+    stream->read.from = reply->next;
+    return reply->next != 0 && stream->left > 0 && !conn->head_only;
+}
+
+static bool token_holds(const struct conn *conn)
+{
+    return conn->who->exp_ms > clock_wall_ms();
 }
 
 static void take_page(struct conn *conn, const Loquat__Reply *reply)
@@ -71,6 +87,10 @@ static void take_page(struct conn *conn, const Loquat__Reply *reply)
     struct stream *stream = conn->stream;
     struct buf *text = &conn->gate->answer;
     text->n = 0;
+    bool more = reply->err == 0 && move_on(conn, reply);
+    /* The node reads the next page while this one is written as JSON. */
+    if (more && conn->out.bytes <= CONN_OUT_LOW && token_holds(conn) && ask(conn))
+        link_flush(&conn->gate->up.link);
     int err = reply->err != 0 ? reply->err : say_page(conn, reply, text);
     if (err != 0) {
         fail(conn, err, reply->msg);
@@ -84,12 +104,11 @@ static void take_page(struct conn *conn, const Loquat__Reply *reply)
         conn_send_frame(conn, chunk);
         frame_unref(chunk);
     }
-    stream->read.from = reply->next;
-    if (reply->next == 0 || stream->left == 0 || conn->head_only) {
+    if (more) {
+        httpd_stream_go_on(conn);
+    } else {
         httpd_stream_end(conn);
         httpd_end_chunks(conn);
-    } else {
-        httpd_stream_go_on(conn);
     }
 }
 
@@ -110,7 +129,7 @@ void httpd_stream_go_on(struct conn *conn)
     struct stream *stream = conn->stream;
     if (stream->reading || conn->out.bytes > CONN_OUT_LOW)
         return;
-    if (conn->who->exp_ms <= clock_wall_ms())
+    if (!token_holds(conn))
         fail(conn, ERR_UNAUTHORIZED, "the token has expired");
     else if (!ask(conn))
         fail(conn, ERR_BUSY, NULL);

@@ -220,6 +220,7 @@ struct applier *applier_new(uv_loop_t *loop, struct kv *kv)
     applier->async.data = applier;
     rv = pthread_create(&applier->thread, NULL, run, applier);
     ASSERT(rv == 0);
+    (void)pthread_setname_np(applier->thread, "apply");
     return applier;
 }
 

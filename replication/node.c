@@ -527,6 +527,7 @@ int node_start(const struct node_config *config, struct node **out, char *why, s
     uv_timer_start(&node->timer, on_tick, TICK_MS, TICK_MS);
     int rv = pthread_create(&node->thread, NULL, run, node);
     ASSERT(rv == 0);
+    (void)pthread_setname_np(node->thread, "node loop");
     pthread_mutex_lock(&node->mutex);
     while (!node->ready)
         pthread_cond_wait(&node->cond, &node->mutex);

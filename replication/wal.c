@@ -108,6 +108,7 @@ struct wal *wal_new(uv_loop_t *loop, struct kv *kv, void (*after)(void *arg), vo
     wal->async.data = wal;
     rv = pthread_create(&wal->thread, NULL, run, wal);
     ASSERT(rv == 0);
+    (void)pthread_setname_np(wal->thread, "wal");
     return wal;
 }
 

@@ -115,7 +115,7 @@ static int find_fold(struct reader *r, uint64_t seq, Loquat__Item *item)
 
 /* ---- one row ---- */
 
-static uint32_t hole_of(const Loquat__Record *record, uint64_t now_ms)
+static uint32_t hole_of(const struct record_peek *record, uint64_t now_ms)
 {
     if (record->expires != 0 && record->expires <= now_ms)
         return LOQUAT__HOLE__HOLE_EXPIRED;
@@ -130,13 +130,13 @@ static uint32_t hole_of(const Loquat__Record *record, uint64_t now_ms)
 
 static int take_row(struct reader *r, uint64_t seq, struct span value)
 {
-    Loquat__Record *record = NULL;
-    int err = record_decode(value, &r->arena->allocator, &record);
+    struct record_peek record;
+    int err = record_peek(value, &record);
     if (err != 0)
         return err;
     r->visited++;
-    uint32_t hole = hole_of(record, r->now_ms);
-    bool message = kind_is_message(record->kind);
+    uint32_t hole = hole_of(&record, r->now_ms);
+    bool message = kind_is_message(record.kind);
     if (hole != LOQUAT__HOLE__HOLE_NONE) {
         if (message || !r->read->folded)
             push_hole(r, seq, seq, hole);

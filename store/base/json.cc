@@ -67,16 +67,25 @@ static void make_room(struct json *json, size_t n)
 
 /* ---- the walk: over text that is valid and has no white space ---- */
 
+/* The next quote or backslash, eight bytes at a time: one is there, and padding is behind it. */
+static const char *find_special(const char *p)
+{
+    const uint64_t ones = 0x0101010101010101u, highs = ones << 7;
+    for (;; p += sizeof(uint64_t)) {
+        uint64_t bytes = get_le64(p);
+        uint64_t quote = bytes ^ (ones * '"'), slash = bytes ^ (ones * '\\');
+        uint64_t zeros = (((quote - ones) & ~quote) | ((slash - ones) & ~slash)) & highs;
+        if (zeros != 0) /* the lowest of them is true */
+            return p + __builtin_ctzll(zeros) / 8;
+    }
+}
+
 /* `p` is at the opening quote; returns the place after the closing one. */
 static const char *skip_string(const char *p, bool *escaped)
 {
     *escaped = false;
-    for (p++; *p != '"'; p++) {
-        if (*p == '\\') {
-            *escaped = true;
-            p++;
-        }
-    }
+    for (p = find_special(p + 1); *p != '"'; p = find_special(p + 2))
+        *escaped = true;
     return p + 1;
 }
 

@@ -98,6 +98,11 @@ static void flush(struct link *link)
     }
 }
 
+void link_flush(struct link *link)
+{
+    flush(link);
+}
+
 /* While it runs the loop does not sleep: what is sent by another prepare callback, after which
  * this one's turn comes only in the next round, goes out at once all the same. */
 static void on_idle(uv_idle_t *idle)

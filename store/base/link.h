@@ -70,6 +70,8 @@ int link_open_fd(struct link *link, uv_loop_t *loop, int fd, const struct link_o
 void link_send(struct link *link, int type, struct span body);
 /* The same without a copy: body_size bytes to be filled by the caller at once; NULL: closing. */
 char *link_send_begin(struct link *link, int type, size_t body_size);
+/* What was sent in this turn goes out now: for who has much to do before the turn ends. */
+void link_flush(struct link *link);
 size_t link_pending(const struct link *link); /* unsent + unwritten bytes */
 void link_close(struct link *link, int err);
 

@@ -34,6 +34,69 @@ int record_decode(struct span bytes, ProtobufCAllocator *allocator, Loquat__Reco
     return *record != NULL ? 0 : ERR_CORRUPT;
 }
 
+/* Fields of wire.proto's Record that are looked for. */
+enum { FIELD_KIND = 4, FIELD_EXPIRES = 13, FIELD_ERASED = 15, FIELD_STRIPPED = 16 };
+enum { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
+
+static void take_field(struct record_peek *out, uint64_t field, uint64_t value)
+{
+    switch (field) {
+    case FIELD_KIND:
+        out->kind = (uint32_t)value;
+        break;
+    case FIELD_EXPIRES:
+        out->expires = value;
+        break;
+    case FIELD_ERASED:
+        out->erased = value != 0;
+        break;
+    case FIELD_STRIPPED:
+        out->stripped = value != 0;
+        break;
+    default:
+        break;
+    }
+}
+
+int record_peek(struct span bytes, struct record_peek *out)
+{
+    *out = (struct record_peek){0};
+    int err = record_check(bytes);
+    if (err != 0)
+        return err;
+    const char *p = bytes.p + RECORD_HEAD_SIZE;
+    size_t n = bytes.n - RECORD_HEAD_SIZE;
+    while (n > 0) {
+        uint64_t tag = 0, value = 0;
+        size_t size = get_varint(p, n, &tag), more = 0;
+        p += size;
+        n -= size;
+        switch (size > 0 ? tag & 7 : WIRE_BYTES + 1) {
+        case WIRE_VARINT:
+            more = get_varint(p, n, &value);
+            take_field(out, tag >> 3, value);
+            break;
+        case WIRE_BYTES:
+            size = get_varint(p, n, &value);
+            more = size > 0 && value <= n - size ? size + (size_t)value : 0;
+            break;
+        case WIRE_64:
+            more = 8;
+            break;
+        case WIRE_32:
+            more = 4;
+            break;
+        default:
+            break;
+        }
+        if (more == 0 || more > n)
+            return ERR_CORRUPT;
+        p += more;
+        n -= more;
+    }
+    return 0;
+}
+
 uint64_t record_mid(const Loquat__Record *record, uint32_t partition)
 {
     /* mid_off = (ms of the mid - ts) * 4096 + counter */

@@ -14,6 +14,15 @@ void record_encode(const Loquat__Record *record, struct buf *out); /* appended *
 int record_decode(struct span bytes, ProtobufCAllocator *allocator, Loquat__Record **record);
 int record_check(struct span bytes); /* checksum only: 0 or ERR_CORRUPT */
 
+/* What a reader of many records asks of each, without unpacking the rest. */
+struct record_peek {
+    uint32_t kind;
+    uint64_t expires;
+    bool erased, stripped;
+};
+/* The same errors as record_decode, but for strings and lists that are not what they should be. */
+int record_peek(struct span bytes, struct record_peek *out);
+
 uint64_t record_mid(const Loquat__Record *record, uint32_t partition);
 static inline uint64_t record_n(const Loquat__Record *record, uint64_t seq)
 {

@@ -49,8 +49,12 @@ static void check_record(struct span bytes)
     Loquat__Record *record = NULL;
     int err = record_decode(bytes, NULL, &record);
     ASSERT(err == (record != NULL ? 0 : ERR_CORRUPT));
+    struct record_peek peek;
+    int peeked = record_peek(bytes, &peek);
     if (err != 0)
         return;
+    ASSERT(peeked == 0 && peek.kind == record->kind && peek.expires == record->expires &&
+           peek.erased == (record->erased != 0) && peek.stripped == (record->stripped != 0));
     ASSERT(record_check(bytes) == 0);
     struct buf again = {0};
     struct span xkind;
