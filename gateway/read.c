@@ -25,24 +25,6 @@ static Loquat__Read read_of(const struct call *call, uint32_t op)
     return read;
 }
 
-static void number_or_null(struct buf *text, const char *name, uint64_t v)
-{
-    buf_addf(text, ",\"%s\":", name);
-    if (v != 0)
-        json_put_u64(text, v);
-    else
-        buf_add_str(text, "null");
-}
-
-static void text_or_null(struct buf *text, const char *name, const char *v)
-{
-    buf_addf(text, ",\"%s\":", name);
-    if (v[0] != 0)
-        json_put_string(text, span_str(v));
-    else
-        buf_add_str(text, "null");
-}
-
 /* ---- range ---- */
 
 static void on_range(void *owner, const Loquat__Reply *reply)
@@ -70,7 +52,7 @@ static void on_range(void *owner, const Loquat__Reply *reply)
         return;
     }
     buf_add_byte(text, ']');
-    number_or_null(text, "next", reply->next);
+    say_number_or_null(text, "next", reply->next);
     buf_addf(text, ",\"head\":%llu,\"floor\":%llu}", (unsigned long long)reply->head,
              (unsigned long long)reply->floor);
     call_ok(call);
@@ -136,7 +118,7 @@ static void on_members(void *owner, const Loquat__Reply *reply)
             say_member(text, reply->members[i]);
         }
         buf_add_byte(text, ']');
-        text_or_null(text, "next", reply->after);
+        say_text_or_null(text, "next", reply->after);
         buf_add_byte(text, '}');
     }
     call_ok(call);

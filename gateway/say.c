@@ -128,7 +128,16 @@ int say_element(struct buf *out, const struct say_place *place, const Loquat__It
     return 0;
 }
 
-static void text_or_null(struct buf *out, const char *key, const char *v)
+void say_number_or_null(struct buf *out, const char *key, uint64_t v)
+{
+    name(out, key);
+    if (v != 0)
+        json_put_u64(out, v);
+    else
+        buf_add_str(out, "null");
+}
+
+void say_text_or_null(struct buf *out, const char *key, const char *v)
 {
     if (v[0] != 0) {
         text(out, key, v);
@@ -144,10 +153,10 @@ int say_conv(struct buf *out, const struct say_place *place, const Loquat__ConvI
     buf_add_str(out, "{\"c\":");
     json_put_string(out, place->conv);
     text(out, "kind", direct ? "direct" : "group");
-    text_or_null(out, "name", info->name);
-    text_or_null(out, "topic", info->topic);
+    say_text_or_null(out, "name", info->name);
+    say_text_or_null(out, "topic", info->topic);
     number(out, "members", info->members);
-    text_or_null(out, "role", info->role != 0 ? role_name(info->role) : "");
+    say_text_or_null(out, "role", info->role != 0 ? role_name(info->role) : "");
     number(out, "head", info->head);
     number(out, "floor", info->floor);
     number(out, "n", info->n);
@@ -158,12 +167,8 @@ int say_conv(struct buf *out, const struct say_place *place, const Loquat__ConvI
     number(out, "created", info->created);
     text(out, "history", info->history_joined ? "joined" : "all");
     if (direct)
-        text_or_null(out, "with", info->with);
-    name(out, "ttl");
-    if (info->ttl_s != 0)
-        json_put_u64(out, info->ttl_s);
-    else
-        buf_add_str(out, "null");
+        say_text_or_null(out, "with", info->with);
+    say_number_or_null(out, "ttl", info->ttl_s);
     name(out, "last");
     int err = 0;
     if (info->last != NULL)

@@ -25,6 +25,9 @@ int say_conv(struct buf *out, const struct say_place *place, const Loquat__ConvI
 void say_mark(struct buf *out, const char *conv, const char *user, uint64_t read,
               uint64_t delivered);
 void say_member(struct buf *out, const Loquat__Member *member);
+/* ,"key":… ; null for 0 and for an empty text. */
+void say_number_or_null(struct buf *out, const char *key, uint64_t v);
+void say_text_or_null(struct buf *out, const char *key, const char *v);
 /* {"code":…,"msg":…,"retry":…} */
 void say_error(struct buf *out, int err, const char *msg, uint64_t after_ms);
 void say_written(struct buf *out, const Loquat__Reply *reply); /* {"s":…} of a write */
