@@ -308,6 +308,13 @@ static int read_page(struct reader *r)
     return err;
 }
 
+static size_t records_max(const Loquat__Read *read)
+{
+    if (read->max == 0)
+        return TIMELINE_RECORDS_MAX;
+    return read->max < TIMELINE_RECORDS_MOST ? read->max : TIMELINE_RECORDS_MOST;
+}
+
 int timeline_read(struct kv *kv, uint32_t partition, const Loquat__Read *read, uint64_t now_ms,
                   struct arena *arena, Loquat__Reply *reply)
 {
@@ -321,8 +328,7 @@ int timeline_read(struct kv *kv, uint32_t partition, const Loquat__Read *read, u
         .arena = arena,
         .reply = reply,
         .id = conv_id_of(span_str(read->conv)),
-        .records_max =
-            read->max > 0 && read->max < TIMELINE_RECORDS_MAX ? read->max : TIMELINE_RECORDS_MAX,
+        .records_max = records_max(read),
         .bytes_max = bytes_max(read),
     };
     kv_view_open(&r.view, kv);

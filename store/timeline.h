@@ -4,7 +4,8 @@
  *         folded view has messages only, with deleted ones as holes.
  * Owner:  the page lives in the caller's arena.
  * Thread: any; one immutable view, never blocks writers.
- * Limits: TIMELINE_RECORDS_MAX and TIMELINE_BYTES_MAX per page. */
+ * Limits: TIMELINE_BYTES_MAX per page, and as many records as `read->max` says: TIMELINE_RECORDS_MAX
+ *         when it says nothing, TIMELINE_RECORDS_MOST at most. */
 /* Errors: ERR_NOT_FOUND  no such conversation for this user.
  *         ERR_CORRUPT    a record's checksum failed; nothing is returned. */
 #ifndef LOQUAT_STORE_TIMELINE_H
@@ -14,7 +15,11 @@
 #include "store/kv.h"
 #include "wire.pb-c.h"
 
-enum { TIMELINE_RECORDS_MAX = 1000, TIMELINE_BYTES_MAX = 1 << 20 };
+enum {
+    TIMELINE_RECORDS_MAX = 1000,
+    TIMELINE_RECORDS_MOST = 4000,
+    TIMELINE_BYTES_MAX = 1 << 20,
+};
 
 /* `read` is a READ_RANGE; the answer (items, next, head, floor) is put into `reply`. */
 int timeline_read(struct kv *kv, uint32_t partition, const Loquat__Read *read, uint64_t now_ms,

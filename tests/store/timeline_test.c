@@ -222,15 +222,17 @@ Test(timeline, edited_bodies_count)
 /* The most that one page holds, however much was asked for. */
 Test(timeline, page_holds_at_most_the_bounds)
 {
-    for (int i = 0; i < TIMELINE_RECORDS_MAX + 10; i++)
+    for (int i = 0; i < TIMELINE_RECORDS_MOST + 10; i++)
         say("ann", "x");
     Loquat__Reply reply;
     Loquat__Read read = range("bob", false, false, 0, 0);
+    cr_assert(eq(int, machine_range(&m, &read, &reply), 0));
+    cr_assert(eq(sz, reply.n_items, TIMELINE_RECORDS_MAX));
     read.max = 1u << 30;
     read.bytes_max = 1u << 30;
     cr_assert(eq(int, machine_range(&m, &read, &reply), 0));
-    cr_assert(eq(sz, reply.n_items, TIMELINE_RECORDS_MAX));
-    cr_assert(eq(u64, reply.next, TIMELINE_RECORDS_MAX + 1));
+    cr_assert(eq(sz, reply.n_items, TIMELINE_RECORDS_MOST));
+    cr_assert(eq(u64, reply.next, TIMELINE_RECORDS_MOST + 1));
     static char large[30000];
     memset(large, 'x', sizeof large - 1);
     uint64_t from = say("ann", large);
