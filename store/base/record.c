@@ -38,6 +38,12 @@ int record_decode(struct span bytes, ProtobufCAllocator *allocator, Loquat__Reco
 enum { FIELD_KIND = 4, FIELD_EXPIRES = 13, FIELD_ERASED = 15, FIELD_STRIPPED = 16 };
 enum { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
 
+static bool is_number(uint64_t field)
+{
+    return field == FIELD_KIND || field == FIELD_EXPIRES || field == FIELD_ERASED ||
+           field == FIELD_STRIPPED;
+}
+
 static void take_field(struct record_peek *out, uint64_t field, uint64_t value)
 {
     switch (field) {
@@ -89,7 +95,7 @@ int record_peek(struct span bytes, struct record_peek *out)
         default:
             break;
         }
-        if (more == 0 || more > n)
+        if (more == 0 || more > n || ((tag & 7) != WIRE_VARINT && is_number(tag >> 3)))
             return ERR_CORRUPT;
         p += more;
         n -= more;
