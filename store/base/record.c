@@ -64,6 +64,15 @@ static void take_field(struct record_peek *out, uint64_t field, uint64_t value)
     }
 }
 
+/* Of any varint, also one that no number of 64 bits has: 0 when it does not end. */
+static size_t varint_size(const char *p, size_t n)
+{
+    for (size_t i = 0; i < n && i < VARINT_MAX; i++)
+        if ((p[i] & 0x80) == 0)
+            return i + 1;
+    return 0;
+}
+
 int record_peek(struct span bytes, struct record_peek *out)
 {
     *out = (struct record_peek){0};
@@ -79,7 +88,9 @@ int record_peek(struct span bytes, struct record_peek *out)
         n -= size;
         switch (size > 0 ? tag & 7 : WIRE_BYTES + 1) {
         case WIRE_VARINT:
-            more = get_varint(p, n, &value);
+            more = varint_size(p, n);
+            if (is_number(tag >> 3) && get_varint(p, n, &value) != more)
+                return ERR_CORRUPT;
             take_field(out, tag >> 3, value);
             break;
         case WIRE_BYTES:

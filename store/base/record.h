@@ -20,8 +20,9 @@ struct record_peek {
     uint64_t expires;
     bool erased, stripped;
 };
-/* The same errors as record_decode, but for strings and lists that are not what they should be; also
- * ERR_CORRUPT where protobuf-c is lenient: a number in another wire type, or of more than 64 bits. */
+/* The same errors as record_decode, but for strings and lists that are not what they should be;
+ * also ERR_CORRUPT where protobuf-c is lenient: one of these numbers in another wire type, or of
+ * more than 64 bits. */
 int record_peek(struct span bytes, struct record_peek *out);
 
 uint64_t record_mid(const Loquat__Record *record, uint32_t partition);
