@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "gateway/echo.h"
 #include "gateway/gate.h"
 #include "gateway/listen.h"
 #include "replication/node.h"
@@ -21,6 +22,7 @@ struct options {
     char *log_level, *log_format;
     uint64_t loops, partitions, disk_reserve_mb;
     uint64_t rate, burst, user_conns, group_max, frame_max, conns;
+    bool ws_echo;
 };
 
 static struct options options = {
@@ -133,6 +135,10 @@ static const struct config_option TABLE[] = {
      .value = &options.frame_max,
      .min = 4096,
      .max = 1 << 20},
+    {.name = "ws-echo",
+     .type = CONFIG_FLAG,
+     .help = "For tests of the WebSocket layer only: send every message back; no logs, no tokens",
+     .value = &options.ws_echo},
     {.name = "log-level",
      .type = CONFIG_STRING,
      .arg = "LEVEL",
@@ -309,6 +315,17 @@ static void run_loops(struct settings *settings, const int *fds, int admin_fd, c
         gate_join(gates[i]);
 }
 
+static int run_echo(void)
+{
+    char why[512] = "", actual[LISTEN_ADDRESS_MAX];
+    int wrong = 0, fd = listen_on(options.listen, 0, actual, why, sizeof why, &wrong);
+    if (fd < 0)
+        wrong ? usage("--listen: ", why) : fail(why);
+    echo_serve(fd, actual);
+    log_info("ended");
+    return EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv)
 {
     static struct settings settings;
@@ -322,6 +339,8 @@ int main(int argc, char **argv)
     if (first < argc)
         usage("it takes no arguments, but got ", argv[first]);
     setup_log();
+    if (options.ws_echo)
+        return run_echo();
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
