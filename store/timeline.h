@@ -4,8 +4,8 @@
  *         folded view has messages only, with deleted ones as holes.
  * Owner:  the page lives in the caller's arena.
  * Thread: any; one immutable view, never blocks writers.
- * Limits: TIMELINE_BYTES_MAX per page, and as many records as `read->max` says: TIMELINE_RECORDS_MAX
- *         when it says nothing, TIMELINE_RECORDS_MOST at most. */
+ * Limits: TIMELINE_BYTES_MAX per page, and as many records as `read->max` says:
+ *         TIMELINE_RECORDS_MAX when it says nothing, TIMELINE_RECORDS_MOST at most. */
 /* Errors: ERR_NOT_FOUND  no such conversation for this user.
  *         ERR_CORRUPT    a record's checksum failed; nothing is returned. */
 #ifndef LOQUAT_STORE_TIMELINE_H
