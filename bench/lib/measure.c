@@ -36,8 +36,10 @@ void bench_fail(const char *format, ...)
 
 struct bench_options bench_options(int argc, char **argv, double secs)
 {
-    static const struct option LONG[] = {
-        {"secs", required_argument, NULL, 's'}, {"peers", no_argument, NULL, 'p'}, {0}};
+    static const struct option LONG[] = {{"secs", required_argument, NULL, 's'},
+                                         {"peers", no_argument, NULL, 'p'},
+                                         {"conns", required_argument, NULL, 'c'},
+                                         {0}};
     struct bench_options options = {.secs = secs};
     for (int c; (c = getopt_long(argc, argv, "", LONG, NULL)) != -1;) {
         char *end = NULL;
@@ -45,8 +47,12 @@ struct bench_options bench_options(int argc, char **argv, double secs)
             options.secs = strtod(optarg, &end);
         else if (c == 'p')
             options.peers = true;
+        else if (c == 'c')
+            options.conns = strtoul(optarg, &end, 10);
         else
             exit(2);
+        if (c == 'c' && (*end != '\0' || options.conns < 100 || options.conns > 1000000))
+            bench_fail("--conns: 100 to 1000000, not %s", optarg);
         if (c == 's' && (*end != '\0' || !(options.secs > 0 && options.secs <= 3600)))
             bench_fail("--secs: 1 to 3600, not %s", optarg);
     }

@@ -30,11 +30,20 @@ static void take(struct net *net, const char *p, size_t n)
         buf_add(&net->in, p + used, n - used);
 }
 
+void net_end(struct net *net, const char *why)
+{
+    if (net->closing)
+        return;
+    if (net->on_end == NULL)
+        bench_fail("a connection ended: %s", why);
+    net->on_end(net, why);
+}
+
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct net *net = stream->data;
-    if (n < 0 && !net->closing)
-        bench_fail("a connection ended: %s", uv_strerror((int)n));
+    if (n < 0)
+        net_end(net, uv_strerror((int)n));
     if (n > 0 && !net->closing)
         take(net, buf->base, (size_t)n);
 }
@@ -42,8 +51,10 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 static void on_connect(uv_connect_t *request, int status)
 {
     struct net *net = request->data;
-    if (status != 0)
-        bench_fail("connect: %s", uv_strerror(status));
+    if (status != 0) {
+        net_end(net, uv_strerror(status));
+        return;
+    }
     net->connected = true;
     uv_tcp_nodelay(&net->tcp, 1);
     uv_read_start((uv_stream_t *)&net->tcp, on_alloc, on_read);
@@ -58,6 +69,12 @@ void net_open(struct net *net, uv_loop_t *loop, int port)
     net->tcp.data = net;
     net->connect.data = net;
     net->write.data = net;
+    if (net->from != 0) {
+        struct sockaddr_in own = {.sin_family = AF_INET,
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK - 1 + net->from)};
+        if (uv_tcp_bind(&net->tcp, (const struct sockaddr *)&own, 0) != 0)
+            bench_fail("127.0.0.%u can't be connected from", net->from);
+    }
     int err = uv_tcp_connect(&net->connect, &net->tcp, (const struct sockaddr *)&at, on_connect);
     if (err != 0)
         bench_fail("connect: %s", uv_strerror(err));
@@ -79,8 +96,10 @@ void net_flush(struct net *net)
     uv_stream_t *stream = (uv_stream_t *)&net->tcp;
     uv_buf_t buf = uv_buf_init(net->out.p, (unsigned)net->out.n);
     int n = uv_try_write(stream, &buf, 1);
-    if (n < 0 && n != UV_EAGAIN)
-        bench_fail("write: %s", uv_strerror(n));
+    if (n < 0 && n != UV_EAGAIN) {
+        net_end(net, uv_strerror(n));
+        return;
+    }
     size_t done = n > 0 ? (size_t)n : 0;
     if (done < net->out.n) {
         buf_add(&net->writing, net->out.p + done, net->out.n - done);
@@ -97,6 +116,7 @@ static void on_closed(uv_handle_t *handle)
     buf_close(&net->in);
     buf_close(&net->out);
     buf_close(&net->writing);
+    net->closed = true;
     closed++;
 }
 
@@ -105,6 +125,14 @@ void net_close(struct net *net)
     net->closing = true;
     closings++;
     uv_close((uv_handle_t *)&net->tcp, on_closed);
+}
+
+void net_reset(struct net *net)
+{
+    net->closing = true;
+    closings++;
+    if (uv_tcp_close_reset(&net->tcp, on_closed) != 0)
+        uv_close((uv_handle_t *)&net->tcp, on_closed);
 }
 
 static void on_time(uv_timer_t *timer)

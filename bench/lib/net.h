@@ -1,7 +1,8 @@
 /* bench/lib/net.h: the client's side of a bench: many TCP connections on one libuv loop, at little
  * cost for itself. Bytes are read into memory that all share; a connection keeps only what was
  * incomplete. Connecting and setting up block (the loop runs until it is done).
- * Thread: one. Errors: none: a connection that ends before net_close fails the bench. */
+ * Thread: one. Errors: none: a connection that ends before net_close fails the bench, unless it has
+ * an `on_end`. */
 #ifndef LOQUAT_BENCH_NET_H
 #define LOQUAT_BENCH_NET_H
 
@@ -14,15 +15,20 @@ struct net {
     struct buf in, out;
     /* Takes what is whole, returns how many bytes that were. */
     size_t (*on_bytes)(struct net *net, struct span bytes);
+    /* It could not be made, or has ended; what is to be done is net_close. Once. */
+    void (*on_end)(struct net *net, const char *why);
     void *data;
-    bool connected, closing, blocked;
+    unsigned from; /* connects from 127.0.0.`from`; 0: from any */
+    bool connected, closing, blocked, closed;
     uv_connect_t connect;
     uv_write_t write;
     struct buf writing; /* handed to libuv, after the socket was full */
 };
 void net_open(struct net *net, uv_loop_t *loop, int port);
-void net_flush(struct net *net);            /* writes `out` */
-void net_close(struct net *net);            /* memory may go after net_settle */
+void net_flush(struct net *net);                /* writes `out` */
+void net_end(struct net *net, const char *why); /* it is of no use any more: on_end, or fails */
+void net_close(struct net *net);            /* memory may go after net_settle, or when `closed` */
+void net_reset(struct net *net);            /* the same, and the other side gets a reset */
 void net_settle(uv_loop_t *loop);           /* runs until all that was closed is */
 void net_run(uv_loop_t *loop, double secs); /* runs the loop for a time */
 /* Runs the loop until the number is reached; fails after a minute without progress. */

@@ -199,6 +199,18 @@ void gateway_stop(struct gateway *gateway)
     gateway->pid = 0;
 }
 
+void gateway_kill(struct gateway *gateway)
+{
+    int status = 0;
+    kill(gateway->pid, SIGKILL);
+    while (waitpid(gateway->pid, &status, 0) != gateway->pid)
+        if (errno != EINTR)
+            bench_fail("wait: %s", strerror(errno));
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+        bench_fail("loquat-gateway had ended before it was killed");
+    gateway->pid = 0;
+}
+
 void gateway_rest(const struct gateway *gateway)
 {
     double before = cpu_of_s(gateway->pid);

@@ -31,6 +31,7 @@ struct gateway {
 void gateway_prepare(struct gateway *gateway); /* the directories and the secret */
 void gateway_start(struct gateway *gateway, const char *const *more);
 void gateway_stop(struct gateway *gateway); /* the data stays; gateway_start may follow */
+void gateway_kill(struct gateway *gateway); /* SIGKILL; gateway_start may follow */
 void gateway_rest(
     const struct gateway *gateway);         /* until it has nothing to do: compactions ended */
 void gateway_drop(struct gateway *gateway); /* … until here */

@@ -9,8 +9,18 @@ struct opening {
     uint64_t ready;
 };
 
-/* The server's frames: text is handed out, pings are left unanswered (a bench is short), and a
- * close is a failure. */
+static void answer_ping(struct sock *sock, struct span payload)
+{
+    char head[WS_HEAD_MAX];
+    size_t n = ws_frame_head(head, payload.n);
+    head[0] = (char)0x8a;
+    head[1] = (char)(head[1] | 0x80);
+    buf_add(&sock->net.out, head, n);
+    buf_add(&sock->net.out, "\0\0\0\0", 4);
+    buf_add_span(&sock->net.out, payload);
+}
+
+/* The server's frames: text is handed out, pings are answered, and a close ends the connection. */
 static size_t frame(struct sock *sock, struct span bytes)
 {
     const uint8_t *p = (const uint8_t *)bytes.p;
@@ -31,7 +41,9 @@ static size_t frame(struct sock *sock, struct span bytes)
         return 0;
     int opcode = p[0] & 15;
     if (opcode == 8)
-        bench_fail("the server closed a connection");
+        net_end(&sock->net, "closed by the server");
+    if (opcode == 9)
+        answer_ping(sock, span_of(bytes.p + head, size));
     const char *at = bytes.p + head, *end = at + size;
     while (opcode == 1 && at < end) {
         const char *newline = memchr(at, '\n', (size_t)(end - at));
@@ -50,8 +62,12 @@ static size_t on_bytes(struct net *net, struct span bytes)
         const char *end = memmem(bytes.p, bytes.n, "\r\n\r\n", 4);
         if (end == NULL)
             return 0;
-        if (!LINE_BEGINS(bytes, "HTTP/1.1 101 "))
-            bench_fail("no WebSocket: %.*s", (int)bytes.n, bytes.p);
+        if (!LINE_BEGINS(bytes, "HTTP/1.1 101 ")) {
+            if (sock->net.on_end == NULL)
+                bench_fail("no WebSocket: %.*s", (int)bytes.n, bytes.p);
+            net_end(&sock->net, "no WebSocket");
+            return bytes.n;
+        }
         sock->upgraded = true;
         used = (size_t)(end - bytes.p) + 4;
     }
@@ -86,34 +102,37 @@ static void on_opening_line(struct sock *sock, struct span line)
         opening->ready++;
 }
 
-static void begin(struct sock *sock, const struct sock_plan *plan, size_t number, struct buf *token)
+void sock_begin(struct sock *sock, const struct sock_plan *plan, size_t number)
 {
+    struct buf token = {0};
     char user[64], key[WS_KEY_SIZE + 1];
     struct buf text = {0};
     plan->user(number, user, sizeof user);
-    gateway_token(plan->gateway, user, plan->scope != NULL ? plan->scope : "", token);
+    gateway_token(plan->gateway, user, plan->scope != NULL ? plan->scope : "", &token);
     ws_key(key);
     buf_addf(&sock->net.out,
              "GET /v1/ws HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\n"
              "Connection: Upgrade\r\nSec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n"
              "Sec-WebSocket-Protocol: loquat.v1.json\r\n\r\n",
              plan->gateway->port, key);
-    buf_addf(&text, "{\"id\":1,\"op\":\"auth\",\"token\":\"%s\"}", token->p);
-    sock->on_line = on_opening_line;
+    buf_addf(&text, "{\"id\":1,\"op\":\"auth\",\"token\":\"%s\"}", token.p);
+    sock->on_line = plan->on_line;
     sock->net.data = sock;
     sock->net.on_bytes = on_bytes;
     sock_send(sock, buf_span(&text));
     net_open(&sock->net, plan->loop, plan->gateway->port);
     buf_close(&text);
+    buf_close(&token);
 }
 
 void sock_open(struct sock *socks, size_t first, size_t count, const struct sock_plan *plan)
 {
     struct opening opening = {.plan = plan};
-    struct buf token = {0};
+    struct sock_plan first_plan = *plan;
+    first_plan.on_line = on_opening_line;
     for (size_t i = 0; i < count; i++) {
         socks[i].data = &opening;
-        begin(&socks[i], plan, first + i, &token);
+        sock_begin(&socks[i], &first_plan, first + i);
         if (i % OPENS_AT_ONCE == OPENS_AT_ONCE - 1 || i == count - 1)
             net_until(plan->loop, &opening.ready, i + 1);
     }
@@ -122,7 +141,6 @@ void sock_open(struct sock *socks, size_t first, size_t count, const struct sock
         socks[i].on_line = plan->on_line;
         buf_close(&socks[i].net.out);
     }
-    buf_close(&token);
 }
 
 void sock_attach(struct sock *sock, uv_loop_t *loop, int port,
