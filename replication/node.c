@@ -382,9 +382,12 @@ static int open_databases(struct node *node, const struct node_config *config, c
     err = node->dir.fresh ? 0 : look_at_both(node, &path);
     if (err == 0)
         err = open_both(node, &options, &path);
-    if (err != 0)
+    if (err != 0) {
+        /* A damaged CURRENT names a MANIFEST that nobody wrote. */
+        bool damaged = err == ERR_CORRUPT || strstr(kv_error(), "No such file") != NULL;
         snprintf(why, size, "%s can't be opened: %s%s", path, kv_error(),
-                 err == ERR_CORRUPT ? "; restore the directory from a backup" : "");
+                 damaged ? "; restore the directory from a backup" : "");
+    }
     return err;
 }
 
