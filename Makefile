@@ -37,7 +37,7 @@ GATEWAY_OBJ := $(call obj,$(call src,gateway))
 LIBS := $(BUILD)/libgateway.a $(BUILD)/libreplication.a $(BUILD)/libcompaction.a $(BUILD)/libstore.a \
 	$(BUILD)/libclient.a $(BUILD)/libbase.a
 
-.PHONY: all setup setup-test run test tests-build unit check asan tsan tsan-build fuzz fuzz-build sim \
+.PHONY: all setup setup-test run test tests-build unit crash power flips check asan tsan tsan-build fuzz fuzz-build sim \
 	bench bench-build bench-peers install deb clean help web
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -109,6 +109,14 @@ tsan: setup-test ## the threaded parts under ThreadSanitizer
 	@for t in $(patsubst tests/%.c,build/tsan/tests/%,$(wildcard tests/*/*_tsan.c)); do \
 		TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" $$t || exit 1; done
 tsan-build: $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*/*_tsan.c))
+ROUNDS ?= 100
+FAULTS := $(patsubst tests/faults/%.c,%,$(filter-out %_test.c,$(FAULT_SRC)))
+crash: ## ROUNDS kills of a node under load
+power: ## ROUNDS power cuts of a node under load
+flips: ## ROUNDS flipped bits in a data directory
+$(FAULTS): setup-test
+	+$(MAKE) --no-print-directory all $(BUILD)/tests/faults/$@
+	@$(BUILD)/tests/faults/$@ $(ROUNDS)
 check: setup-test ## format, clang-tidy, cppcheck, layers
 	+@$(MAKE) --no-print-directory tests-build
 	@BUILD=$(BUILD) tests/check
