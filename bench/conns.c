@@ -10,7 +10,7 @@
 #include "bench/lib/crowd.h"
 #include "store/base/clock.h"
 
-enum { CONNS = 15000, FEW = 100, ROUNDS = 3, RATE = 300, JOIN_S_MAX = 60, ANSWERS_S_MAX = 10 };
+enum { CONNS = 15000, FEW = 100, ROUNDS = 3, RATE = 1000, JOIN_S_MAX = 60, ANSWERS_S_MAX = 10 };
 
 struct kernel {
     double slab, sockets; /* bytes */
@@ -94,7 +94,7 @@ static void begin(struct crowd *crowd, struct gateway *gateway, size_t count)
 static double join(struct crowd *crowd)
 {
     double at = now_s();
-    crowd_come(crowd, 0);
+    crowd_come(crowd, 0, CROWD_ORDERLY);
     if (!crowd_all_live(crowd, JOIN_S_MAX))
         bench_fail("conns: %llu of %zu are live after %d s; %llu failed (%s)",
                    (unsigned long long)crowd->live, crowd->count, JOIN_S_MAX,

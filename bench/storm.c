@@ -1,8 +1,10 @@
-/* bench/storm.c: very many live connections gone at once, and back within JITTER_S, each at a
+/* bench/storm.c: very many live connections gone at once, and back within JITTER_S (--secs), each at a
  * random time of its own: once since the clients' network resets them all, once since the server is
- * killed and started again on its data and port. All the while one writer writes to the halls. How
- * long until the last is live again, beside those JITTER_S; every record must have come to each
- * member exactly once, and each message must be in its log exactly once. */
+ * killed and started again on its data and port; and once more killed, and all come back in the
+ * same moment. All the while one writer writes to the halls. How long until the last is live again,
+ * from the moment the server can be reached, beside those JITTER_S, or the time that they take in
+ * good order; every record must have come to each member exactly once, and each message must be in
+ * its log exactly once. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -196,21 +198,24 @@ static double by_kill(struct crowd *crowd)
     return took;
 }
 
-static struct result storm(struct crowd *crowd, const char *bench, blow_fn *blow)
+/* jitter_s 0: all come in the same moment, and `orderly_s` is what they took in good order. */
+static struct result storm(struct crowd *crowd, const char *bench, blow_fn *blow, double jitter_s,
+                           double orderly_s)
 {
     struct writer writer;
     struct result result = {.bench = bench,
                             .unit = "s",
                             .lower = true,
-                            .ref_name = "the time over which they come back",
-                            .ref = JITTER_S};
+                            .ref_name = jitter_s > 0 ? "the time over which they come back"
+                                                     : "the same in good order: 256 at once",
+                            .ref = jitter_s > 0 ? jitter_s : orderly_s};
     writer_open(&writer, crowd);
     net_run(crowd->loop, CALM_S);
     uint64_t received = crowd->received;
     double cpu = 0, at = now_s(), blow_s = blow(crowd), back_s = now_s();
     crowd->failed = crowd->refused = 0;
     cpu = cpu_of_s(crowd->gateway->pid);
-    crowd_come(crowd, JITTER_S);
+    crowd_come(crowd, jitter_s, 0);
     if (!crowd_all_live(crowd, LIVE_S_MAX))
         bench_fail("%s: %llu of %zu are live after %d s; %llu failed (%s)", bench,
                    (unsigned long long)crowd->live, crowd->count, LIVE_S_MAX,
@@ -250,15 +255,19 @@ int main(int argc, char **argv)
     gateway_start(&gateway, NULL);
     crowd_open(&crowd, &gateway, uv_default_loop(),
                crowd_fit(options.conns != 0 ? options.conns : CONNS));
-    crowd_come(&crowd, 0);
+    double at = now_s();
+    crowd_come(&crowd, 0, CROWD_ORDERLY);
     if (!crowd_all_live(&crowd, LIVE_S_MAX))
         bench_fail("storm: %llu of %zu are live after %d s", (unsigned long long)crowd.live,
                    crowd.count, LIVE_S_MAX);
-    bench_say("storm: %zu live", crowd.count);
-    struct result reset = storm(&crowd, "storm-reset", by_reset);
+    double orderly_s = now_s() - at;
+    bench_say("storm: %zu live after %.1f s", crowd.count, orderly_s);
+    struct result reset = storm(&crowd, "storm-reset", by_reset, options.secs, orderly_s);
     result_print(&reset);
-    struct result kill = storm(&crowd, "storm", by_kill);
+    struct result kill = storm(&crowd, "storm-kill", by_kill, options.secs, orderly_s);
     result_print(&kill);
+    struct result herd = storm(&crowd, "storm", by_kill, 0, orderly_s);
+    result_print(&herd);
     crowd_close(&crowd);
     gateway_drop(&gateway);
     return 0;

@@ -7,7 +7,7 @@
 #include "store/base/clock.h"
 
 enum { SPREAD = 37, SPARE_FILES = 600, TICK_MS = 5, STAMP_SIZE = 16, OPENS_AT_ONCE = 32 };
-enum { OPENING_MAX = 256, AGAIN_MS = 500 };
+enum { AGAIN_MS = 500 };
 #define KEEPER "keeper"
 
 static void user_name(size_t number, char *name, size_t size)
@@ -201,6 +201,26 @@ static void take_record(struct crowd_client *client, struct span line)
     take_stamp(crowd, line);
 }
 
+/* What the server can't answer now it is asked again when it says, over a connection of its own. */
+static void take_error(struct crowd_client *client, struct span line)
+{
+    const char *error = after(line, "\"err\":"), *wait = after(line, "\"after_ms\":");
+    char why[sizeof client->crowd->why];
+    client->crowd->refused++;
+    if (error == NULL)
+        bench_fail("what is this: %.*s", (int)line.n, line.p);
+    int n = 0;
+    for (const char *p = error; p < line.p + line.n && n < (int)sizeof why - 1; p++)
+        if (*p != '"' && *p != '{' && *p != '}')
+            why[n++] = *p;
+    why[n] = '\0';
+    net_end(&client->sock.net, why);
+    if (wait != NULL) {
+        double ms = strtod(wait, NULL);
+        client->due_s = now_s() + ms * (1 + (double)(random_u64() % 1000) / 1000) / 1000;
+    }
+}
+
 static void on_line(struct sock *sock, struct span line)
 {
     struct crowd_client *client = container_of(sock, struct crowd_client, sock);
@@ -221,8 +241,7 @@ static void on_line(struct sock *sock, struct span line)
     } else if (LINE_BEGINS(line, "{\"id\":3,\"ok\"")) {
         crowd->answered++;
     } else if (LINE_BEGINS(line, "{\"id\":")) {
-        crowd->refused++;
-        net_end(&sock->net, "refused");
+        take_error(client, line);
     }
 }
 
@@ -273,12 +292,12 @@ void crowd_open(struct crowd *crowd, struct gateway *gateway, uv_loop_t *loop, s
     uv_timer_start(&crowd->tick, on_tick, TICK_MS, TICK_MS);
 }
 
-void crowd_come(struct crowd *crowd, double jitter_s)
+void crowd_come(struct crowd *crowd, double jitter_s, size_t opening_max)
 {
     double now = now_s();
     for (size_t i = 0; i < crowd->count; i++)
         crowd->clients[i].due_s = now + jitter_s * (double)(random_u64() % 100000) / 100000;
-    crowd->opening_max = jitter_s > 0 ? 0 : OPENING_MAX;
+    crowd->opening_max = opening_max;
     crowd->join_ms.n = 0;
     crowd->coming = true;
 }

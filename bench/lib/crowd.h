@@ -13,7 +13,8 @@
 #include "store/base/ids.h"
 
 enum { CROWD_ROOM = 10, CROWD_LAYERS = 3, CROWD_HALL = 500, CROWD_IN = CROWD_LAYERS + 1 };
-enum { CROWD_SOURCES = 8 }; /* addresses it connects from: ports of one would not do */
+enum { CROWD_SOURCES = 8 };   /* addresses it connects from: ports of one would not do */
+enum { CROWD_ORDERLY = 256 }; /* on their way at once, when they come in good order */
 
 struct crowd_room {
     char id[MADE_ID_SIZE + 1];
@@ -46,9 +47,9 @@ struct crowd {
 /* At most what descriptors allow, and whole blocks; says so when that is less. */
 size_t crowd_fit(size_t wanted);
 void crowd_open(struct crowd *crowd, struct gateway *gateway, uv_loop_t *loop, size_t count);
-/* Everybody comes: at once, as many opening at a time as opening_max allows, or at a random time
- * within `jitter_s`. */
-void crowd_come(struct crowd *crowd, double jitter_s);
+/* Everybody comes, each at a random time within `jitter_s`, and no more than `opening_max` on their
+ * way at once (0: no bound). */
+void crowd_come(struct crowd *crowd, double jitter_s, size_t opening_max);
 void crowd_reset(struct crowd *crowd); /* cuts all connections; returns when they are closed */
 bool crowd_all_live(struct crowd *crowd, double secs); /* waits for it; false: not in that time */
 /* A message of client `number` into its room `layer`, stamped with `at_us`. */
