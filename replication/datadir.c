@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "store/base/clock.h"
 #include "store/base/err.h"
@@ -17,7 +19,9 @@
 
 #define FORMAT_TEXT "loquat data directory\nformat %u\npartitions %u\nid %32s\n"
 
-enum { ID_SIZE = 32 };
+#define SUM_TEXT "sum %016" PRIx64 "\n"
+
+enum { ID_SIZE = 32, SUM_SIZE = 16 };
 
 static int join(char out[DATADIR_PATH_MAX], const char *dir, const char *name)
 {
@@ -78,6 +82,16 @@ static bool take_number(const char **at, const char *name, unsigned long *number
     return take_word(at, "\n");
 }
 
+/* What stands behind the id: the sum of all before it, or nothing, in directories of old. */
+static bool sum_fits(const char *text, const char *at)
+{
+    char line[SUM_SIZE + 8];
+    if (*at == 0)
+        return true;
+    snprintf(line, sizeof line, SUM_TEXT, XXH3_64bits(text, (size_t)(at - text)));
+    return strcmp(at, line) == 0;
+}
+
 /* 0, ERR_NOT_FOUND, or what is wrong with it. */
 static int read_format(struct datadir *dir, const char *path, char *why, size_t size)
 {
@@ -109,7 +123,8 @@ static int read_format(struct datadir *dir, const char *path, char *why, size_t 
         return ERR_VERSION;
     }
     if (!take_number(&at, "partitions ", &partitions) || partitions == 0 ||
-        partitions > PARTITIONS_MAX || !take_word(&at, "id ") || strcspn(at, "\n") != ID_SIZE) {
+        partitions > PARTITIONS_MAX || !take_word(&at, "id ") || strcspn(at, "\n") != ID_SIZE ||
+        at[ID_SIZE] != '\n' || !sum_fits(text, at + ID_SIZE + 1)) {
         snprintf(why, size, "%s is damaged; restore it from a backup", file);
         return ERR_CORRUPT;
     }
@@ -252,7 +267,9 @@ int datadir_commit(struct datadir *dir, const char *path, char *why, size_t size
         err = join(temporary, path, "FORMAT.tmp");
     if (err == 0)
         err = join(half, path, "BEGUN");
-    snprintf(text, sizeof text, FORMAT_TEXT, (unsigned)DATADIR_FORMAT, dir->partitions, dir->id);
+    int n = snprintf(text, sizeof text, FORMAT_TEXT, (unsigned)DATADIR_FORMAT, dir->partitions,
+                     dir->id);
+    snprintf(text + n, sizeof text - (size_t)n, SUM_TEXT, XXH3_64bits(text, (size_t)n));
     if (err == 0)
         err = sync_file(temporary, text);
     if (err == 0 && rename(temporary, file) != 0)

@@ -1,5 +1,6 @@
 /* replication/datadir.h: the directory of a node.
- *   FORMAT   text: format version, partitions, node id; written once, synced, checked at each start
+ *   FORMAT   text: format version, partitions, node id, XXH3-64 of these lines (directories of old
+ *            have no sum); written once, synced, checked at each start
  *   LOCK     held by the process that uses the directory
  *   raft/    raft DB      data/    data DB
  * Errors: a message in `why` says what is wrong and what to do; nothing in the directory has been
