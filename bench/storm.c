@@ -240,8 +240,8 @@ static struct result storm(struct crowd *crowd, const char *bench, blow_fn *blow
     result_add(&result, "missed", (double)crowd->missed);
     result_add(&result, "twice", (double)crowd->twice);
     result_add(&result, "server_cpu", cpu);
-    if (crowd->failed > 0)
-        result_add_text(&result, "failed_by", crowd->why);
+    if (crowd->failed + crowd->refused > 0)
+        result_add_text(&result, "last_error", crowd->why);
     writer_close(&writer);
     return result;
 }

@@ -201,24 +201,23 @@ static void take_record(struct crowd_client *client, struct span line)
     take_stamp(crowd, line);
 }
 
-/* What the server can't answer now it is asked again when it says, over a connection of its own. */
+/* What the server can't answer now is asked again when it says, or up to twice as late. */
 static void take_error(struct crowd_client *client, struct span line)
 {
     const char *error = after(line, "\"err\":"), *wait = after(line, "\"after_ms\":");
-    char why[sizeof client->crowd->why];
-    client->crowd->refused++;
+    struct crowd *crowd = client->crowd;
+    crowd->refused++;
     if (error == NULL)
         bench_fail("what is this: %.*s", (int)line.n, line.p);
     int n = 0;
-    for (const char *p = error; p < line.p + line.n && n < (int)sizeof why - 1; p++)
+    for (const char *p = error; p < line.p + line.n && n < (int)sizeof crowd->why - 1; p++)
         if (*p != '"' && *p != '{' && *p != '}')
-            why[n++] = *p;
-    why[n] = '\0';
-    net_end(&client->sock.net, why);
-    if (wait != NULL) {
-        double ms = strtod(wait, NULL);
-        client->due_s = now_s() + ms * (1 + (double)(random_u64() % 1000) / 1000) / 1000;
-    }
+            crowd->why[n++] = *p;
+    crowd->why[n] = '\0';
+    if (wait == NULL || client->live || !LINE_BEGINS(line, "{\"id\":2,"))
+        bench_fail("refused: %.*s", (int)line.n, line.p);
+    double ms = strtod(wait, NULL);
+    client->sync_s = now_s() + ms * (1 + (double)(random_u64() % 1000) / 1000) / 1000;
 }
 
 static void on_line(struct sock *sock, struct span line)
@@ -254,6 +253,7 @@ static void begin(struct crowd_client *client, double now)
     client->sock =
         (struct sock){.net = {.on_end = on_end, .from = 2 + (unsigned)(number % CROWD_SOURCES)}};
     client->begun = true;
+    client->sync_s = 0;
     client->begun_s = now;
     crowd->opening++;
     sock_begin(&client->sock, &plan, number);
@@ -267,6 +267,11 @@ static void on_tick(uv_timer_t *timer)
     double now = now_s();
     for (size_t i = 0; i < crowd->count && crowd->coming; i++) {
         struct crowd_client *client = &crowd->clients[i];
+        if (client->begun && client->sync_s > 0 && client->sync_s <= now) {
+            client->sync_s = 0;
+            send_sync(client);
+            net_flush(&client->sock.net);
+        }
         if (client->begun || client->due_s > now || !client->sock.net.closed)
             continue;
         if (crowd->opening_max != 0 && crowd->opening >= crowd->opening_max)

@@ -24,8 +24,8 @@ struct crowd_client {
     struct sock sock; /* first: what has ended is told by it */
     struct crowd *crowd;
     bool begun, live;
-    double due_s, begun_s;
-    uint64_t seen[CROWD_IN]; /* last sequence of each of its rooms, the hall last */
+    double due_s, begun_s, sync_s; /* sync_s: when to ask for sync again; 0: not */
+    uint64_t seen[CROWD_IN];       /* last sequence of each of its rooms, the hall last */
 };
 struct crowd {
     struct gateway *gateway;
@@ -38,10 +38,11 @@ struct crowd {
     bool coming; /* who is not there comes (back) when it is due */
     size_t opening, opening_max;
     uint64_t live, received, missed, twice, lags;
-    uint64_t ended, refused, failed; /* while live; an error for an answer; before it was live */
-    char why[128];                   /* of the last that failed */
-    struct series join_ms;           /* from connecting to the answer of sync */
-    struct series *latency_ms;       /* of stamped records (crowd_say), when set */
+    uint64_t ended, failed;    /* connections that ended while live; before */
+    uint64_t refused;          /* syncs that were to be asked again */
+    char why[128];             /* of the last of either */
+    struct series join_ms;     /* from connecting to the answer of sync */
+    struct series *latency_ms; /* of stamped records (crowd_say), when set */
     uint64_t asked, answered;
 };
 /* At most what descriptors allow, and whole blocks; says so when that is less. */
