@@ -261,7 +261,8 @@ static int sync_directory(const char *path)
 
 int datadir_commit(struct datadir *dir, const char *path, char *why, size_t size)
 {
-    char file[DATADIR_PATH_MAX], temporary[DATADIR_PATH_MAX], half[DATADIR_PATH_MAX], text[256];
+    char file[DATADIR_PATH_MAX], temporary[DATADIR_PATH_MAX], half[DATADIR_PATH_MAX];
+    char parent[DATADIR_PATH_MAX], text[256];
     int err = join(file, path, "FORMAT");
     if (err == 0)
         err = join(temporary, path, "FORMAT.tmp");
@@ -276,6 +277,11 @@ int datadir_commit(struct datadir *dir, const char *path, char *why, size_t size
         err = ERR_IO;
     if (err == 0)
         err = sync_directory(path);
+    /* Its own name as well, if it was made here. What must not or can't be synced had it before. */
+    if (err == 0)
+        err = join(parent, path, "..");
+    if (err == 0 && sync_directory(parent) != 0 && errno == EIO)
+        err = ERR_IO;
     if (err != 0)
         snprintf(why, size, "%s: %s", path, strerror(errno));
     else
