@@ -1,10 +1,10 @@
-/* bench/storm.c: very many live connections gone at once, and back within JITTER_S (--secs), each at a
- * random time of its own: once since the clients' network resets them all, once since the server is
- * killed and started again on its data and port; and once more killed, and all come back in the
- * same moment. All the while one writer writes to the halls. How long until the last is live again,
- * from the moment the server can be reached, beside those JITTER_S, or the time that they take in
- * good order; every record must have come to each member exactly once, and each message must be in
- * its log exactly once. */
+/* bench/storm.c: very many live connections gone at once, and back within JITTER_S (--secs), each
+ * at a random time of its own: once since the clients' network resets them all, once since the
+ * server is killed and started again on its data and port; and once more killed, and all come back
+ * in the same moment. All the while one writer writes to the halls. How long until the last is live
+ * again, from the moment the server can be reached, beside those JITTER_S, or the time that they
+ * take in good order; every record must have come to each member exactly once, and each message
+ * must be in its log exactly once. */
 #include <stdio.h>
 #include <stdlib.h>
 
