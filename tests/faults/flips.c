@@ -119,7 +119,7 @@ static struct node *start(char *why, size_t size)
     struct node_config config = {.dir = dir,
                                  .partitions = first && !scratch_has(dir, "FORMAT") ? 4 : 0,
                                  .disk_reserve = 1,
-                                 .memtable_bytes = 64 << 10};
+                                 .memtable_bytes = 256 << 10};
     struct node *node = NULL;
     first = false;
     return node_start(&config, &node, why, size) == 0 ? node : NULL;
@@ -354,6 +354,20 @@ static int pick_kind(void)
     return kind;
 }
 
+/* Small files are mostly indexes, large ones rows: any file, or any byte. */
+static const struct target *pick_target(void)
+{
+    uint64_t all = 0;
+    if (roll(2) == 0)
+        return &targets[roll(target_count)];
+    for (size_t i = 0; i < target_count; i++)
+        all += (uint64_t)targets[i].size;
+    const struct target *target = targets;
+    for (uint64_t at = roll(all); at >= (uint64_t)target->size; target++)
+        at -= (uint64_t)target->size;
+    return target;
+}
+
 /* False: there is no such file. */
 static bool flip(int kind, char text[PATH_ROOM])
 {
@@ -364,7 +378,7 @@ static bool flip(int kind, char text[PATH_ROOM])
     if (target_count == 0)
         return false;
     qsort(targets, target_count, sizeof *targets, by_path);
-    const struct target *target = &targets[roll(target_count)];
+    const struct target *target = pick_target();
     off_t at = (off_t)roll((uint64_t)target->size);
     unsigned bit = (unsigned)roll(8);
     int fd = open(target->path, O_RDWR | O_CLOEXEC);
@@ -448,6 +462,8 @@ static bool run_round(unsigned number)
     if (outcome == WRONG)
         printf("    FAIL: %s\n%s\n", what, said);
     printf("round %u: %s, %s: %s\n", number, from, text, outcome_names[outcome]);
+    if (outcome == REFUSED)
+        printf("    %s\n", got->why);
     return outcome != WRONG;
 }
 

@@ -116,7 +116,7 @@ static void list_dir(int dir, struct listing *listing)
             continue;
         ASSERT(listing->count < NAMES_MAX);
         struct name *name = &listing->names[listing->count++];
-        snprintf(name->name, NAME_ROOM, "%s", entry->d_name);
+        snprintf(name->name, NAME_ROOM, "%.*s", NAME_ROOM - 1, entry->d_name);
         name->inode = entry->d_ino;
     }
     closedir(stream);
