@@ -95,7 +95,7 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.c.o $(TEST_LIB_OBJ) $(LIBS)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) -lcriterion
 FAULT_SRC := $(wildcard tests/faults/*.c)
 FAULT_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(FAULT_SRC))
-tests-build: all $(TEST_BIN) $(FAULT_BIN)
+tests-build: all $(TEST_BIN) $(FAULT_BIN) $(BUILD)/bench/storm
 unit: tests-build ## run the unit tests only
 	BUILD=$(BUILD) tests/run unit
 test: setup-test web ## install what is missing, build, run every test

@@ -211,6 +211,8 @@ static struct result storm(struct crowd *crowd, const char *bench, blow_fn *blow
                             .ref = jitter_s > 0 ? jitter_s : orderly_s};
     writer_open(&writer, crowd);
     net_run(crowd->loop, CALM_S);
+    while (!writer.waits) /* so that the blow meets a message on its way */
+        uv_run(crowd->loop, UV_RUN_ONCE);
     uint64_t received = crowd->received;
     double cpu = 0, at = now_s(), blow_s = blow(crowd), back_s = now_s();
     crowd->failed = crowd->refused = 0;
