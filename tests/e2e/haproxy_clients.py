@@ -28,7 +28,7 @@ TLS = ssl.create_default_context(cafile=os.environ["LOQUAT_CA"])
 
 
 class Client:
-    """An authenticated, live connection. Events that come while an answer is waited for are kept."""
+    """An authenticated, live connection. Events that come before an answer are kept."""
 
     @classmethod
     async def connect(cls, user, cur=None, **options):
@@ -150,7 +150,7 @@ async def test_address_limit():
 
 
 async def test_drain_by_hand():
-    """State `drain`: those who are connected stay, new ones are kept away, `ready` takes it back."""
+    """State `drain`: those who are connected stay, new ones are kept away until `ready`."""
     alice = await Client.connect("alice")
     await command("set server loquat/one state drain")
     await refused_with(503)
@@ -161,7 +161,7 @@ async def test_drain_by_hand():
 
 
 async def test_restart():
-    """SIGTERM: goodbye and 1012 for everybody, 503 while it is down, then all come back in order."""
+    """SIGTERM: goodbye and 1012 for everybody, 503 while it is down, then all come back."""
     clients = [await Client.connect("bob") for _ in range(8)]
     alice = await Client.connect("alice")
     cursor = await alice.say("before")
