@@ -254,7 +254,7 @@ test("log and folded view, both ways: edits, deletes, replies", async () => {
   assert.equal(up.records[1].reply, a.s);
   assert.equal(up.records[1].edited, edit.ts);
   const down = await alice.ok("range", { c, view: "folded", order: "desc", to: a.s - 1 });
-  assert.deepEqual(down.records, up.records.toReversed());
+  assert.deepEqual(down.records, [...up.records].reverse());
   await alice.close();
 });
 

@@ -19,7 +19,9 @@ import {
 
 /** The SDK as one module of JavaScript, made by the same tool that makes the page. */
 async function loadSdk() {
-  const vite = await import(pathToFileURL(require.resolve("vite")).href);
+  /* By its path: what `require` would resolve is the deprecated CommonJS one. */
+  const home = path.dirname(require.resolve("vite/package.json"));
+  const vite = await import(pathToFileURL(path.join(home, "dist/node/index.js")).href);
   const outDir = path.join(build, "tests/web");
   await vite.build({
     root: path.join(root, "gateway/web"),
@@ -30,7 +32,7 @@ async function loadSdk() {
       outDir,
       emptyOutDir: false,
       minify: false,
-      target: "node20",
+      target: "node18",
     },
   });
   return import(pathToFileURL(path.join(outDir, "sdk.js")).href);
