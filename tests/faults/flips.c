@@ -30,7 +30,7 @@ enum {
     CONVS = 4,
     USERS = 2,
     LIVES = 3,
-    LIFE_RECORDS = 1200,
+    LIFE_RECORDS = 6000, /* so many that what a start has to recall is not everything */
     SEQ_MAX = LIVES * LIFE_RECORDS + 16,
     VIEWS = 3, /* upwards, downwards, folded */
     WINDOW = 50,
@@ -117,7 +117,7 @@ static struct node *start(char *why, size_t size)
 {
     static bool first = true;
     struct node_config config = {.dir = dir,
-                                 .partitions = first && !scratch_has(dir, "FORMAT") ? 4 : 0,
+                                 .partitions = first && !scratch_has(dir, "FORMAT") ? 2 : 0,
                                  .disk_reserve = 1,
                                  .memtable_bytes = 256 << 10};
     struct node *node = NULL;
@@ -401,8 +401,11 @@ static void verify(void)
 
 static bool says_what_to_do(const char *said)
 {
-    bool where = strstr(said, dir) != NULL;
-    return where && (strstr(said, "restore") != NULL || strstr(said, "run the version") != NULL);
+    static const char *const todo[] = {"restore", "run the version", "`loquat-compact verify`"};
+    bool what = false;
+    for (size_t i = 0; i < sizeof todo / sizeof *todo; i++)
+        what = what || strstr(said, todo[i]) != NULL;
+    return what && strstr(said, dir) != NULL;
 }
 
 static enum outcome look_once(const char **what, char said[SAID_MAX])
