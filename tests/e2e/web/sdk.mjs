@@ -28,14 +28,14 @@ async function loadSdk() {
     configFile: false,
     logLevel: "error",
     build: {
-      lib: { entry: "sdk/index.ts", formats: ["es"], fileName: "sdk" },
+      lib: { entry: "sdk/index.ts", formats: ["es"], fileName: () => "sdk.mjs" },
       outDir,
       emptyOutDir: false,
       minify: false,
       target: "node18",
     },
   });
-  return import(pathToFileURL(path.join(outDir, "sdk.js")).href);
+  return import(pathToFileURL(path.join(outDir, "sdk.mjs")).href);
 }
 const { Client, isHole, memoryStorage, tokenClaims, webStorage } = await loadSdk();
 
