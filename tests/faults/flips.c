@@ -1,10 +1,9 @@
-/* flips ROUNDS: one bit of a data directory at rest flips, at a random place of a random file, after
- * real traffic. Then either the start is refused with a message that says what is damaged and what
- * to do, or reads of what is damaged are refused and `loquat-compact verify` names it, or the bit
- * did not matter: every answer is what it was before. Never is anything else served, never does
- * anything go in silence. Prints a table of what happened to which kind of file.
- * Prints the seed; LOQUAT_SEED replays its choices. The last line, `N passed, N failed`, counts
- * rounds. */
+/* flips ROUNDS: one bit of a data directory at rest flips, at a random place of a random file,
+ * after real traffic. Then either the start is refused with a message that says what is damaged and
+ * what to do, or reads of what is damaged are refused and `loquat-compact verify` names it, or the
+ * bit did not matter: every answer is what it was before. Never is anything else served, never does
+ * anything go in silence. Prints a table of what happened to which kind of file. Prints the seed;
+ * LOQUAT_SEED replays its choices. The last line, `N passed, N failed`, counts rounds. */
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>

@@ -1,10 +1,9 @@
-/* power ROUNDS: a node under load is killed, and the directory then loses what a power cut may take:
- * of what was written and not synced some bytes, whole sectors, or all; names that came, went or
- * were exchanged without a sync of their directory stand as before, or not, each for itself. Then
- * the node starts, what was acknowledged is there under its sequence, and all readers agree.
- * What was synced is seen by functions that stand before libc's.
- * Prints the seed; LOQUAT_SEED replays its choices. The last line, `N passed, N failed`, counts
- * rounds. */
+/* power ROUNDS: a node under load is killed, and the directory then loses what a power cut may
+ * take: of what was written and not synced some bytes, whole sectors, or all; names that came, went
+ * or were exchanged without a sync of their directory stand as before, or not, each for itself.
+ * Then the node starts, what was acknowledged is there under its sequence, and all readers agree.
+ * What was synced is seen by functions that stand before libc's. Prints the seed; LOQUAT_SEED
+ * replays its choices. The last line, `N passed, N failed`, counts rounds. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>

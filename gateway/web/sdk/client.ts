@@ -404,7 +404,8 @@ export class Client extends EventTarget {
   }
 
   #emit<K extends keyof ClientEvents>(name: K, detail: ClientEvents[K]): void {
-    this.dispatchEvent(new CustomEvent(name, { detail }));
+    /* Node 18 has EventTarget and Event, and no CustomEvent. */
+    this.dispatchEvent(Object.assign(new Event(name), { detail }));
   }
 }
 
