@@ -1,7 +1,7 @@
 // sdk.mjs: the SDK under Node with npm `ws`, against real servers that come and go and sockets that
 // are killed. From the caller: LOQUAT_URL, LOQUAT_TOKEN_*, BUILD.
 import assert from "node:assert/strict";
-import { randomUUID } from "node:crypto";
+import { randomUUID, webcrypto } from "node:crypto";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 import {
@@ -16,6 +16,8 @@ import {
   WebSocket,
   wsUrl,
 } from "./lib.mjs";
+
+globalThis.crypto ??= webcrypto; // Node 18 has it under another name
 
 /** The SDK as one module of JavaScript, made by the same tool that makes the page. */
 async function loadSdk() {
