@@ -31,7 +31,6 @@ void call_conv(struct call *call, struct span conv)
 static void finish(struct call *call)
 {
     struct conn *conn = call->conn;
-    ASSERT(!call->done);
     conn->writes -= call->weight == CALL_WRITE;
     conn->reads -= call->weight >= CALL_READ;
     conn->pages -= call->weight == CALL_PAGE;

@@ -14,7 +14,7 @@ enum call_weight { CALL_NOTHING, CALL_WRITE, CALL_READ, CALL_PAGE }; /* a page i
 struct call {
     struct conn *conn;
     int64_t id;
-    bool has_id, http, done;
+    bool has_id, http;
     uint8_t weight; /* enum call_weight: what it counts as in the connection's bounds */
     uint32_t partition;
     char conv[CONV_ID_MAX + 1]; /* that it is about; may be empty */

@@ -214,8 +214,6 @@ void conn_settle(struct conn *conn)
     if (conn->phase == CONN_CLOSED)
         return;
     int events = (reads_more(conn) ? UV_READABLE : 0) | (conn->stuck ? UV_WRITABLE : 0);
-    if (conn->phase == CONN_LINGER)
-        events = UV_READABLE;
     if (events == conn->events)
         return;
     conn->events = (uint8_t)events;

@@ -10,7 +10,6 @@
 #include "store/base/err.h"
 #include "store/base/log.h"
 #include "store/base/metrics.h"
-#include "store/base/record.h"
 
 enum { AUTHORS_MAX = 16 }; /* of one frame; a slice ends before there are more */
 
@@ -181,16 +180,8 @@ static struct buf *write_text(const struct slice *slice, struct span self, bool 
         .conv = span_str(slice->topic->name), .partition = slice->topic->partition, .self = self};
     struct buf *text = &gate->answer;
     text->n = 0;
-    for (size_t i = 0; i < slice->count; i++) {
-        const Loquat__Item *item = slice->items[i];
-        if (stream)
-            buf_addf(text, "id: %llu\ndata: {",
-                     (unsigned long long)(item->last > item->seq ? item->last : item->seq));
-        else
-            buf_add_str(text, i == 0 ? "{\"ev\":\"rec\"," : "\n{\"ev\":\"rec\",");
-        say_members(text, &place, item, slice->records[i]);
-        buf_add_str(text, stream ? "}\n\n" : "}");
-    }
+    for (size_t i = 0; i < slice->count; i++)
+        say_live(text, &place, slice->items[i], slice->records[i], stream);
     metric_add(&frames_built, 1);
     return text;
 }
@@ -276,14 +267,10 @@ static bool note_author(struct slice *slice, const Loquat__Record *record)
 
 /* ---- publishing ---- */
 
-static uint64_t last_of(const Loquat__Item *item)
-{
-    return item->last > item->seq ? item->last : item->seq;
-}
-
 static void give(struct slice *slice, const char *removed)
 {
     struct topic *topic = slice->topic;
+    int64_t given = 0;
     topic->head = slice->last;
     for (uint32_t i = 0; i < topic->count; i++) {
         struct topic_entry *entry = &topic->entries[i];
@@ -299,8 +286,9 @@ static void give(struct slice *slice, const char *removed)
         }
         conn_send_frame(session->conn, frame_for(slice, entry));
         follow->cursor = slice->last;
-        metric_add(&deliveries, 1);
+        given++;
     }
+    metric_add(&deliveries, given);
 }
 
 /* Whoever was taken out gets nothing more, whatever the own log says when. */
@@ -345,7 +333,7 @@ static void publish(struct fanout *fanout, struct topic *topic, const Loquat__Ta
         size_t bytes = 0;
         while (at < tail->n_items && bytes < FANOUT_FRAME_BYTES && removed == NULL &&
                note_author(&slice, records[at])) {
-            slice.last = last_of(tail->items[at]);
+            slice.last = say_last(tail->items[at]);
             bytes += tail->items[at]->record.len + 100;
             removed = removed_by(fanout->gate, records[at]);
             slice.count++;
@@ -362,13 +350,9 @@ static void publish(struct fanout *fanout, struct topic *topic, const Loquat__Ta
 
 static bool unpack(struct gate *gate, const Loquat__Tail *tail, Loquat__Record **records)
 {
-    for (size_t i = 0; i < tail->n_items; i++) {
-        const Loquat__Item *item = tail->items[i];
-        records[i] = NULL;
-        if (item->hole == 0 && record_decode(span_of(item->record.data, item->record.len),
-                                             &gate->arena.allocator, &records[i]) != 0)
+    for (size_t i = 0; i < tail->n_items; i++)
+        if (say_unpack(tail->items[i], &gate->arena.allocator, &records[i]) != 0)
             return false;
-    }
     return true;
 }
 

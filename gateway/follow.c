@@ -184,27 +184,16 @@ static void be_hungry(struct session *session)
 /* The page as one message or as events of a stream. ERR_CORRUPT: a record is damaged. */
 static int say_page(struct session *session, const struct topic *topic, const Loquat__Reply *reply)
 {
-    struct gate *gate = session->conn->gate;
     struct say_place place = {.conv = span_str(topic->name),
                               .partition = topic->partition,
                               .self = span_str(session->stream ? "" : session->conn->who->user)};
     struct buf text = {0};
     int err = 0;
     for (size_t i = 0; i < reply->n_items && err == 0; i++) {
-        const Loquat__Item *item = reply->items[i];
         Loquat__Record *record = NULL;
-        if (item->hole == 0)
-            err = record_decode(span_of(item->record.data, item->record.len),
-                                &gate->up.arena.allocator, &record);
-        if (err != 0)
-            break;
-        if (session->stream)
-            buf_addf(&text, "id: %llu\ndata: {",
-                     (unsigned long long)(item->last > item->seq ? item->last : item->seq));
-        else
-            buf_add_str(&text, i == 0 ? "{\"ev\":\"rec\"," : "\n{\"ev\":\"rec\",");
-        say_members(&text, &place, item, record);
-        buf_add_str(&text, session->stream ? "}\n\n" : "}");
+        err = say_unpack(reply->items[i], &session->conn->gate->up.arena.allocator, &record);
+        if (err == 0)
+            say_live(&text, &place, reply->items[i], record, session->stream);
     }
     if (err == 0 && text.n > 0 && session->stream) {
         struct frame *chunk = httpd_chunk(&text);

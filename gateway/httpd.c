@@ -53,14 +53,19 @@ void httpd_answer(struct conn *conn, int status, const char *type, const char *h
     done(conn);
 }
 
-void httpd_fail(struct conn *conn, int err, const char *msg)
+void httpd_fail_with(struct conn *conn, int status, const char *headers, int err, const char *msg)
 {
     struct buf text = {0};
     buf_add_str(&text, "{\"err\":");
     say_error(&text, err, msg, 0);
     buf_add_byte(&text, '}');
-    httpd_answer(conn, err_http(err), "application/json", NULL, buf_span(&text));
+    httpd_answer(conn, status, "application/json", headers, buf_span(&text));
     buf_close(&text);
+}
+
+void httpd_fail(struct conn *conn, int err, const char *msg)
+{
+    httpd_fail_with(conn, err_http(err), NULL, err, msg);
 }
 
 void httpd_begin_chunks(struct conn *conn, const char *type)
@@ -94,14 +99,11 @@ void httpd_end_chunks(struct conn *conn)
 static void refuse(struct conn *conn)
 {
     int status = http_status(conn->http);
-    char text[160];
-    int n =
-        snprintf(text, sizeof text, "{\"err\":{\"code\":\"%s\",\"msg\":\"%s\",\"retry\":false}}",
-                 status == 413 ? "too_large" : "bad_request", http_reason(status));
     conn->keep = false;
     conn->head_only = false;
     conn->busy = true;
-    httpd_answer(conn, status, "application/json", NULL, span_of(text, (size_t)n));
+    httpd_fail_with(conn, status, NULL, status == 413 ? ERR_TOO_LARGE : ERR_BAD_REQUEST,
+                    http_reason(status));
 }
 
 /* Requests that are whole, one after the other, until one is answered later. */

@@ -11,8 +11,9 @@ void httpd_on_bytes(struct conn *conn, const char *bytes, size_t n);
 /* A whole answer. `headers`: further lines, each with CRLF; may be NULL. */
 void httpd_answer(struct conn *conn, int status, const char *type, const char *headers,
                   struct span body);
-/* An answer {"err":…} with the status of the error. */
+/* An answer {"err":…} with the status of the error; or with another, and further headers. */
 void httpd_fail(struct conn *conn, int err, const char *msg);
+void httpd_fail_with(struct conn *conn, int status, const char *headers, int err, const char *msg);
 /* The head of an answer that comes in pieces, each made by httpd_chunk, until httpd_end_chunks. */
 void httpd_begin_chunks(struct conn *conn, const char *type);
 struct frame *httpd_chunk(const struct buf *text); /* one reference, the caller's */

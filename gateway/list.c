@@ -372,7 +372,6 @@ static int take_cursors(struct request *request)
 static void go_live(struct session *session, const struct gather *gather)
 {
     struct conn *conn = session->conn;
-    session->live = true;
     if (session->count == 0)
         follow_reserve(session, (uint32_t)gather->count + 1);
     follow_add(session, span_str(conn->who->user), true, gather->user_head);

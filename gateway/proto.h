@@ -79,6 +79,8 @@ int op_mark(struct request *request);
 int op_range(struct request *request);
 int op_members(struct request *request);
 int op_conv(struct request *request);
+/* Asks what the user sees of call->conv: the answer has one ConvInfo. False: busy. */
+bool read_ask_conv(struct call *call, upstream_done done);
 void read_conv_for(struct call *call); /* answers with the Conv of call->conv */
 /* Strings are the call's. *max: the most that may be asked for, then what is. */
 int read_take_range(struct request *request, Loquat__Read *read, uint64_t *max);

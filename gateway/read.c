@@ -162,24 +162,24 @@ static void on_conv(void *owner, const Loquat__Reply *reply)
         call_ok(call);
 }
 
-static bool start_conv(struct call *call)
+bool read_ask_conv(struct call *call, upstream_done done)
 {
     char *names[] = {call->conv};
     Loquat__Read read = read_of(call, LOQUAT__READ_OP__READ_CONVS);
     read.convs = names;
     read.n_convs = 1;
-    return call_read(call, &read, on_conv);
+    return call_read(call, &read, done);
 }
 
 void read_conv_for(struct call *call)
 {
     if (!call_wanted(call))
         call_ok(call);
-    else if (!start_conv(call))
+    else if (!read_ask_conv(call, on_conv))
         call_fail(call, ERR_BUSY, NULL, 0);
 }
 
 int op_conv(struct request *request)
 {
-    return start_conv(request->call) ? 0 : ERR_BUSY;
+    return read_ask_conv(request->call, on_conv) ? 0 : ERR_BUSY;
 }

@@ -304,15 +304,7 @@ static void run_tail(struct conn *conn, const struct http_msg *msg, struct span 
     uint64_t *state = xmalloc(sizeof *state);
     *state = cursor;
     call->state = state;
-    char *names[] = {call->conv};
-    Loquat__Read read = LOQUAT__READ__INIT;
-    read.op = LOQUAT__READ_OP__READ_CONVS;
-    read.partition = call->partition;
-    read.user = conn->who->user;
-    read.all = conn->who->scope != 0;
-    read.convs = names;
-    read.n_convs = 1;
-    if (!call_read(call, &read, on_tail_checked)) {
+    if (!read_ask_conv(call, on_tail_checked)) {
         free(state);
         call_fail(call, ERR_BUSY, NULL, 0);
     }
@@ -327,9 +319,7 @@ static void not_allowed(struct conn *conn, const char *allow)
 {
     char header[80];
     snprintf(header, sizeof header, "Allow: %s\r\n", allow);
-    httpd_answer(conn, 405, "application/json", header,
-                 span_str("{\"err\":{\"code\":\"bad_request\",\"msg\":\"not with this method\","
-                          "\"retry\":false}}"));
+    httpd_fail_with(conn, 405, header, ERR_BAD_REQUEST, "not with this method");
 }
 
 /* /v1/conversations[/{c}[/messages|records|tail]] : false when it is none of these. */

@@ -74,7 +74,7 @@ static void hole(struct buf *out, const struct say_place *place, const Loquat__I
     buf_add_str(out, ",\"hole\":[");
     json_put_u64(out, item->seq);
     buf_add_byte(out, ',');
-    json_put_u64(out, item->last > item->seq ? item->last : item->seq);
+    json_put_u64(out, say_last(item));
     buf_add_byte(out, ']');
     text(out, "why", hole_name(item->hole));
 }
@@ -113,15 +113,36 @@ void say_members(struct buf *out, const struct say_place *place, const Loquat__I
         number(out, "replies", item->replies);
 }
 
+uint64_t say_last(const Loquat__Item *item)
+{
+    return item->last > item->seq ? item->last : item->seq;
+}
+
+int say_unpack(const Loquat__Item *item, ProtobufCAllocator *alloc, Loquat__Record **record)
+{
+    *record = NULL;
+    if (item->hole != 0)
+        return 0;
+    return record_decode(span_of(item->record.data, item->record.len), alloc, record);
+}
+
+void say_live(struct buf *out, const struct say_place *place, const Loquat__Item *item,
+              const Loquat__Record *record, bool stream)
+{
+    if (stream)
+        buf_addf(out, "id: %llu\ndata: {", (unsigned long long)say_last(item));
+    else
+        buf_add_str(out, out->n == 0 ? "{\"ev\":\"rec\"," : "\n{\"ev\":\"rec\",");
+    say_members(out, place, item, record);
+    buf_add_str(out, stream ? "}\n\n" : "}");
+}
+
 int say_element(struct buf *out, const struct say_place *place, const Loquat__Item *item)
 {
     Loquat__Record *record = NULL;
-    if (item->hole == 0) {
-        int err =
-            record_decode(span_of(item->record.data, item->record.len), place->alloc, &record);
-        if (err != 0)
-            return err;
-    }
+    int err = say_unpack(item, place->alloc, &record);
+    if (err != 0)
+        return err;
     buf_add_byte(out, '{');
     say_members(out, place, item, record);
     buf_add_byte(out, '}');

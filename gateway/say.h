@@ -18,6 +18,12 @@ struct say_place { /* where items come from, and who reads them */
  * hole. */
 void say_members(struct buf *out, const struct say_place *place, const Loquat__Item *item,
                  const Loquat__Record *record);
+/* *record: NULL for a hole. 0 or ERR_CORRUPT. */
+int say_unpack(const Loquat__Item *item, ProtobufCAllocator *alloc, Loquat__Record **record);
+/* One more of a live client's records: a line of its message, or an event of an event stream. */
+void say_live(struct buf *out, const struct say_place *place, const Loquat__Item *item,
+              const Loquat__Record *record, bool stream);
+uint64_t say_last(const Loquat__Item *item); /* its highest sequence */
 /* With braces; unpacks by itself: 0 or ERR_CORRUPT. */
 int say_element(struct buf *out, const struct say_place *place, const Loquat__Item *item);
 int say_conv(struct buf *out, const struct say_place *place, const Loquat__ConvInfo *info);

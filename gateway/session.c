@@ -163,7 +163,6 @@ void session_begin_stream(struct conn *conn, struct span conv, uint64_t cursor, 
 {
     struct session *session = session_new(conn);
     session->stream = true;
-    session->live = true;
     session_expires(conn, conn->who->exp_ms);
     conn_due(conn, DUE_PING);
     if (follow_begin(session, conv, cursor, since) != 0 || conn->gate->state != GATE_SERVING)

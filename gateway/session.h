@@ -55,7 +55,6 @@ struct session {
     bool marks_reading;
     bool stream;         /* an event stream */
     bool reading;        /* a catching-up read is under way */
-    bool live;           /* sync was answered */
     struct map *cursors; /* of a sync whose pages are still being asked for; may be NULL */
     struct mark *marks;  /* coalesced, written once a second */
     uint32_t mark_count;
