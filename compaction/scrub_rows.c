@@ -184,19 +184,29 @@ static bool is_hash_of(const Loquat__Record *record, uint64_t hash)
     return false;
 }
 
-static void check_dedup(struct scrub *scrub, const struct scrub_conv *conv, uint64_t hash,
-                        struct span value)
+static void check_cid(struct scrub *scrub, const struct scrub_conv *conv, uint64_t seq,
+                      uint64_t hash)
 {
     const char *id = conv->header->id;
-    uint64_t seq = 0;
     Loquat__Record *record = NULL;
-    if (get_varint(value.p, value.n, &seq) == 0 || seq == 0 || seq > conv->head) {
+    if (seq == 0 || seq > conv->head)
         scrub_damage(scrub, KV_DEDUP, id, seq, "a cid points past the head %llu", num(conv->head));
+    else if (seq >= conv->floor && scrub_record(scrub, conv->id, seq, &record) == 0 &&
+             !is_hash_of(record, hash))
+        scrub_damage(scrub, KV_DEDUP, id, seq, "a cid points at a record that has another one");
+}
+
+static void check_dedup(struct scrub *scrub, const struct scrub_conv *conv, uint64_t row,
+                        struct span value)
+{
+    uint64_t hashes[DEDUP_ROW];
+    if (row % DEDUP_ROW != 0 || dedup_row_read(value, hashes) != 0) {
+        scrub_damage(scrub, KV_DEDUP, conv->header->id, row, "a row of cids can't be read");
         return;
     }
-    if (seq >= conv->floor && scrub_record(scrub, conv->id, seq, &record) == 0 &&
-        !is_hash_of(record, hash))
-        scrub_damage(scrub, KV_DEDUP, id, seq, "a cid points at a record that has another one");
+    for (uint64_t i = 0; i < DEDUP_ROW; i++)
+        if (hashes[i] != 0)
+            check_cid(scrub, conv, row + i, hashes[i]);
 }
 
 int scrub_dedup(struct scrub *scrub, const struct scrub_conv *conv)

@@ -116,10 +116,11 @@ static int read_format(struct datadir *dir, const char *path, char *why, size_t 
         return ERR_CORRUPT;
     }
     if (format != DATADIR_FORMAT) {
-        snprintf(
-            why, size,
-            "%s has format %lu, this program knows %d; run the version that wrote it, or newer",
-            path, format, DATADIR_FORMAT);
+        snprintf(why, size,
+                 "%s has format %lu, this program knows %d; run the version that wrote it%s", path,
+                 format, DATADIR_FORMAT,
+                 format < DATADIR_FORMAT ? ", export with `loquat-log export` and import here"
+                                         : ", or newer");
         return ERR_VERSION;
     }
     if (!take_number(&at, "partitions ", &partitions) || partitions == 0 ||

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { DATADIR_FORMAT = 1, DATADIR_PATH_MAX = 4096 };
+enum { DATADIR_FORMAT = 2, DATADIR_PATH_MAX = 4096 };
 
 struct datadir {
     int lock_fd;

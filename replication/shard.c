@@ -11,7 +11,8 @@
 enum {
     DONE_BATCH_MAX = 256,
     NODE_ID = 1,
-    COMMAND_COST = 64, /* what a command that waits takes beside its bytes */
+    WARM_AGAIN_MS = 1000, /* what has been read may have become too small */
+    COMMAND_COST = 64,    /* what a command that waits takes beside its bytes */
 };
 
 /* An answer that waits until its effects have reached other partitions. */
@@ -318,6 +319,39 @@ static void drop_done(struct shard *shard)
     }
 }
 
+/* ---- warming: after a start, and as the partition grows ---- */
+
+static void call_warm(struct job *job)
+{
+    struct shard *shard = job->owner;
+    bool done = false;
+    int err = apply_warm(shard->apply, &done);
+    job->tag = done ? WARM_AGAIN_MS : 0;
+    if (err == 0)
+        return;
+    log_warn("the table of cids can't be read; writes go on, slower: run `loquat-compact verify`",
+             {"partition", log_int(shard->partition)}, {"err", log_str(err_name(err))});
+    job->tag = UINT64_MAX;
+}
+
+static void on_warm(struct job *job)
+{
+    struct shard *shard = job->owner;
+    shard->warming = false;
+    shard->warm_failed = job->tag == UINT64_MAX;
+    shard->warm_ms = clock_mono_us() / 1000 + job->tag;
+}
+
+static void warm_some(struct shard *shard, uint64_t now_ms)
+{
+    if (shard->warm_failed || shard->warming || now_ms < shard->warm_ms)
+        return;
+    shard->warming = true;
+    shard->warm = (struct job){.kind = JOB_CALL, .call = call_warm, .done = on_warm};
+    shard->warm.owner = shard;
+    applier_push(shard->env->applier, &shard->warm);
+}
+
 /* ---- the loop's calls ---- */
 
 void shard_turn(struct shard *shard, uint64_t now_ms)
@@ -335,6 +369,7 @@ void shard_tick(struct shard *shard, uint64_t now_ms)
     if (now_ms >= rcore_next_ms(shard->core))
         rcore_timeout(shard->core, now_ms);
     settle(shard, now_ms);
+    warm_some(shard, now_ms);
 }
 
 void shard_trim(struct shard *shard, struct kv *data, uint64_t now_ms)

@@ -76,6 +76,9 @@ struct shard {
     size_t inflight_count, waiting_bytes, unfinished;
     uint64_t *done; /* numbers of effects delivered, to be dropped */
     size_t done_count, done_cap;
+    struct job warm; /* what makes new cids cheap is read from disk, a part at a time */
+    bool warming, warm_failed;
+    uint64_t warm_ms; /* when it is looked at again */
 };
 
 int shard_start(struct shard *shard, uint32_t partition, uint32_t partitions, struct kv *raft,

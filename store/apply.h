@@ -76,6 +76,10 @@ void apply_written(struct apply *apply);
  * apply_written), so that a restart need not look at any record written until now. */
 void apply_seal(struct apply *apply, struct kv_batch *batch);
 
+/* Between batches, until *done: reads some rows for a filter that makes new cids cheap.
+ * Nothing depends on it but speed. Or a kv error: then it is of no use to call again. */
+int apply_warm(struct apply *apply, bool *done);
+
 /* The index that has reached the data DB's files, 0 when none. Any thread. */
 int apply_flushed_index(struct kv *kv, uint32_t partition, uint64_t *index, uint64_t *term);
 /* The index in a row of KV_APL; ERR_CORRUPT. */

@@ -196,7 +196,6 @@ static void append_open(struct apply *apply, struct conv *conv, const Loquat__Co
     record.from = command->user;
     record.cid = command->cid;
     record.body = (ProtobufCBinaryData){body.n, (uint8_t *)body.p};
-    apply->salt = 0; /* a new log: no cid stands in it yet */
     state_append(apply, conv, &record, apply->result);
     buf_close(&body);
 }

@@ -249,7 +249,7 @@ static int read_stat(struct apply *apply, struct arena *arena, Loquat__Reply *re
                      "\"members_cached\":%zu,\"dedup_recent\":%zu}",
                      apply->partition, (unsigned long long)apply->index,
                      (unsigned long long)apply->term, apply->convs.count, apply->members.count,
-                     apply->dedup.count);
+                     dedup_recent(&apply->dedup));
     ASSERT(n > 0 && (size_t)n < sizeof text);
     reply->stat.len = (size_t)n;
     reply->stat.data = arena_copy(arena, text, (size_t)n);

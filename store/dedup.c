@@ -5,20 +5,33 @@
 
 #include "store/base/check.h"
 #include "store/base/err.h"
-#include "store/key.h"
 
-void dedup_init(struct dedup *dedup, struct kv *kv, uint32_t partition)
+enum { CHUNK_HEAD = 4, HASH_SIZE = 8, FILTER_GROWTH_LOG2 = 2 };
+
+void dedup_init(struct dedup *dedup, struct kv *kv, uint32_t partition, uint32_t partitions)
 {
     *dedup = (struct dedup){.kv = kv, .partition = partition};
-    map_init(&dedup->recent);
+    dedup->generation = DEDUP_GENERATION * (size_t)(partition % partitions + 1) / partitions + 1;
+    dedup->next_key = key_partition(partition);
+    bloom_init(&dedup->next, DEDUP_FILTER_LOG2_MIN);
+}
+
+static void entries_close(struct dedup_entries *entries)
+{
+    free(entries->items);
+    free(entries->hashes);
 }
 
 void dedup_close(struct dedup *dedup)
 {
-    map_close(&dedup->recent);
-    free(dedup->entries);
+    bloom_close(&dedup->filter);
+    bloom_close(&dedup->next);
+    entries_close(&dedup->filling);
+    entries_close(&dedup->sealing);
+    buf_close(&dedup->chunk);
 }
 
+/* Never 0: that stands for none in a row. */
 uint64_t dedup_hash(struct span user, struct span cid, uint32_t salt)
 {
     char text[1 + USER_MAX + CID_MAX];
@@ -26,73 +39,328 @@ uint64_t dedup_hash(struct span user, struct span cid, uint32_t salt)
     text[0] = (char)user.n;
     memcpy(text + 1, user.p, user.n);
     memcpy(text + 1 + user.n, cid.p, cid.n);
-    return XXH3_64bits_withSeed(text, 1 + user.n + cid.n, salt);
+    uint64_t hash = XXH3_64bits_withSeed(text, 1 + user.n + cid.n, salt);
+    return hash != 0 ? hash : 1;
 }
 
-static struct map_key recent_key(struct conv_id conv, uint64_t hash)
+/* Both are hashes already. */
+static uint64_t filter_hash(struct conv_id conv, uint64_t hash)
 {
-    return (struct map_key){conv.hi ^ (conv.lo << 1 | conv.lo >> 63), hash};
+    return hash ^ conv.lo;
 }
 
-int dedup_find(struct dedup *dedup, struct conv_id conv, uint64_t hash, bool sealed, uint64_t *seq)
+/* ---- finding ---- */
+
+static bool find_in(const struct dedup_entries *entries, struct conv_id conv, uint64_t hash,
+                    uint64_t *seq)
 {
-    union map_val *val = map_get(&dedup->recent, recent_key(conv, hash));
-    if (val != NULL) {
-        *seq = val->u;
-        return 0;
+    for (size_t i = 0; i < entries->count; i++) {
+        if (entries->hashes[i] == hash && conv_id_eq(entries->items[i].conv, conv)) {
+            *seq = entries->items[i].seq;
+            return true;
+        }
     }
-    if (!sealed)
-        return ERR_NOT_FOUND;
-    struct key key = key_seq(dedup->partition, conv, hash);
-    struct buf value = {0};
-    int err = kv_get(dedup->kv, KV_DEDUP, key_span(&key), &value);
-    if (err == 0 && get_varint(value.p, value.n, seq) == 0)
-        err = ERR_CORRUPT;
-    buf_close(&value);
+    return false;
+}
+
+bool dedup_find_recent(const struct dedup *dedup, struct conv_id conv, uint64_t hash, uint64_t *seq)
+{
+    return find_in(&dedup->filling, conv, hash, seq) || find_in(&dedup->sealing, conv, hash, seq);
+}
+
+/* The next chunk of a row's value: hashes of `count` sequences from `offset` of the row on. */
+static bool next_chunk(struct span *value, size_t *offset, size_t *count, const char **hashes)
+{
+    if (value->n < CHUNK_HEAD)
+        return false;
+    *offset = get_be16(value->p);
+    *count = get_be16(value->p + 2);
+    *hashes = value->p + CHUNK_HEAD;
+    size_t size = CHUNK_HEAD + *count * HASH_SIZE;
+    if (*offset + *count > DEDUP_ROW || size > value->n)
+        return false;
+    *value = span_of(value->p + size, value->n - size);
+    return true;
+}
+
+/* 0 and the place in the row, ERR_NOT_FOUND, ERR_CORRUPT. */
+static int find_in_row(struct span value, uint64_t hash, uint64_t *place)
+{
+    while (value.n > 0) {
+        size_t offset, count;
+        const char *hashes;
+        if (!next_chunk(&value, &offset, &count, &hashes))
+            return ERR_CORRUPT;
+        for (size_t i = 0; i < count; i++) {
+            if (get_le64(hashes + i * HASH_SIZE) == hash) {
+                *place = offset + i;
+                return 0;
+            }
+        }
+    }
+    return ERR_NOT_FOUND;
+}
+
+int dedup_row_read(struct span value, uint64_t hashes[DEDUP_ROW])
+{
+    memset(hashes, 0, DEDUP_ROW * sizeof *hashes);
+    while (value.n > 0) {
+        size_t offset, count;
+        const char *from;
+        if (!next_chunk(&value, &offset, &count, &from))
+            return ERR_CORRUPT;
+        for (size_t i = 0; i < count; i++)
+            if (get_le64(from + i * HASH_SIZE) != 0)
+                hashes[offset + i] = get_le64(from + i * HASH_SIZE);
+    }
+    return 0;
+}
+
+static int find_sealed(struct dedup *dedup, struct conv_id conv, uint64_t hash, uint64_t *hint,
+                       uint64_t *seq)
+{
+    struct key from = key_seq(dedup->partition, conv, 0);
+    struct key until = key_seq(dedup->partition, conv, UINT64_MAX);
+    struct key begin = key_seq(dedup->partition, conv, *hint);
+    struct kv_iter iter;
+    kv_iter_open(&iter, dedup->kv, NULL, KV_DEDUP, key_span(&from), key_span(&until));
+    int err = ERR_NOT_FOUND;
+    uint64_t place = 0;
+    kv_iter_seek(&iter, key_span(&begin));
+    for (int i = 0; i < 2 && err == ERR_NOT_FOUND && kv_iter_valid(&iter); i++) {
+        err = find_in_row(kv_iter_value(&iter), hash, &place);
+        if (err == ERR_NOT_FOUND)
+            kv_iter_next(&iter);
+    }
+    if (err == ERR_NOT_FOUND)
+        kv_iter_last(&iter);
+    while (err == ERR_NOT_FOUND && kv_iter_valid(&iter)) {
+        err = find_in_row(kv_iter_value(&iter), hash, &place);
+        if (err == ERR_NOT_FOUND)
+            kv_iter_prev(&iter);
+    }
+    if (err == 0) {
+        struct span key = kv_iter_key(&iter);
+        *hint = get_be64(key.p + KEY_CONV_SIZE);
+        *seq = *hint + place;
+    } else if (err == ERR_NOT_FOUND && kv_iter_error(&iter) != 0) {
+        err = kv_iter_error(&iter);
+    }
+    kv_iter_close(&iter);
     return err;
+}
+
+int dedup_find(struct dedup *dedup, struct conv_id conv, uint64_t hash, uint64_t *hint,
+               uint64_t *seq)
+{
+    if (dedup->filter.words != NULL && !bloom_maybe(&dedup->filter, filter_hash(conv, hash)))
+        return ERR_NOT_FOUND;
+    if (dedup_find_recent(dedup, conv, hash, seq))
+        return 0;
+    return find_sealed(dedup, conv, hash, hint, seq);
+}
+
+void dedup_prefetch(const struct dedup *dedup, struct conv_id conv, uint64_t hash)
+{
+    bloom_prefetch(&dedup->filter, filter_hash(conv, hash));
+}
+
+/* ---- adding ---- */
+
+static void entries_add(struct dedup_entries *entries, struct dedup_entry entry, uint64_t hash)
+{
+    if (entries->count == entries->cap) {
+        entries->cap = entries->cap == 0 ? 256 : entries->cap * 2;
+        entries->items = xrealloc(entries->items, entries->cap * sizeof *entries->items);
+        entries->hashes = xrealloc(entries->hashes, entries->cap * sizeof *entries->hashes);
+    }
+    entries->items[entries->count] = entry;
+    entries->hashes[entries->count++] = hash;
 }
 
 void dedup_add(struct dedup *dedup, struct conv_id conv, uint64_t hash, uint64_t seq)
 {
-    bool fresh;
-    map_put(&dedup->recent, recent_key(conv, hash), &fresh)->u = seq;
-    if (dedup->count == dedup->cap) {
-        dedup->cap = dedup->cap == 0 ? 256 : dedup->cap * 2;
-        dedup->entries = xrealloc(dedup->entries, dedup->cap * sizeof *dedup->entries);
-    }
-    dedup->entries[dedup->count++] = (struct dedup_entry){conv, hash, seq};
+    entries_add(&dedup->filling, (struct dedup_entry){conv, seq}, hash);
+    if (dedup->filter.words != NULL)
+        bloom_add(&dedup->filter, filter_hash(conv, hash));
+    if (dedup->next.words != NULL)
+        bloom_add(&dedup->next, filter_hash(conv, hash));
 }
+
+size_t dedup_recent(const struct dedup *dedup)
+{
+    return dedup->filling.count + dedup->sealing.count;
+}
+
+/* ---- to disk ---- */
 
 bool dedup_full(const struct dedup *dedup)
 {
-    return dedup->count >= DEDUP_RECENT_MAX;
+    return dedup->filling.count >= dedup->generation && dedup->sealing.count == 0;
 }
+
+struct sorted {
+    struct dedup_entry entry;
+    uint64_t hash;
+};
 
 static int compare(const void *a, const void *b)
 {
-    const struct dedup_entry *x = a, *y = b;
+    const struct dedup_entry *x = a, *y = b; /* the first member of both */
     if (x->conv.hi != y->conv.hi)
         return x->conv.hi < y->conv.hi ? -1 : 1;
     if (x->conv.lo != y->conv.lo)
         return x->conv.lo < y->conv.lo ? -1 : 1;
-    return x->hash < y->hash ? -1 : x->hash > y->hash;
+    return x->seq < y->seq ? -1 : x->seq > y->seq;
 }
 
-void dedup_seal(struct dedup *dedup, struct kv_batch *batch)
+static void sort(struct dedup_entries *entries)
 {
-    if (dedup->count > 1)
-        qsort(dedup->entries, dedup->count, sizeof *dedup->entries, compare);
-    for (size_t i = 0; i < dedup->count; i++) {
-        const struct dedup_entry *entry = &dedup->entries[i];
-        struct key key = key_seq(dedup->partition, entry->conv, entry->hash);
-        char value[VARINT_MAX];
-        size_t n = put_varint(value, entry->seq);
-        kv_put(batch, KV_DEDUP, key_span(&key), span_of(value, n));
+    if (entries->count < 2)
+        return;
+    struct sorted *sorted = xmalloc(entries->count * sizeof *sorted);
+    for (size_t i = 0; i < entries->count; i++)
+        sorted[i] = (struct sorted){entries->items[i], entries->hashes[i]};
+    qsort(sorted, entries->count, sizeof *sorted, compare);
+    for (size_t i = 0; i < entries->count; i++) {
+        entries->items[i] = sorted[i].entry;
+        entries->hashes[i] = sorted[i].hash;
     }
+    free(sorted);
+}
+
+void dedup_turn(struct dedup *dedup)
+{
+    ASSERT(dedup->sealing.count == 0);
+    struct dedup_entries emptied = dedup->sealing;
+    dedup->sealing = dedup->filling;
+    dedup->filling = emptied;
+    dedup->generation = DEDUP_GENERATION;
+    dedup->sealed = 0;
+    sort(&dedup->sealing);
+}
+
+static uint64_t row_of(const struct dedup_entry *entry)
+{
+    return entry->seq - entry->seq % DEDUP_ROW;
+}
+
+/* Appends to its row what follows in `sealing` for it. */
+static void seal_row(struct dedup *dedup, struct kv_batch *batch)
+{
+    const struct dedup_entries *all = &dedup->sealing;
+    struct buf *chunk = &dedup->chunk;
+    const struct dedup_entry *first = &all->items[dedup->sealed];
+    uint64_t row = row_of(first), next = first->seq;
+    chunk->n = 0;
+    put_be16(buf_grow(chunk, CHUNK_HEAD), (uint16_t)(first->seq - row));
+    while (dedup->sealed < all->count) {
+        const struct dedup_entry *entry = &all->items[dedup->sealed];
+        if (!conv_id_eq(entry->conv, first->conv) || row_of(entry) != row)
+            break;
+        for (; next < entry->seq; next++) /* records between them that have no cid */
+            put_le64(buf_grow(chunk, HASH_SIZE), 0);
+        if (next == entry->seq) { /* a damaged feed row may have told of it twice */
+            put_le64(buf_grow(chunk, HASH_SIZE), all->hashes[dedup->sealed]);
+            next++;
+        }
+        dedup->sealed++;
+    }
+    put_be16(chunk->p + 2, (uint16_t)((chunk->n - CHUNK_HEAD) / HASH_SIZE));
+    struct key key = key_seq(dedup->partition, first->conv, row);
+    kv_append(batch, KV_DEDUP, key_span(&key), buf_span(chunk));
+}
+
+bool dedup_seal(struct dedup *dedup, struct kv_batch *batch, size_t max)
+{
+    size_t left = dedup->sealing.count - dedup->sealed;
+    size_t until = dedup->sealed + (left < max ? left : max);
+    while (dedup->sealed < until)
+        seal_row(dedup, batch);
+    return left > 0 && dedup->sealed == dedup->sealing.count;
 }
 
 void dedup_forget(struct dedup *dedup)
 {
-    map_clear(&dedup->recent);
-    dedup->count = 0;
+    if (dedup->sealed == dedup->sealing.count)
+        dedup->sealed = dedup->sealing.count = 0;
+}
+
+void dedup_seal_all(struct dedup *dedup, struct kv_batch *batch)
+{
+    (void)dedup_seal(dedup, batch, SIZE_MAX);
+    dedup_forget(dedup);
+    dedup_turn(dedup);
+    (void)dedup_seal(dedup, batch, SIZE_MAX);
+}
+
+/* ---- the filter ---- */
+
+static void add_recent(struct bloom *bloom, const struct dedup_entries *entries)
+{
+    for (size_t i = 0; i < entries->count; i++)
+        bloom_add(bloom, filter_hash(entries->items[i].conv, entries->hashes[i]));
+}
+
+static void grow_filter(struct dedup *dedup)
+{
+    unsigned log2 = dedup->filter.log2_bytes + FILTER_GROWTH_LOG2;
+    bloom_init(&dedup->next, log2 < DEDUP_FILTER_LOG2_MAX ? log2 : DEDUP_FILTER_LOG2_MAX);
+    add_recent(&dedup->next, &dedup->filling);
+    add_recent(&dedup->next, &dedup->sealing);
+    dedup->next_key = key_partition(dedup->partition);
+}
+
+static int take_row(struct dedup *dedup, struct span key, struct span value)
+{
+    if (key.n != KEY_SEQ_SIZE)
+        return ERR_CORRUPT;
+    struct conv_id conv = key_conv_id(key);
+    while (value.n > 0) {
+        size_t offset, count;
+        const char *hashes;
+        if (!next_chunk(&value, &offset, &count, &hashes))
+            return ERR_CORRUPT;
+        for (size_t i = 0; i < count; i++)
+            if (get_le64(hashes + i * HASH_SIZE) != 0)
+                bloom_add(&dedup->next, filter_hash(conv, get_le64(hashes + i * HASH_SIZE)));
+    }
+    return 0;
+}
+
+int dedup_warm(struct dedup *dedup, size_t rows, bool *done)
+{
+    struct bloom *next = &dedup->next;
+    if (next->words == NULL && bloom_full(&dedup->filter) &&
+        dedup->filter.log2_bytes < DEDUP_FILTER_LOG2_MAX)
+        grow_filter(dedup);
+    *done = next->words == NULL;
+    if (*done)
+        return 0;
+    struct key until =
+        key_seq(dedup->partition, (struct conv_id){UINT64_MAX, UINT64_MAX}, UINT64_MAX);
+    struct kv_iter iter;
+    kv_iter_open(&iter, dedup->kv, NULL, KV_DEDUP, key_span(&dedup->next_key), key_span(&until));
+    int err = 0;
+    kv_iter_first(&iter);
+    for (size_t n = 0; kv_iter_valid(&iter) && n < rows && err == 0; n++) {
+        err = take_row(dedup, kv_iter_key(&iter), kv_iter_value(&iter));
+        kv_iter_next(&iter);
+    }
+    if (err == 0 && kv_iter_valid(&iter)) {
+        struct span key = kv_iter_key(&iter);
+        if (key.n == KEY_SEQ_SIZE)
+            dedup->next_key =
+                key_seq(dedup->partition, key_conv_id(key), get_be64(key.p + KEY_CONV_SIZE));
+        else
+            err = ERR_CORRUPT;
+    } else if (err == 0 && (err = kv_iter_error(&iter)) == 0) {
+        bloom_close(&dedup->filter);
+        dedup->filter = *next;
+        *next = (struct bloom){0};
+    }
+    if (err != 0)
+        bloom_close(next);
+    kv_iter_close(&iter);
+    return err;
 }

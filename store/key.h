@@ -40,6 +40,11 @@ static inline struct key key_conv(uint32_t partition, struct conv_id id)
     return key;
 }
 
+static inline struct conv_id key_conv_id(struct span key)
+{
+    return (struct conv_id){get_be64(key.p + 2), get_be64(key.p + 10)};
+}
+
 /* [p][conv][seq 8] : log, fold; with cid hash for seq: dedup */
 static inline struct key key_seq(uint32_t partition, struct conv_id id, uint64_t seq)
 {

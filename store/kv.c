@@ -19,7 +19,15 @@ enum {
     DICT_BYTES = 16 << 10,
     DICT_TRAIN_BYTES = 1 << 20,
     OPEN_FILES_MAX = 512,
-
+    /* The data DB is compacted when so many files wait, into a level that is not small beside them:
+     * fewer files or a smaller level have the same rows written again more often, which costs more
+     * than anything else here (docs/decisions/0009). */
+    LEVEL0_FILES = 12,
+    LEVEL0_SLOW = 36,
+    LEVEL0_STOP = 48,
+    LEVEL_BASE = 1 << 30,
+    ZSTD_LEVEL = 1,
+    ZSTD_WINDOW = -14, /* RocksDB's default */
 };
 
 static const char *const cf_names[KV_CF_COUNT] = {"default", "conv", "fold", "dedup",
@@ -124,6 +132,50 @@ static unsigned char filter_run(void *arg, int level, const char *key, size_t ke
     return verdict == KV_DROP;
 }
 
+/* ---- kv_append: RocksDB puts the pieces of a value together when it reads or compacts ---- */
+
+static char *append_pieces(const char *head, size_t head_size, const char *const *pieces,
+                           const size_t *sizes, int count, unsigned char *success, size_t *size)
+{
+    *size = head_size;
+    for (int i = 0; i < count; i++)
+        *size += sizes[i];
+    char *value = xmalloc(*size + 1), *p = value; /* RocksDB frees it */
+    if (head_size > 0)
+        memcpy(p, head, head_size);
+    p += head_size;
+    for (int i = 0; i < count; p += sizes[i], i++)
+        memcpy(p, pieces[i], sizes[i]);
+    *success = 1;
+    return value;
+}
+
+static char *append_full(void *arg, const char *key, size_t key_size, const char *old,
+                         size_t old_size, const char *const *pieces, const size_t *sizes, int count,
+                         unsigned char *success, size_t *size)
+{
+    (void)arg, (void)key, (void)key_size;
+    return append_pieces(old, old != NULL ? old_size : 0, pieces, sizes, count, success, size);
+}
+
+static char *append_partial(void *arg, const char *key, size_t key_size, const char *const *pieces,
+                            const size_t *sizes, int count, unsigned char *success, size_t *size)
+{
+    (void)arg, (void)key, (void)key_size;
+    return append_pieces(NULL, 0, pieces, sizes, count, success, size);
+}
+
+static const char *append_name(void *arg)
+{
+    (void)arg;
+    return "loquat-append-1";
+}
+
+static void append_free(void *arg)
+{
+    (void)arg;
+}
+
 static rocksdb_options_t *with_string(rocksdb_options_t *base, const char *text)
 {
     char *message = NULL;
@@ -154,6 +206,7 @@ static rocksdb_options_t *raft_options(const struct kv *kv)
     rocksdb_options_set_max_open_files(o, OPEN_FILES_MAX);
     rocksdb_options_set_keep_log_file_num(o, 4);
     rocksdb_options_set_allow_concurrent_memtable_write(o, 0);
+    rocksdb_options_set_compression(o, rocksdb_no_compression); /* it will soon be trimmed */
     return o; /* no insert hints: with DeleteRange they corrupt the memtable (RocksDB < 9.2) */
 }
 
@@ -174,21 +227,25 @@ static rocksdb_options_t *data_options(struct kv *kv, enum kv_cf cf)
     rocksdb_options_set_max_open_files(o, OPEN_FILES_MAX);
     rocksdb_options_set_keep_log_file_num(o, 4);
     rocksdb_options_set_allow_concurrent_memtable_write(o, 0);
+    rocksdb_options_set_level0_file_num_compaction_trigger(o, LEVEL0_FILES);
+    rocksdb_options_set_level0_slowdown_writes_trigger(o, LEVEL0_SLOW);
+    rocksdb_options_set_level0_stop_writes_trigger(o, LEVEL0_STOP);
+    rocksdb_options_set_max_bytes_for_level_base(o, LEVEL_BASE);
     rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
     rocksdb_options_set_compression(o, rocksdb_lz4_compression);
     rocksdb_options_set_bottommost_compression(o, rocksdb_zstd_compression);
-    rocksdb_options_set_bottommost_compression_options(o, -14, 3, 0, DICT_BYTES, 1);
+    rocksdb_options_set_bottommost_compression_options(o, ZSTD_WINDOW, ZSTD_LEVEL, 0, DICT_BYTES,
+                                                       1);
     rocksdb_options_set_bottommost_compression_options_zstd_max_train_bytes(o, DICT_TRAIN_BYTES, 1);
     set_table(kv, o);
     if (cf == KV_LOG && kv->config.filter != NULL) {
         kv->filter = rocksdb_compactionfilter_create(kv, filter_free, filter_run, filter_name);
         rocksdb_options_set_compaction_filter(o, kv->filter);
     }
-    if (cf == KV_DEDUP) {
-        rocksdb_options_set_memtable_whole_key_filtering(o, 1);
-        return with_string(o, "memtable_prefix_bloom_size_ratio=0.1;"
-                              "memtable_insert_with_hint_prefix_extractor=capped:18");
-    }
+    if (cf == KV_DEDUP)
+        rocksdb_options_set_merge_operator(
+            o, rocksdb_mergeoperator_create(NULL, append_free, append_full, append_partial, NULL,
+                                            append_name));
     if (cf == KV_LOG || cf == KV_FOLD || cf == KV_FEED)
         return with_string(o, "memtable_insert_with_hint_prefix_extractor=capped:18");
     return o;
@@ -308,6 +365,12 @@ void kv_put2(struct kv_batch *batch, enum kv_cf cf, struct span key, struct span
     size_t key_sizes[1] = {key.n}, value_sizes[2] = {head.n, rest.n};
     rocksdb_writebatch_putv_cf(batch->rocks, batch->kv->cf[cf], 1, keys, key_sizes, 2, values,
                                value_sizes);
+}
+
+void kv_append(struct kv_batch *batch, enum kv_cf cf, struct span key, struct span value)
+{
+    ASSERT(cf == KV_DEDUP);
+    rocksdb_writebatch_merge_cf(batch->rocks, batch->kv->cf[cf], key.p, key.n, value.p, value.n);
 }
 
 void kv_delete(struct kv_batch *batch, enum kv_cf cf, struct span key)

@@ -53,6 +53,8 @@ bool kv_batch_empty(const struct kv_batch *batch);
 void kv_put(struct kv_batch *batch, enum kv_cf cf, struct span key, struct span value);
 void kv_put2(struct kv_batch *batch, enum kv_cf cf, struct span key, struct span head,
              struct span rest); /* one value in two pieces */
+/* Adds to the end of the row's value. */
+void kv_append(struct kv_batch *batch, enum kv_cf cf, struct span key, struct span value);
 void kv_delete(struct kv_batch *batch, enum kv_cf cf, struct span key);
 /* Raft DB only: in the data DB, whose families take insert hints, it would corrupt the memtable. */
 void kv_delete_range(struct kv_batch *batch, enum kv_cf cf, struct span from, struct span until);

@@ -163,7 +163,6 @@ int state_conv_by_id(struct apply *apply, struct conv_id id, struct conv **out)
     if (header == NULL)
         return ERR_CORRUPT;
     struct conv *conv = conv_insert(apply, id, header);
-    conv->dedup_sealed = true;
     err = load_head(apply, conv, false);
     if (err != 0)
         conv_drop(apply, conv);
@@ -382,8 +381,7 @@ uint64_t state_append(struct apply *apply, struct conv *conv, Loquat__Record *re
     if (!user_log) {
         feed_note(apply, conv->id, seq);
         if (record->cid[0] != 0)
-            dedup_add(&apply->dedup, conv->id,
-                      dedup_hash(span_str(record->from), span_str(record->cid), apply->salt), seq);
+            dedup_add(&apply->dedup, conv->id, apply->cid_hash, seq);
     }
     if (result != NULL) {
         result->seq = seq;

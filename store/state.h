@@ -21,8 +21,7 @@ enum {
 struct conv {
     struct conv_id id;
     Loquat__ConvHeader *header; /* own heap copy; of a user log only id and kind mean anything */
-    uint64_t head, n;
-    bool dedup_sealed; /* older cids may stand in KV_DEDUP */
+    uint64_t head, n, dedup_hint;
 };
 
 struct member {
@@ -35,7 +34,9 @@ struct apply {
     struct kv *kv;
     uint32_t partition, partitions;
     uint64_t index, term;
-    uint64_t mid_ms, seal_index;
+    uint64_t mid_ms;
+    uint64_t seal_index;    /* what is kept in memory per message is on disk up to this entry */
+    uint64_t sealing_index; /* and will be up to this one when `dedup.sealing` is */
     uint32_t mid_counter;
     struct map convs, members, overlay;
     struct arena overlay_arena;
@@ -47,7 +48,8 @@ struct apply {
     struct kv_batch *batch;
     struct applied *out;
     uint64_t now_ms, entry_index;
-    uint32_t out_counter, salt;
+    uint32_t out_counter;
+    uint64_t cid_hash; /* of the command in work: under which its record goes into `dedup` */
     struct buf feed, scratch, value;
     struct conv_id feed_id;
     bool feed_user;

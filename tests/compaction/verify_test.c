@@ -362,23 +362,37 @@ Test(verify, fold_with_another_edit)
     expect(KV_FOLD, conv, 8, "no edit of it");
 }
 
+/* A row of cids in which one sequence has this hash. */
+static void put_cid(uint64_t seq, uint64_t hash)
+{
+    char chunk[12];
+    put_be16(chunk, (uint16_t)(seq % DEDUP_ROW));
+    put_be16(chunk + 2, 1);
+    put_le64(chunk + 4, hash);
+    value.n = 0;
+    buf_add(&value, chunk, sizeof chunk);
+    put(KV_DEDUP, key_seq(partition, id, seq - seq % DEDUP_ROW));
+}
+
 /* A cid that leads to another record would answer a retry wrongly. */
 Test(verify, cid_of_another_record)
 {
-    char seq = 9;
-    value.n = 0;
-    buf_add(&value, &seq, 1);
-    put(KV_DEDUP, key_seq(partition, id, dedup_hash(span_str("ann"), span_str("m3"), 0)));
+    put_cid(9, dedup_hash(span_str("ann"), span_str("m3"), 0));
     expect(KV_DEDUP, conv, 9, "another one");
 }
 
 Test(verify, cid_behind_the_head)
 {
-    char seq = HEAD + 1;
-    value.n = 0;
-    buf_add(&value, &seq, 1);
-    put(KV_DEDUP, key_seq(partition, id, 77));
+    put_cid(HEAD + 1, 77);
     expect(KV_DEDUP, conv, HEAD + 1, "past the head");
+}
+
+Test(verify, cids_unreadable)
+{
+    value.n = 0;
+    buf_add(&value, "\0\0\0\2short", 9);
+    put(KV_DEDUP, key_seq(partition, id, 0));
+    expect(KV_DEDUP, conv, 0, "can't be read");
 }
 
 static uint32_t user_partition(const char *user)

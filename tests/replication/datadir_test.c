@@ -140,6 +140,15 @@ Test(datadir, newer_format)
     refused(1, ERR_VERSION, "format 99");
 }
 
+/* One of an older version says how to get at what it holds. */
+Test(datadir, older_format)
+{
+    dir.lock_fd = -1;
+    mkdir(path, 0700);
+    scratch_write(path, "FORMAT", "loquat data directory\nformat 1\nsomething old\n");
+    refused(1, ERR_VERSION, "loquat-log export");
+}
+
 /* Damaged: FORMAT is not what it was, or a database is missing. */
 Test(datadir, damaged)
 {
@@ -148,17 +157,17 @@ Test(datadir, damaged)
     const char *const bad[] = {
         "",
         "garbage",
-        "loquat data directory\nformat 1\n",
-        "loquat data directory\nformat 1\npartitions 0\nid 0123456789abcdef0123456789abcdef\n",
-        "loquat data directory\nformat 1\npartitions 99999\nid 0123456789abcdef0123456789abcdef\n",
-        "loquat data directory\nformat 1\npartitions 4\nid 0123\n",
+        "loquat data directory\nformat 2\n",
+        "loquat data directory\nformat 2\npartitions 0\nid 0123456789abcdef0123456789abcdef\n",
+        "loquat data directory\nformat 2\npartitions 99999\nid 0123456789abcdef0123456789abcdef\n",
+        "loquat data directory\nformat 2\npartitions 4\nid 0123\n",
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         scratch_write(path, "FORMAT", bad[i]);
         refused(1, ERR_CORRUPT, "damaged");
     }
     scratch_write(path, "FORMAT",
-                  "loquat data directory\nformat 1\npartitions 4\n"
+                  "loquat data directory\nformat 2\npartitions 4\n"
                   "id 0123456789abcdef0123456789abcdef\n");
     refused(1, ERR_CORRUPT, "raft is missing");
     char sub[SCRATCH_MAX + 32];

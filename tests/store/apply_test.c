@@ -125,7 +125,7 @@ Test(apply, cid_outlives_everything)
         if (step == 2)
             machine_restart(&m);
         if (step == 3)
-            for (int i = 0; i < DEDUP_RECENT_MAX; i++) {
+            for (int i = 0; i < 2 * DEDUP_GENERATION; i++) {
                 char cid[16];
                 snprintf(cid, sizeof cid, "s%d", i);
                 seq_of(command_send("bob", conv, cid, "x"));
