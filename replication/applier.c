@@ -126,6 +126,7 @@ static struct job *do_entries(struct applier *applier, struct job *job)
             apply_failed(job, err);
         count += (int64_t)job->applied.result_count;
         full = job->applied.must_write || n + 1 >= APPLIER_BATCH_ENTRIES_MAX ||
+               count >= APPLIER_BATCH_COMMANDS_MAX ||
                kv_batch_bytes(&applier->batch) >= APPLIER_BATCH_BYTES_MAX;
         job = job->next;
     }

@@ -10,7 +10,11 @@
 
 #include "store/apply.h"
 
-enum { APPLIER_BATCH_BYTES_MAX = 1 << 20, APPLIER_BATCH_ENTRIES_MAX = 64 };
+enum {
+    APPLIER_BATCH_BYTES_MAX = 1 << 20,
+    APPLIER_BATCH_ENTRIES_MAX = 64,
+    APPLIER_BATCH_COMMANDS_MAX = 128, /* their answers leave while the next ones are applied */
+};
 
 enum job_kind { JOB_ENTRY, JOB_NOTHING, JOB_READ, JOB_CALL };
 

@@ -251,8 +251,18 @@ static rocksdb_options_t *data_options(struct kv *kv, enum kv_cf cf)
     return o;
 }
 
+/* Flushing and compacting can wait, up to the limits above; who waits for an answer can't. */
+static void lower_background(void)
+{
+    rocksdb_env_t *env = rocksdb_create_default_env(); /* one for the process */
+    rocksdb_env_lower_thread_pool_cpu_priority(env);
+    rocksdb_env_lower_high_priority_thread_pool_cpu_priority(env);
+    rocksdb_env_destroy(env);
+}
+
 static void make_options(struct kv *kv)
 {
+    lower_background();
     kv->cache = rocksdb_cache_create_lru(BLOCK_CACHE);
     kv->table = rocksdb_block_based_options_create();
     rocksdb_block_based_options_set_block_cache(kv->table, kv->cache);
