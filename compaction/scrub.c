@@ -66,7 +66,7 @@ bool scrub_link(struct scrub *scrub, struct scrub_chain *chain, enum kv_cf cf, c
     if (err != 0)
         return false;
     chain->n = record_n(record, seq);
-    chain->mid = record_mid(record, scrub->partition);
+    chain->mid = record_mid(record->ts, record->mid_off, scrub->partition);
     if (record->gap > seq) {
         scrub_damage(scrub, cf, conv, seq, "the ordinal of the record is below 0");
         return false;

@@ -159,13 +159,13 @@ struct slice {
     struct gate *gate;
     struct topic *topic;
     Loquat__Item **items;
-    Loquat__Record **records; /* NULL: a hole */
+    const struct record_view **records; /* NULL: a hole */
     size_t count;
     uint64_t first, last;
     struct frame *stream;
     struct variant common;
     struct { /* who gets a frame with the own cid in it */
-        const char *user;
+        struct span user;
         uint32_t tag;
         struct variant variant;
     } authors[AUTHORS_MAX];
@@ -224,9 +224,9 @@ static struct frame *frame_for(struct slice *slice, const struct topic_entry *en
         return slice->stream;
     }
     for (size_t i = 0; i < slice->author_count; i++) {
-        const char *user = slice->authors[i].user;
-        if (slice->authors[i].tag == entry->tag && strcmp(conn->who->user, user) == 0)
-            return frame_of(slice, &slice->authors[i].variant, span_str(user), &conn->ws);
+        struct span user = slice->authors[i].user;
+        if (slice->authors[i].tag == entry->tag && span_is(user, conn->who->user))
+            return frame_of(slice, &slice->authors[i].variant, user, &conn->ws);
     }
     return frame_of(slice, &slice->common, (struct span){0}, &conn->ws);
 }
@@ -249,18 +249,18 @@ static void drop_frames(struct slice *slice)
 }
 
 /* False: no room for one more author. */
-static bool note_author(struct slice *slice, const Loquat__Record *record)
+static bool note_author(struct slice *slice, const struct record_view *record)
 {
-    if (record == NULL || record->cid[0] == 0)
+    if (record == NULL || record->cid.n == 0)
         return true;
     for (size_t i = 0; i < slice->author_count; i++)
-        if (strcmp(slice->authors[i].user, record->from) == 0)
+        if (span_eq(slice->authors[i].user, record->from))
             return true;
     if (slice->author_count == AUTHORS_MAX)
         return false;
     slice->authors[slice->author_count].user = record->from;
     slice->authors[slice->author_count].tag =
-        limits_slot(&slice->gate->settings->limits, span_str(record->from));
+        limits_slot(&slice->gate->settings->limits, record->from);
     slice->author_count++;
     return true;
 }
@@ -305,11 +305,11 @@ static void end_removed(struct topic *topic, const char *removed, uint64_t seq)
 }
 
 /* The user that a record takes out of the conversation, in the arena; NULL: none. */
-static const char *removed_by(struct gate *gate, const Loquat__Record *record)
+static const char *removed_by(struct gate *gate, const struct record_view *record)
 {
     struct json_obj obj;
     if (record == NULL || record->kind != LOQUAT__KIND__KIND_MEMBER ||
-        json_parse(gate->inner, (const char *)record->body.data, record->body.len, &obj) != 0)
+        json_parse(gate->inner, record->body.p, record->body.n, &obj) != 0)
         return NULL;
     const struct json_val *user = json_get(&obj, "user"), *set = json_get(&obj, "set");
     if (user == NULL || set == NULL || !span_is(set->str, "remove"))
@@ -318,7 +318,7 @@ static const char *removed_by(struct gate *gate, const Loquat__Record *record)
 }
 
 static void publish(struct fanout *fanout, struct topic *topic, const Loquat__Tail *tail,
-                    Loquat__Record **records)
+                    const struct record_view **records)
 {
     struct span own = span_str(topic->name);
     struct span name = span_of(arena_copy(&fanout->gate->arena, own.p, own.n), own.n);
@@ -348,15 +348,18 @@ static void publish(struct fanout *fanout, struct topic *topic, const Loquat__Ta
     }
 }
 
-static bool unpack(struct gate *gate, const Loquat__Tail *tail, Loquat__Record **records)
+static bool view_all(struct gate *gate, const Loquat__Tail *tail,
+                     const struct record_view **records)
 {
+    struct record_view *room = arena_alloc(&gate->arena, tail->n_items * sizeof *room);
     for (size_t i = 0; i < tail->n_items; i++)
-        if (say_unpack(tail->items[i], &gate->arena.allocator, &records[i]) != 0)
+        if (say_view(tail->items[i], &room[i], &records[i]) != 0)
             return false;
     return true;
 }
 
-static void publish_user(struct topic *topic, const Loquat__Tail *tail, Loquat__Record **records)
+static void publish_user(struct topic *topic, const Loquat__Tail *tail,
+                         const struct record_view **records)
 {
     for (size_t i = 0; i < tail->n_items; i++) {
         uint64_t seq = tail->items[i]->seq;
@@ -421,8 +424,8 @@ void fanout_on_tail(struct fanout *fanout, const Loquat__Tail *tail)
     if (topic->head == TOPIC_NOT_STARTED || tail->n_items == 0)
         return; /* of a subscription before this one */
     struct gate *gate = fanout->gate;
-    Loquat__Record **records = arena_alloc(&gate->arena, tail->n_items * sizeof *records);
-    if (!unpack(gate, tail, records))
+    const struct record_view **records = arena_alloc(&gate->arena, tail->n_items * sizeof *records);
+    if (!view_all(gate, tail, records))
         fail(topic, ERR_CORRUPT);
     else if (topic->user_log)
         publish_user(topic, tail, records);

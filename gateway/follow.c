@@ -190,8 +190,9 @@ static int say_page(struct session *session, const struct topic *topic, const Lo
     struct buf text = {0};
     int err = 0;
     for (size_t i = 0; i < reply->n_items && err == 0; i++) {
-        Loquat__Record *record = NULL;
-        err = say_unpack(reply->items[i], &session->conn->gate->up.arena.allocator, &record);
+        struct record_view room;
+        const struct record_view *record;
+        err = say_view(reply->items[i], &room, &record);
         if (err == 0)
             say_live(&text, &place, reply->items[i], record, session->stream);
     }
@@ -303,8 +304,7 @@ static void say_joined(struct conn *conn, const struct joining *joining,
 {
     struct say_place place = {.conv = span_str(joining->conv),
                               .partition = joining->partition,
-                              .self = span_str(conn->who->user),
-                              .alloc = &conn->gate->up.arena.allocator};
+                              .self = span_str(conn->who->user)};
     struct buf text = {0};
     buf_add_str(&text, "{\"ev\":\"joined\",");
     size_t at = text.n;
@@ -381,15 +381,15 @@ void follow_left(struct session *session, struct span conv)
 
 /* ---- the own log ---- */
 
-static void say_user(struct session *session, uint64_t seq, const Loquat__Record *record)
+static void say_user(struct session *session, uint64_t seq, const struct record_view *record)
 {
     const char *kind = kind_name(record->kind);
     struct buf text = {0};
     buf_addf(&text, "{\"ev\":\"user\",\"s\":%llu,\"ts\":%llu,\"kind\":\"%s\",\"body\":",
              (unsigned long long)seq, (unsigned long long)record->ts,
              kind != NULL ? kind : "unknown");
-    if (record->body.len > 0)
-        buf_add(&text, record->body.data, record->body.len);
+    if (record->body.n > 0)
+        buf_add_span(&text, record->body);
     else
         buf_add_str(&text, "{}");
     buf_add_byte(&text, '}');
@@ -397,7 +397,7 @@ static void say_user(struct session *session, uint64_t seq, const Loquat__Record
     buf_close(&text);
 }
 
-void follow_user_record(struct session *session, uint64_t seq, const Loquat__Record *record)
+void follow_user_record(struct session *session, uint64_t seq, const struct record_view *record)
 {
     struct json_obj obj;
     if (record == NULL)
@@ -407,8 +407,7 @@ void follow_user_record(struct session *session, uint64_t seq, const Loquat__Rec
         return;
     }
     say_user(session, seq, record);
-    if (json_parse(session->conn->gate->inner, (const char *)record->body.data, record->body.len,
-                   &obj) != 0)
+    if (json_parse(session->conn->gate->inner, record->body.p, record->body.n, &obj) != 0)
         return;
     const struct json_val *conv = json_get(&obj, "c");
     if (conv == NULL || conv->type != JSON_STRING)

@@ -4,6 +4,7 @@
 #define LOQUAT_GATEWAY_FOLLOW_H
 
 #include "gateway/session.h"
+#include "store/base/record.h"
 
 /* Makes room for so many more, and no more than these: most sessions stay as they are. */
 void follow_reserve(struct session *session, uint32_t more);
@@ -20,7 +21,7 @@ void follow_settle(struct session *session, struct follow *follow);
 void follow_fall_behind(struct session *session, struct follow *follow);
 void follow_lag(struct session *session, struct follow *follow); /* too far: the client reads */
 /* A record of the user's own log. */
-void follow_user_record(struct session *session, uint64_t seq, const Loquat__Record *record);
+void follow_user_record(struct session *session, uint64_t seq, const struct record_view *record);
 /* Begins the next catching-up read, if one is due and the client reads what it gets. */
 void follow_catch_up(struct session *session);
 /* A membership came to the user or went: from the user's own log, or from the conversation's. */

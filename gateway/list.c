@@ -89,22 +89,20 @@ static int add_found(struct call *call, const Loquat__ConvInfo *info)
         gather->found = xrealloc(gather->found, gather->cap * sizeof *gather->found);
     }
     struct span name = span_str(info->conv);
-    ProtobufCAllocator *alloc = &call->conn->gate->up.arena.allocator;
     struct say_place place = {.conv = name,
                               .partition =
                                   partition_of(conv_id_of(name), call->conn->gate->up.partitions),
-                              .self = span_str(call->conn->who->user),
-                              .alloc = alloc};
+                              .self = span_str(call->conn->who->user)};
     struct found *found = &gather->found[gather->count];
     *found = (struct found){.head = info->head, .since = info->since, .at = gather->text.n};
     if (name.n > CONV_ID_MAX)
         return ERR_CORRUPT;
     memcpy(found->conv, name.p, name.n);
-    Loquat__Record *record = NULL;
+    struct record_view room;
+    const struct record_view *record = NULL;
     int err = 0;
     if (info->last != NULL)
-        err =
-            record_decode(span_of(info->last->record.data, info->last->record.len), alloc, &record);
+        err = say_view(info->last, &room, &record);
     if (err == 0)
         err = say_conv(&gather->text, &place, info);
     if (err != 0)

@@ -10,8 +10,7 @@ static struct say_place place_of(const struct call *call)
 {
     return (struct say_place){.conv = span_str(call->conv),
                               .partition = call->partition,
-                              .self = span_str(call->conn->who->user),
-                              .alloc = &call->conn->gate->up.arena.allocator};
+                              .self = span_str(call->conn->who->user)};
 }
 
 static Loquat__Read read_of(const struct call *call, uint32_t op)

@@ -7,6 +7,9 @@
 
 enum { RETRY_AFTER_MS = 500 };
 
+/* A member that is not the first, up to its value; `key` is a literal. */
+#define NAME(out, key) buf_add(out, ",\"" key "\":", sizeof(",\"" key "\":") - 1)
+
 static void name(struct buf *out, const char *text)
 {
     buf_add_byte(out, ',');
@@ -15,24 +18,15 @@ static void name(struct buf *out, const char *text)
     buf_add(out, "\":", 2);
 }
 
-static void number(struct buf *out, const char *key, uint64_t v)
-{
-    name(out, key);
-    json_put_u64(out, v);
-}
+#define NUMBER(out, key, v) (NAME(out, key), json_put_u64(out, v))
+#define TEXT(out, key, v) (NAME(out, key), json_put_string(out, v))
 
-static void text(struct buf *out, const char *key, const char *v)
+static void kind(struct buf *out, const struct record_view *record)
 {
-    name(out, key);
-    json_put_string(out, span_str(v));
-}
-
-static void kind(struct buf *out, const Loquat__Record *record)
-{
-    name(out, "kind");
+    NAME(out, "kind");
     if (record->kind == LOQUAT__KIND__KIND_X) {
         buf_add_str(out, "\"x-");
-        buf_add_str(out, record->xkind);
+        buf_add_span(out, record->xkind);
         buf_add_byte(out, '"');
         return;
     }
@@ -40,29 +34,31 @@ static void kind(struct buf *out, const Loquat__Record *record)
     json_put_string(out, span_str(known != NULL ? known : "unknown"));
 }
 
-static void mentions(struct buf *out, const Loquat__Record *record)
+static void mentions(struct buf *out, const struct record_view *record)
 {
     if (record->mention_all) {
-        text(out, "mentions", "all");
+        TEXT(out, "mentions", span_str("all"));
         return;
     }
-    if (record->n_mentions == 0)
+    if (record->mentions.n == 0)
         return;
-    name(out, "mentions");
-    for (size_t i = 0; i < record->n_mentions; i++) {
-        buf_add_byte(out, i == 0 ? '[' : ',');
-        json_put_string(out, span_str(record->mentions[i]));
+    NAME(out, "mentions");
+    struct span rest = record->mentions, user;
+    for (char before = '['; record_mention(&rest, &user); before = ',') {
+        buf_add_byte(out, (uint8_t)before);
+        json_put_string(out, user);
     }
     buf_add_byte(out, ']');
 }
 
-static void body(struct buf *out, const Loquat__Record *record, const Loquat__Item *item)
+static void body(struct buf *out, const struct record_view *record, const Loquat__Item *item)
 {
-    bool edited = item->edited != 0 && item->body.len > 0;
-    const ProtobufCBinaryData *bytes = edited ? &item->body : &record->body;
-    name(out, "body");
-    if (bytes->len > 0)
-        buf_add(out, bytes->data, bytes->len);
+    struct span bytes = record->body;
+    if (item->edited != 0 && item->body.len > 0)
+        bytes = span_of((const char *)item->body.data, item->body.len);
+    NAME(out, "body");
+    if (bytes.n > 0)
+        buf_add_span(out, bytes);
     else
         buf_add_str(out, "{}");
 }
@@ -76,41 +72,42 @@ static void hole(struct buf *out, const struct say_place *place, const Loquat__I
     buf_add_byte(out, ',');
     json_put_u64(out, say_last(item));
     buf_add_byte(out, ']');
-    text(out, "why", hole_name(item->hole));
+    TEXT(out, "why", span_str(hole_name(item->hole)));
 }
 
 void say_members(struct buf *out, const struct say_place *place, const Loquat__Item *item,
-                 const Loquat__Record *record)
+                 const struct record_view *record)
 {
     if (record == NULL) {
         hole(out, place, item);
         return;
     }
+    uint64_t ordinal = item->seq - record->gap;
     buf_add_str(out, "\"c\":");
     json_put_string(out, place->conv);
-    number(out, "s", item->seq);
-    name(out, "mid");
-    json_put_u64_string(out, record_mid(record, place->partition));
-    number(out, "ts", record->ts);
-    text(out, "from", record->from);
+    NUMBER(out, "s", item->seq);
+    NAME(out, "mid");
+    json_put_u64_string(out, record_mid(record->ts, record->mid_off, place->partition));
+    NUMBER(out, "ts", record->ts);
+    TEXT(out, "from", record->from);
     kind(out, record);
     body(out, record, item);
-    if (record->cid[0] != 0 && span_is(place->self, record->from))
-        text(out, "cid", record->cid);
-    number(out, "n", record_n(record, item->seq));
+    if (record->cid.n > 0 && span_eq(place->self, record->from))
+        TEXT(out, "cid", record->cid);
+    NUMBER(out, "n", ordinal);
     if (record->reply != 0)
-        number(out, "reply", record->reply);
+        NUMBER(out, "reply", record->reply);
     if (record->thread != 0 && kind_is_message(record->kind))
-        number(out, "thread", record->thread);
+        NUMBER(out, "thread", record->thread);
     mentions(out, record);
     if (record->expires != 0)
-        number(out, "expires", record->expires);
+        NUMBER(out, "expires", record->expires);
     if (record->target != 0)
-        number(out, "target", record->target);
+        NUMBER(out, "target", record->target);
     if (item->edited != 0)
-        number(out, "edited", item->edited);
+        NUMBER(out, "edited", item->edited);
     if (item->replies != 0)
-        number(out, "replies", item->replies);
+        NUMBER(out, "replies", item->replies);
 }
 
 uint64_t say_last(const Loquat__Item *item)
@@ -118,16 +115,17 @@ uint64_t say_last(const Loquat__Item *item)
     return item->last > item->seq ? item->last : item->seq;
 }
 
-int say_unpack(const Loquat__Item *item, ProtobufCAllocator *alloc, Loquat__Record **record)
+int say_view(const Loquat__Item *item, struct record_view *room, const struct record_view **record)
 {
     *record = NULL;
     if (item->hole != 0)
         return 0;
-    return record_decode(span_of(item->record.data, item->record.len), alloc, record);
+    *record = room;
+    return record_view(span_of((const char *)item->record.data, item->record.len), room);
 }
 
 void say_live(struct buf *out, const struct say_place *place, const Loquat__Item *item,
-              const Loquat__Record *record, bool stream)
+              const struct record_view *record, bool stream)
 {
     if (stream)
         buf_addf(out, "id: %llu\ndata: {", (unsigned long long)say_last(item));
@@ -139,8 +137,9 @@ void say_live(struct buf *out, const struct say_place *place, const Loquat__Item
 
 int say_element(struct buf *out, const struct say_place *place, const Loquat__Item *item)
 {
-    Loquat__Record *record = NULL;
-    int err = say_unpack(item, place->alloc, &record);
+    struct record_view room;
+    const struct record_view *record;
+    int err = say_view(item, &room, &record);
     if (err != 0)
         return err;
     buf_add_byte(out, '{');
@@ -161,7 +160,8 @@ void say_number_or_null(struct buf *out, const char *key, uint64_t v)
 void say_text_or_null(struct buf *out, const char *key, const char *v)
 {
     if (v[0] != 0) {
-        text(out, key, v);
+        name(out, key);
+        json_put_string(out, span_str(v));
         return;
     }
     name(out, key);
@@ -173,24 +173,24 @@ int say_conv(struct buf *out, const struct say_place *place, const Loquat__ConvI
     bool direct = info->kind == LOQUAT__CONV_KIND__CONV_DIRECT;
     buf_add_str(out, "{\"c\":");
     json_put_string(out, place->conv);
-    text(out, "kind", direct ? "direct" : "group");
+    TEXT(out, "kind", span_str(direct ? "direct" : "group"));
     say_text_or_null(out, "name", info->name);
     say_text_or_null(out, "topic", info->topic);
-    number(out, "members", info->members);
+    NUMBER(out, "members", info->members);
     say_text_or_null(out, "role", info->role != 0 ? role_name(info->role) : "");
-    number(out, "head", info->head);
-    number(out, "floor", info->floor);
-    number(out, "n", info->n);
-    number(out, "unread", info->unread);
-    number(out, "read", info->read);
-    number(out, "delivered", info->delivered);
-    number(out, "since", info->since);
-    number(out, "created", info->created);
-    text(out, "history", info->history_joined ? "joined" : "all");
+    NUMBER(out, "head", info->head);
+    NUMBER(out, "floor", info->floor);
+    NUMBER(out, "n", info->n);
+    NUMBER(out, "unread", info->unread);
+    NUMBER(out, "read", info->read);
+    NUMBER(out, "delivered", info->delivered);
+    NUMBER(out, "since", info->since);
+    NUMBER(out, "created", info->created);
+    TEXT(out, "history", span_str(info->history_joined ? "joined" : "all"));
     if (direct)
         say_text_or_null(out, "with", info->with);
     say_number_or_null(out, "ttl", info->ttl_s);
-    name(out, "last");
+    NAME(out, "last");
     int err = 0;
     if (info->last != NULL)
         err = say_element(out, place, info->last);
@@ -205,9 +205,9 @@ void say_mark(struct buf *out, const char *conv, const char *user, uint64_t read
 {
     buf_add_str(out, "{\"ev\":\"mark\",\"c\":");
     json_put_string(out, span_str(conv));
-    text(out, "user", user);
-    number(out, "read", read);
-    number(out, "delivered", delivered);
+    TEXT(out, "user", span_str(user));
+    NUMBER(out, "read", read);
+    NUMBER(out, "delivered", delivered);
     buf_add_byte(out, '}');
 }
 
@@ -215,10 +215,10 @@ void say_member(struct buf *out, const Loquat__Member *member)
 {
     buf_add_str(out, "{\"user\":");
     json_put_string(out, span_str(member->user));
-    text(out, "role", role_name(member->role));
-    number(out, "joined", member->joined);
-    number(out, "read", member->read);
-    number(out, "delivered", member->delivered);
+    TEXT(out, "role", span_str(role_name(member->role)));
+    NUMBER(out, "joined", member->joined);
+    NUMBER(out, "read", member->read);
+    NUMBER(out, "delivered", member->delivered);
     buf_add_byte(out, '}');
 }
 
@@ -243,13 +243,13 @@ void say_error(struct buf *out, int err, const char *msg, uint64_t after_ms)
     buf_add_str(out, "{\"code\":\"");
     buf_add_str(out, err_wire(err));
     buf_add_byte(out, '"');
-    text(out, "msg", msg != NULL && msg[0] != 0 ? msg : default_message(err));
-    name(out, "retry");
+    TEXT(out, "msg", span_str(msg != NULL && msg[0] != 0 ? msg : default_message(err)));
+    NAME(out, "retry");
     buf_add_str(out, err_retry(err) ? "true" : "false");
     if (after_ms == 0 && err_retry(err))
         after_ms = RETRY_AFTER_MS;
     if (after_ms != 0)
-        number(out, "after_ms", after_ms);
+        NUMBER(out, "after_ms", after_ms);
     buf_add_byte(out, '}');
 }
 
@@ -261,12 +261,12 @@ void say_written(struct buf *out, const Loquat__Reply *reply)
     else
         buf_add_str(out, "null"); /* there was nothing to change */
     if (reply->mid != 0) {
-        name(out, "mid");
+        NAME(out, "mid");
         json_put_u64_string(out, reply->mid);
-        number(out, "ts", reply->ts);
-        number(out, "n", reply->n);
+        NUMBER(out, "ts", reply->ts);
+        NUMBER(out, "n", reply->n);
     }
-    name(out, "dup");
+    NAME(out, "dup");
     buf_add_str(out, reply->dup ? "true}" : "false}");
 }
 

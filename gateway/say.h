@@ -4,27 +4,24 @@
 #ifndef LOQUAT_GATEWAY_SAY_H
 #define LOQUAT_GATEWAY_SAY_H
 
-#include "store/base/buf.h"
-#include "wire.pb-c.h"
+#include "store/base/record.h"
 
 struct say_place { /* where items come from, and who reads them */
     struct span conv;
     uint32_t partition;
-    struct span self;          /* the author sees the own cid; empty: nobody's */
-    ProtobufCAllocator *alloc; /* for unpacking: an arena's */
+    struct span self; /* the author sees the own cid; empty: nobody's */
 };
 
-/* The members of a record or hole, without braces. `record`: unpacked from the item; NULL for a
- * hole. */
+/* The members of a record or hole, without braces. `record`: of say_view; NULL for a hole. */
 void say_members(struct buf *out, const struct say_place *place, const Loquat__Item *item,
-                 const Loquat__Record *record);
-/* *record: NULL for a hole. 0 or ERR_CORRUPT. */
-int say_unpack(const Loquat__Item *item, ProtobufCAllocator *alloc, Loquat__Record **record);
+                 const struct record_view *record);
+/* *record: `room`, or NULL for a hole. 0 or ERR_CORRUPT. */
+int say_view(const Loquat__Item *item, struct record_view *room, const struct record_view **record);
 /* One more of a live client's records: a line of its message, or an event of an event stream. */
 void say_live(struct buf *out, const struct say_place *place, const Loquat__Item *item,
-              const Loquat__Record *record, bool stream);
+              const struct record_view *record, bool stream);
 uint64_t say_last(const Loquat__Item *item); /* its highest sequence */
-/* With braces; unpacks by itself: 0 or ERR_CORRUPT. */
+/* With braces, and say_view: 0 or ERR_CORRUPT. */
 int say_element(struct buf *out, const struct say_place *place, const Loquat__Item *item);
 int say_conv(struct buf *out, const struct say_place *place, const Loquat__ConvInfo *info);
 /* A `mark` event. */

@@ -57,8 +57,7 @@ static int say_page(struct conn *conn, const Loquat__Reply *reply, struct buf *t
     const struct stream *stream = conn->stream;
     struct say_place place = {.conv = span_str(stream->conv),
                               .partition = stream->read.partition,
-                              .self = span_str(conn->who->user),
-                              .alloc = &conn->gate->up.arena.allocator};
+                              .self = span_str(conn->who->user)};
     int err = 0;
     for (size_t i = 0; i < reply->n_items && err == 0; i++) {
         err = say_element(text, &place, reply->items[i]);

@@ -450,6 +450,7 @@ static void init_loop(struct node *node)
         .disk_full = &node->disk_full,
     };
     list_init(&node->rpc.peers);
+    list_init(&node->rpc.idle_reads);
 }
 
 static int start_shards(struct node *node, char *why, size_t size)
@@ -577,6 +578,7 @@ void node_stop(struct node *node)
     applier_free(node->applier);
     control_free(node->control);
     feed_close(&node->feed);
+    rpc_free(&node->rpc);
     for (uint32_t p = 0; p < node->dir.partitions; p++)
         shard_close(&node->shards[p]);
     free(node->shards);

@@ -10,6 +10,8 @@
 #include "store/kv.h"
 #include "store/timeline.h"
 
+enum { IDLE_READS_MAX = 8, IDLE_REPLY_MAX = 4 << 20 };
+
 struct peer {
     struct link link;
     struct feed_peer feed;
@@ -127,9 +129,12 @@ static void read_state(struct peer *peer, const Loquat__Read *read, struct span 
     applier_push(peer->env->applier, job);
 }
 
+/* Done ones are kept for the next: their memory has been touched. */
 struct range_read {
     uv_work_t work;
+    struct list_link idle; /* env->idle_reads */
     struct peer *peer;
+    struct arena arena;
     struct buf body, reply;
     uint64_t now_ms;
 };
@@ -137,14 +142,12 @@ struct range_read {
 static void on_range_work(uv_work_t *work)
 {
     struct range_read *job = container_of(work, struct range_read, work);
-    struct arena arena;
-    arena_init(&arena);
     Loquat__Reply reply = LOQUAT__REPLY__INIT;
     Loquat__Read *read =
-        loquat__read__unpack(&arena.allocator, job->body.n, (const uint8_t *)job->body.p);
+        loquat__read__unpack(&job->arena.allocator, job->body.n, (const uint8_t *)job->body.p);
     ASSERT(read != NULL); /* the loop has unpacked it before */
-    int err =
-        timeline_read(job->peer->env->data, read->partition, read, job->now_ms, &arena, &reply);
+    int err = timeline_read(job->peer->env->data, read->partition, read, job->now_ms, &job->arena,
+                            &reply);
     if (err == ERR_CORRUPT)
         log_error("a record is damaged and is not served", {"conv", log_str(read->conv)},
                   {"do", log_str("loquat-compact verify")});
@@ -155,7 +158,37 @@ static void on_range_work(uv_work_t *work)
                                                              : "");
     }
     reply_pack(&reply, read->id, err, &job->reply);
-    arena_close(&arena);
+    arena_reset(&job->arena);
+}
+
+static void range_free(struct range_read *job)
+{
+    arena_close(&job->arena);
+    buf_close(&job->body);
+    buf_close(&job->reply);
+    free(job);
+}
+
+static void range_done(struct rpc_env *env, struct range_read *job)
+{
+    if (env->idle_read_count == IDLE_READS_MAX || job->reply.cap > IDLE_REPLY_MAX) {
+        range_free(job);
+        return;
+    }
+    env->idle_read_count++;
+    list_push(&env->idle_reads, &job->idle);
+}
+
+static struct range_read *range_new(struct rpc_env *env)
+{
+    struct list_link *link = list_pop(&env->idle_reads);
+    if (link != NULL) {
+        env->idle_read_count--;
+        return container_of(link, struct range_read, idle);
+    }
+    struct range_read *job = xcalloc(1, sizeof *job);
+    arena_init(&job->arena);
+    return job;
 }
 
 static void on_range_done(uv_work_t *work, int status)
@@ -167,16 +200,15 @@ static void on_range_done(uv_work_t *work, int status)
     peer->reads--;
     if (!peer->closed)
         link_send(&peer->link, LINK_REPLY, buf_span(&job->reply));
+    range_done(peer->env, job);
     unref(peer);
-    buf_close(&job->body);
-    buf_close(&job->reply);
-    free(job);
 }
 
 static void read_range(struct peer *peer, struct span body)
 {
-    struct range_read *job = xcalloc(1, sizeof *job);
+    struct range_read *job = range_new(peer->env);
     job->peer = peer;
+    job->body.n = 0;
     buf_add_span(&job->body, body);
     job->now_ms = clock_wall_ms();
     peer->env->reads++;
@@ -325,6 +357,13 @@ int rpc_adopt(struct rpc_env *env, int fd)
     loquat__hello__pack(&hello, (uint8_t *)bytes);
     link_send(&peer->link, LINK_HELLO, span_of(bytes, size));
     return 0;
+}
+
+void rpc_free(struct rpc_env *env)
+{
+    struct list_link *link;
+    while ((link = list_pop(&env->idle_reads)) != NULL)
+        range_free(container_of(link, struct range_read, idle));
 }
 
 void rpc_close_all(struct rpc_env *env)

@@ -29,11 +29,14 @@ struct rpc_env { /* what the links need of their node */
     struct list peers;
     size_t peer_count, reads; /* reads: under way on the thread pool */
     uint64_t taken_bytes;     /* of commands, since the disk was looked at */
+    struct list idle_reads;
+    size_t idle_read_count;
 };
 
 int rpc_adopt(struct rpc_env *env, int fd);
 void rpc_answer(struct rpc_env *env, const struct waiter *waiter,
                 const struct apply_result *result); /* WAITER_PEER */
 void rpc_close_all(struct rpc_env *env);
+void rpc_free(struct rpc_env *env); /* nothing is under way any more */
 
 #endif

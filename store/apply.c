@@ -272,7 +272,7 @@ static void answer_again(struct apply *apply, const Loquat__Record *record, uint
     result->seq = seq;
     result->ts = record->ts;
     result->n = record_n(record, seq);
-    result->mid = record_mid(record, apply->partition);
+    result->mid = record_mid(record->ts, record->mid_off, apply->partition);
 }
 
 int apply_first_answer(struct apply *apply, struct conv *conv, const Loquat__Command *command,

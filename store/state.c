@@ -387,7 +387,7 @@ uint64_t state_append(struct apply *apply, struct conv *conv, Loquat__Record *re
         result->seq = seq;
         result->n = conv->n;
         result->ts = record->ts;
-        result->mid = record_mid(record, apply->partition);
+        result->mid = record_mid(record->ts, record->mid_off, apply->partition);
     }
     return seq;
 }

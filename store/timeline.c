@@ -115,7 +115,7 @@ static int find_fold(struct reader *r, uint64_t seq, Loquat__Item *item)
 
 /* ---- one row ---- */
 
-static uint32_t hole_of(const struct record_peek *record, uint64_t now_ms)
+static uint32_t hole_of(const struct record_view *record, uint64_t now_ms)
 {
     if (record->expires != 0 && record->expires <= now_ms)
         return LOQUAT__HOLE__HOLE_EXPIRED;
@@ -130,8 +130,8 @@ static uint32_t hole_of(const struct record_peek *record, uint64_t now_ms)
 
 static int take_row(struct reader *r, uint64_t seq, struct span value)
 {
-    struct record_peek record;
-    int err = record_peek(value, &record);
+    struct record_view record;
+    int err = record_view(value, &record);
     if (err != 0)
         return err;
     r->visited++;

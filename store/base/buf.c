@@ -12,31 +12,15 @@ void buf_close(struct buf *buf)
     *buf = (struct buf){0};
 }
 
-void buf_reserve(struct buf *buf, size_t more)
+void buf_reserve_slow(struct buf *buf, size_t more)
 {
     ASSERT(more <= SIZE_MAX / 4 && buf->n <= SIZE_MAX / 4);
     size_t need = buf->n + more;
-    if (need <= buf->cap)
-        return;
     size_t cap = buf->cap < 64 ? 64 : buf->cap;
     while (cap < need)
         cap += cap / 2;
     buf->p = xrealloc(buf->p, cap);
     buf->cap = cap;
-}
-
-char *buf_grow(struct buf *buf, size_t more)
-{
-    buf_reserve(buf, more > 0 ? more : 1); /* never NULL: memcpy and memset want none */
-    char *p = buf->p + buf->n;
-    buf->n += more;
-    return p;
-}
-
-void buf_add(struct buf *buf, const void *bytes, size_t n)
-{
-    if (n > 0)
-        memcpy(buf_grow(buf, n), bytes, n);
 }
 
 void buf_addf(struct buf *buf, const char *format, ...)
@@ -64,7 +48,7 @@ void buf_cut(struct buf *buf, size_t front)
     buf->n -= front;
 }
 
-size_t put_varint(void *p, uint64_t v)
+size_t put_varint_slow(void *p, uint64_t v)
 {
     uint8_t *out = p;
     size_t n = 0;
@@ -76,7 +60,7 @@ size_t put_varint(void *p, uint64_t v)
     return n;
 }
 
-size_t get_varint(const void *p, size_t n, uint64_t *v)
+size_t get_varint_slow(const void *p, size_t n, uint64_t *v)
 {
     const uint8_t *in = p;
     uint64_t value = 0;

@@ -12,11 +12,31 @@ struct buf {
 };
 
 void buf_close(struct buf *buf);
-char *buf_grow(struct buf *buf, size_t more);   /* room for `more` bytes, counted in n at once */
-void buf_reserve(struct buf *buf, size_t more); /* room for `more` bytes after n; n stays */
-void buf_add(struct buf *buf, const void *bytes, size_t n);
+void buf_reserve_slow(struct buf *buf, size_t more); /* where there is no room */
 void buf_addf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_cut(struct buf *buf, size_t front); /* drops bytes at the front */
+
+/* Room for `more` bytes after n; n stays. */
+static inline void buf_reserve(struct buf *buf, size_t more)
+{
+    if (more > buf->cap - buf->n)
+        buf_reserve_slow(buf, more);
+}
+
+/* Room for `more` bytes, counted in n at once. Never NULL: memcpy and memset want none. */
+static inline char *buf_grow(struct buf *buf, size_t more)
+{
+    buf_reserve(buf, more > 0 ? more : 1);
+    char *p = buf->p + buf->n;
+    buf->n += more;
+    return p;
+}
+
+static inline void buf_add(struct buf *buf, const void *bytes, size_t n)
+{
+    if (n > 0)
+        memcpy(buf_grow(buf, n), bytes, n);
+}
 
 static inline void buf_add_str(struct buf *buf, const char *text)
 {
@@ -85,8 +105,22 @@ enum { VARINT_MAX = 10 };
 
 /* LEB128. `put_varint` writes at most VARINT_MAX bytes and returns how many; `get_varint` returns
  * how many were read, 0 when the bytes end early or the number does not fit. */
-size_t put_varint(void *p, uint64_t v);
-size_t get_varint(const void *p, size_t n, uint64_t *v);
+size_t put_varint_slow(void *p, uint64_t v);
+size_t get_varint_slow(const void *p, size_t n, uint64_t *v);
+static inline size_t put_varint(void *p, uint64_t v)
+{
+    if (v >= 0x80)
+        return put_varint_slow(p, v);
+    *(uint8_t *)p = (uint8_t)v;
+    return 1;
+}
+static inline size_t get_varint(const void *p, size_t n, uint64_t *v)
+{
+    if (n == 0 || *(const uint8_t *)p >= 0x80)
+        return get_varint_slow(p, n, v);
+    *v = *(const uint8_t *)p;
+    return 1;
+}
 void buf_add_varint(struct buf *buf, uint64_t v);
 
 #endif

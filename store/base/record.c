@@ -34,91 +34,149 @@ int record_decode(struct span bytes, ProtobufCAllocator *allocator, Loquat__Reco
     return *record != NULL ? 0 : ERR_CORRUPT;
 }
 
-/* Fields of wire.proto's Record that are looked for. */
-enum { FIELD_KIND = 4, FIELD_EXPIRES = 13, FIELD_ERASED = 15, FIELD_STRIPPED = 16 };
-enum { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
+/* ---- without unpacking ---- */
 
-static bool is_number(uint64_t field)
+enum { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
+enum { FIELD_MENTION = 11 };
+
+/* A number into its field. False: this field is none. */
+static bool take_number(struct record_view *out, uint64_t field, uint64_t value)
 {
-    return field == FIELD_KIND || field == FIELD_EXPIRES || field == FIELD_ERASED ||
-           field == FIELD_STRIPPED;
+    switch (field) { /* of wire.proto's Record */
+    case 1:
+        out->ts = value;
+        return true;
+    case 2:
+        out->mid_off = (int64_t)(value >> 1 ^ -(value & 1)); /* zigzag */
+        return true;
+    case 3:
+        out->gap = value;
+        return true;
+    case 4:
+        out->kind = (uint32_t)value;
+        return true;
+    case 9:
+        out->reply = value;
+        return true;
+    case 10:
+        out->thread = value;
+        return true;
+    case 12:
+        out->mention_all = value != 0;
+        return true;
+    case 13:
+        out->expires = value;
+        return true;
+    case 14:
+        out->target = value;
+        return true;
+    case 15:
+        out->erased = value != 0;
+        return true;
+    case 16:
+        out->stripped = value != 0;
+        return true;
+    default:
+        return field > 16;
+    }
 }
 
-static void take_field(struct record_peek *out, uint64_t field, uint64_t value)
+static bool take_bytes(struct record_view *out, uint64_t field, struct span value)
 {
     switch (field) {
-    case FIELD_KIND:
-        out->kind = (uint32_t)value;
+    case 5:
+        out->xkind = value;
+        return true;
+    case 6:
+        out->from = value;
+        return true;
+    case 7:
+        out->body = value;
+        return true;
+    case 8:
+        out->cid = value;
+        return true;
+    default:
+        return field == FIELD_MENTION || field > 16;
+    }
+}
+
+/* The field at the front of *rest, which is moved on; *bytes of WIRE_BYTES, *number of
+ * WIRE_VARINT. Returns its tag, 0 when it is damaged. */
+static uint64_t next_field(struct span *rest, struct span *bytes, uint64_t *number)
+{
+    uint64_t tag = 0;
+    size_t size = get_varint(rest->p, rest->n, &tag), more = 0;
+    if (size == 0)
+        return 0;
+    const char *p = rest->p + size;
+    size_t n = rest->n - size;
+    switch (tag & 7) {
+    case WIRE_VARINT:
+        more = get_varint(p, n, number);
         break;
-    case FIELD_EXPIRES:
-        out->expires = value;
+    case WIRE_BYTES:
+        size = get_varint(p, n, number);
+        more = size > 0 && *number <= n - size ? size + (size_t)*number : 0;
+        *bytes = span_of(p + size, (size_t)*number);
         break;
-    case FIELD_ERASED:
-        out->erased = value != 0;
+    case WIRE_64:
+        more = 8;
         break;
-    case FIELD_STRIPPED:
-        out->stripped = value != 0;
+    case WIRE_32:
+        more = 4;
         break;
     default:
         break;
     }
+    if (more == 0 || more > n)
+        return 0;
+    *rest = span_of(p + more, n - more);
+    return tag;
 }
 
-/* Of any varint, also one that no number of 64 bits has: 0 when it does not end. */
-static size_t varint_size(const char *p, size_t n)
+int record_view(struct span bytes, struct record_view *out)
 {
-    for (size_t i = 0; i < n && i < VARINT_MAX; i++)
-        if ((p[i] & 0x80) == 0)
-            return i + 1;
-    return 0;
-}
-
-int record_peek(struct span bytes, struct record_peek *out)
-{
-    *out = (struct record_peek){0};
+    *out = (struct record_view){0};
     int err = record_check(bytes);
     if (err != 0)
         return err;
-    const char *p = bytes.p + RECORD_HEAD_SIZE;
-    size_t n = bytes.n - RECORD_HEAD_SIZE;
-    while (n > 0) {
-        uint64_t tag = 0, value = 0;
-        size_t size = get_varint(p, n, &tag), more = 0;
-        p += size;
-        n -= size;
-        switch (size > 0 ? tag & 7 : WIRE_BYTES + 1) {
-        case WIRE_VARINT:
-            more = varint_size(p, n);
-            if (is_number(tag >> 3) && get_varint(p, n, &value) != more)
-                return ERR_CORRUPT;
-            take_field(out, tag >> 3, value);
-            break;
-        case WIRE_BYTES:
-            size = get_varint(p, n, &value);
-            more = size > 0 && value <= n - size ? size + (size_t)value : 0;
-            break;
-        case WIRE_64:
-            more = 8;
-            break;
-        case WIRE_32:
-            more = 4;
-            break;
-        default:
-            break;
-        }
-        if (more == 0 || more > n || ((tag & 7) != WIRE_VARINT && is_number(tag >> 3)))
+    struct span rest = span_of(bytes.p + RECORD_HEAD_SIZE, bytes.n - RECORD_HEAD_SIZE);
+    while (rest.n > 0) {
+        struct span before = rest, value = {0};
+        uint64_t number = 0, tag = next_field(&rest, &value, &number), field = tag >> 3;
+        bool fine = field > 0;
+        if (fine && (tag & 7) == WIRE_VARINT)
+            fine = take_number(out, field, number);
+        else if (fine && (tag & 7) == WIRE_BYTES)
+            fine = take_bytes(out, field, value);
+        else if (fine)
+            fine = field > 16;
+        if (!fine)
             return ERR_CORRUPT;
-        p += more;
-        n -= more;
+        if (field == FIELD_MENTION && out->mentions.n == 0)
+            out->mentions = before;
     }
     return 0;
 }
 
-uint64_t record_mid(const Loquat__Record *record, uint32_t partition)
+bool record_mention(struct span *rest, struct span *user)
+{
+    while (rest->n > 0) {
+        uint64_t number = 0, tag = next_field(rest, user, &number);
+        if (tag == 0)
+            return false; /* record_view has refused such a record */
+        if (tag == (FIELD_MENTION << 3 | WIRE_BYTES))
+            return true;
+    }
+    return false;
+}
+
+uint64_t record_mid(uint64_t ts, int64_t mid_off, uint32_t partition)
 {
     /* mid_off = (ms of the mid - ts) * 4096 + counter */
-    uint64_t ms = record->ts + (uint64_t)(record->mid_off >> 12);
-    return mid_make(ms, partition, (uint32_t)(record->mid_off & 4095));
+    uint64_t ms = ts + (uint64_t)(mid_off >> 12);
+    return mid_make(ms, partition, (uint32_t)(mid_off & 4095));
 }
 
 static const struct {

@@ -14,18 +14,22 @@ void record_encode(const Loquat__Record *record, struct buf *out); /* appended *
 int record_decode(struct span bytes, ProtobufCAllocator *allocator, Loquat__Record **record);
 int record_check(struct span bytes); /* checksum only: 0 or ERR_CORRUPT */
 
-/* What a reader of many records asks of each, without unpacking the rest. */
-struct record_peek {
+/* A record as a reader of many wants it: nothing is copied or allocated, texts lie in `bytes`. */
+struct record_view {
+    uint64_t ts, gap, reply, thread, expires, target;
+    int64_t mid_off;
     uint32_t kind;
-    uint64_t expires;
-    bool erased, stripped;
+    bool mention_all, erased, stripped;
+    struct span xkind, from, body, cid;
+    struct span mentions; /* from the first one on, to the end of the record; empty: none */
 };
-/* The same errors as record_decode, but for strings and lists that are not what they should be;
- * also ERR_CORRUPT where protobuf-c is lenient: one of these numbers in another wire type, or of
- * more than 64 bits. */
-int record_peek(struct span bytes, struct record_peek *out);
+/* The same errors as record_decode; also ERR_CORRUPT where protobuf-c is lenient: a field in
+ * another wire type, or a number of more than 64 bits. */
+int record_view(struct span bytes, struct record_view *out);
+/* The next of `view->mentions`: *rest begins as that and is moved on. False: there is none. */
+bool record_mention(struct span *rest, struct span *user);
 
-uint64_t record_mid(const Loquat__Record *record, uint32_t partition);
+uint64_t record_mid(uint64_t ts, int64_t mid_off, uint32_t partition);
 static inline uint64_t record_n(const Loquat__Record *record, uint64_t seq)
 {
     return seq - record->gap;

@@ -19,10 +19,7 @@ static void setup(void)
 {
     arena_init(&arena);
     out = bytes = (struct buf){0};
-    place = (struct say_place){.conv = span_str("g-1"),
-                               .partition = 3,
-                               .self = span_str("anna"),
-                               .alloc = &arena.allocator};
+    place = (struct say_place){.conv = span_str("g-1"), .partition = 3, .self = span_str("anna")};
 }
 
 static void teardown(void)
