@@ -23,7 +23,7 @@ LDLIBS = -lrocksdb -lraft -lwslay -lsimdjson $(shell pkg-config --libs $(PKGS) 2
 LDFLAGS = $(SANFLAGS) -Wl,-z,relro,-z,now
 
 # ---- what is built -----------------------------------------------------------------------------
-PROGRAMS := loquat-gateway loquat-log loquat-compact
+PROGRAMS := loquat-gateway loquat-node loquat-log loquat-compact
 MAINS := gateway/main.c store/client/main.c compaction/main.c replication/main.c
 src = $(filter-out $(MAINS),$(wildcard $(1)/*.c) $(wildcard $(1)/*.cc))
 obj = $(patsubst %,$(BUILD)/obj/%.o,$(1))
@@ -44,6 +44,7 @@ LIBS := $(BUILD)/libgateway.a $(BUILD)/libreplication.a $(BUILD)/libcompaction.a
 all: $(addprefix $(BUILD)/,$(PROGRAMS)) ## build the programs
 
 $(BUILD)/loquat-gateway: $(BUILD)/obj/gateway/main.c.o $(LIBS)
+$(BUILD)/loquat-node: $(BUILD)/obj/replication/main.c.o $(LIBS)
 $(BUILD)/loquat-log: $(BUILD)/obj/store/client/main.c.o $(LIBS)
 $(BUILD)/loquat-compact: $(BUILD)/obj/compaction/main.c.o $(LIBS)
 $(addprefix $(BUILD)/,$(PROGRAMS)):

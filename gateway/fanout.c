@@ -93,6 +93,19 @@ void fanout_again(struct fanout *fanout, struct topic *topic, uint64_t cursor)
     subscribe(fanout, topic, cursor);
 }
 
+/* A log that has started goes on behind what came of it: who is live misses nothing and gets nothing
+ * twice. One that has failed begins again when somebody asks. */
+void fanout_go_on(struct fanout *fanout)
+{
+    for (struct map_slot *s = map_each(&fanout->topics, NULL); s != NULL;
+         s = map_each(&fanout->topics, s)) {
+        const struct topic *topic = s->val.p;
+        if (!topic->failed)
+            subscribe(fanout, topic,
+                      topic->head != TOPIC_NOT_STARTED ? topic->head : topic->begins);
+    }
+}
+
 struct topic *fanout_topic(struct fanout *fanout, struct span name, bool user_log, uint64_t cursor)
 {
     struct conv_id id = user_log ? user_log_id(name) : conv_id_of(name);
@@ -415,7 +428,10 @@ void fanout_on_tail(struct fanout *fanout, const Loquat__Tail *tail)
     if (topic->failed)
         return;
     if (tail->started) {
-        start(topic, tail->head);
+        if (topic->head != TOPIC_NOT_STARTED && tail->head < topic->head)
+            fail(topic, ERR_CORRUPT); /* the log has become shorter while the node was away */
+        else
+            start(topic, tail->head);
         return;
     }
     if (topic->head == TOPIC_NOT_STARTED || tail->n_items == 0)

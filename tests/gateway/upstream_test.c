@@ -118,7 +118,8 @@ static void setup(void)
     cr_assert(zero(int, uv_loop_init(&loop)));
     cr_assert(zero(int, socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds)));
     cr_assert(zero(int, link_open_fd(&node, &loop, fds[1], &NODE)));
-    cr_assert(zero(int, upstream_open(&up, &loop, fds[0], &OPS, NULL)));
+    upstream_init(&up, &OPS, NULL);
+    cr_assert(zero(int, upstream_open(&up, &loop, fds[0])));
     for (size_t i = 0; i < 1000; i++)
         owners[i] = i;
     turn();
