@@ -173,6 +173,7 @@ static void sweep_sessions(struct gate *gate)
         follow_catch_up(session);
         marks_find(session);
     }
+    marks_again(gate);
 }
 
 /* Many clients that ask and do not read what they get. */

@@ -29,6 +29,7 @@ start_node() { # at the same address again
 start_gateway() { # NAME [OPTION…]: sets address
     local name=$1
     shift
+    : >"$scratch/$name.out"
     "$build/loquat-gateway" --nodes "$node_at" --cluster-secret-file "$scratch/cluster" \
         --listen 127.0.0.1:0 --auth-secret-file "$scratch/secret" "$@" \
         >"$scratch/$name.out" 2>>"$scratch/$name.log" &
@@ -114,6 +115,27 @@ grep -q 'cut off: 0 [1-9]' "$scratch/client.log"
 check "nobody was cut off but the users of the killed gateway" $?
 "$build/loquat-compact" status --data "$scratch/d" >"$scratch/status" 2>&1
 check "loquat-compact talks to the running node" $?
+
+# What others do while a gateway has no node comes to its clients when it is back.
+/usr/bin/python3 tests/e2e/nodes_pause.py "$a" >"$scratch/pause.log" 2>&1 &
+pause=$!
+for ((i = 0; i < 200; i++)); do
+    grep -q live "$scratch/pause.log" && break
+    sleep 0.05
+done
+kill -KILL "$node"
+wait "$node" 2>/dev/null
+usual=$node_at
+node_at=127.0.0.1:0
+start_node && start_gateway c && timeout 20 /usr/bin/python3 tests/e2e/nodes_pause.py --meanwhile "http://$address"
+check "elsewhere somebody writes and reads meanwhile" $?
+kill -KILL "$node" "${gateways[2]}"
+wait "$node" "${gateways[2]}" 2>/dev/null
+node_at=$usual
+start_node
+wait $pause
+check "and it all comes, a read mark too, on the connection from before" $?
+tail -n 3 "$scratch/pause.log"
 
 # Strangers.
 port=${node_at##*:}
