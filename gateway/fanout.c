@@ -94,9 +94,9 @@ void fanout_again(struct fanout *fanout, struct topic *topic, uint64_t cursor)
     subscribe(fanout, topic, cursor);
 }
 
-/* A log that has started goes on behind what came of it: who is live misses nothing and gets nothing
- * twice. One that has failed begins again when somebody asks. Marks are in no log that could be
- * read from a cursor: they are read as they are. */
+/* A log that has started goes on behind what came of it: who is live misses nothing, and gets
+ * nothing twice. One that has failed begins again when somebody asks. Marks are in no log that
+ * could be read from a cursor: they are read as they are. */
 void fanout_go_on(struct fanout *fanout)
 {
     for (struct map_slot *s = map_each(&fanout->topics, NULL); s != NULL;

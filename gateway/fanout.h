@@ -41,7 +41,7 @@ struct topic {
 struct fanout {
     struct gate *gate;
     struct map topics;
-    struct list unmarked;  /* topics of which marks may have been missed: marks_again */
+    struct list unmarked;   /* topics of which marks may have been missed: marks_again */
     uint32_t marks_reading; /* of these, reads under way */
 };
 

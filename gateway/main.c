@@ -68,8 +68,9 @@ static const struct config_option TABLE[] = {
     {.name = "cluster-secret-file",
      .type = CONFIG_STRING,
      .arg = "FILE",
-     .help = "Secret of the cluster, 32 bytes or more: with it gateway and node prove to each other "
-             "that they belong together",
+     .help =
+         "Secret of the cluster, 32 bytes or more: with it gateway and node prove to each other "
+         "that they belong together",
      .value = &options.cluster_secret_file},
     {.name = "auth-secret-file",
      .type = CONFIG_STRING,

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "gateway/listen.h"
+#include "replication/admin.h"
 #include "replication/node.h"
 #include "store/base/address.h"
 #include "store/base/config.h"
@@ -15,7 +16,7 @@
 enum { EXIT_USAGE = 2 };
 
 static struct {
-    char *data, *listen, *cluster, *secret_file, *log_level, *log_format;
+    char *data, *listen, *admin_listen, *cluster, *secret_file, *log_level, *log_format;
     uint64_t id, partitions, disk_reserve_mb;
 } options = {
     .listen = "127.0.0.1:7101",
@@ -38,11 +39,17 @@ static const struct config_option TABLE[] = {
      .arg = "HOST:PORT",
      .help = "Where gateways connect; port 0: the system chooses",
      .value = &options.listen},
+    {.name = "admin-listen",
+     .type = CONFIG_STRING,
+     .arg = "HOST:PORT",
+     .help = "Where /metrics, /healthz and /readyz are served to operators; without it nowhere",
+     .value = &options.admin_listen},
     {.name = "cluster-secret-file",
      .type = CONFIG_STRING,
      .arg = "FILE",
-     .help = "Secret of the cluster, 32 bytes or more: with it gateway and node prove to each other "
-             "that they belong together",
+     .help =
+         "Secret of the cluster, 32 bytes or more: with it gateway and node prove to each other "
+         "that they belong together",
      .value = &options.secret_file},
     {.name = "id",
      .type = CONFIG_UINT,
@@ -128,41 +135,66 @@ static void setup(int argc, char **argv)
     check_cluster();
 }
 
+static int open_listener(const char *option, const char *address, char actual[LISTEN_ADDRESS_MAX])
+{
+    char why[512] = "";
+    int wrong = 0, fd = listen_on(address, 0, actual, why, sizeof why, &wrong);
+    if (fd < 0)
+        wrong ? usage(option, why) : fail(why);
+    return fd;
+}
+
+static struct admin *start_admin(void)
+{
+    char actual[LISTEN_ADDRESS_MAX];
+    if (options.admin_listen == NULL)
+        return NULL;
+    int fd = open_listener("--admin-listen: ", options.admin_listen, actual);
+    log_info("serving operators", {"listen", log_str(actual)});
+    return admin_start(fd);
+}
+
+static void block_signals(sigset_t *signals)
+{
+    sigemptyset(signals);
+    sigaddset(signals, SIGTERM);
+    sigaddset(signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, signals, NULL); /* threads inherit it: one waits for them */
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGHUP, SIG_IGN); /* there is nothing to be read again */
+}
+
 int main(int argc, char **argv)
 {
     char why[1024] = "", actual[LISTEN_ADDRESS_MAX];
-    int wrong = 0, sig = 0;
+    int sig = 0;
     struct buf secret;
     struct node *node = NULL;
     sigset_t signals;
     setup(argc, argv);
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &signals, NULL); /* threads inherit it: one waits for them */
-    (void)signal(SIGPIPE, SIG_IGN);
-    (void)signal(SIGHUP, SIG_IGN); /* there is nothing to be read again */
+    block_signals(&signals);
     file_limit_raise();
     if (secret_load(options.secret_file, &secret, why, sizeof why) != 0)
         fail(why);
-    int fd = listen_on(options.listen, 0, actual, why, sizeof why, &wrong);
-    if (fd < 0)
-        wrong ? usage("--listen: ", why) : fail(why);
     struct node_config config = {.dir = options.data,
                                  .partitions = (uint32_t)options.partitions,
                                  .disk_reserve = options.disk_reserve_mb << 20,
                                  .listens = true,
-                                 .listen_fd = fd,
+                                 .listen_fd = open_listener("--listen: ", options.listen, actual),
                                  .secret = buf_span(&secret)};
+    struct admin *admin = start_admin();
     if (node_start(&config, &node, why, sizeof why) != 0)
         fail(why);
+    admin_ready(admin, true);
     log_info("serving", {"listen", log_str(actual)});
     printf("ready listen=%s\n", actual);
     (void)fflush(stdout);
     while (sigwait(&signals, &sig) != 0)
         ;
     log_info("draining", {"signal", log_int(sig)});
+    admin_ready(admin, false);
     node_stop(node);
+    admin_stop(admin);
     secret_drop(&secret);
     log_info("ended");
     return EXIT_SUCCESS;

@@ -19,8 +19,8 @@ struct node_config {
     uint64_t disk_reserve;   /* writes are refused when less is free, beside what is in
                                  memory and still to be written; 0: NODE_DISK_RESERVE_DEFAULT */
     uint64_t memtable_bytes; /* 0: the default; tests make it small */
-    bool listens;            /* gateways call on `listen_fd`, which becomes the node's once it has
-                                started, and prove themselves with `secret`, borrowed until it stops */
+    bool listens;            /* gateways call on `listen_fd`, the node's once it has started, and
+                                prove themselves with `secret`, borrowed until it stops */
     int listen_fd;
     struct span secret;
 };

@@ -30,9 +30,9 @@ struct crowd_client {
 struct crowd {
     struct gateway *gateway;
     uv_loop_t *loop;
-    size_t all;         /* users that there are */
-    size_t part, parts; /* of them here: part, part + parts, … (crowd_split) */
-    size_t count;       /* so many */
+    size_t all;                 /* users that there are */
+    size_t part, parts;         /* of them here: part, part + parts, … (crowd_split) */
+    size_t count;               /* so many */
     size_t blocks, rooms_count; /* rooms of all layers, then the halls */
     struct crowd_room *rooms;
     struct crowd_client *clients;

@@ -160,8 +160,8 @@ static void begin(struct spread *spread, size_t conns)
     }
     crowd_open(&spread->crowd, &spread->gateways[0], uv_default_loop(), conns);
     spread->board_bytes = sizeof *spread->board + spread->count * sizeof *spread->board->parts;
-    spread->board = mmap(NULL, spread->board_bytes, PROT_READ | PROT_WRITE,
-                         MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    spread->board =
+        mmap(NULL, spread->board_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (spread->board == MAP_FAILED)
         bench_fail("mmap: %s", strerror(errno));
     for (size_t i = 0; i < spread->count; i++)
@@ -188,8 +188,8 @@ static double join(struct spread *spread)
 {
     double at = now_s(), said = at;
     for (size_t i = 0; i < spread->count; i++)
-        spread->clients[i] = start_clients(spread->board, &spread->crowd, &spread->gateways[i], i,
-                                           spread->count);
+        spread->clients[i] =
+            start_clients(spread->board, &spread->crowd, &spread->gateways[i], i, spread->count);
     while (sum_all(spread).of[LIVE] < spread->crowd.all) {
         look_away(spread);
         if (now_s() - said > 10) {
@@ -213,9 +213,9 @@ static void talk(struct spread *spread, double secs)
     do {
         look_away(spread);
         sums = sum_all(spread);
-    } while ((sums.of[RECEIVED] < sums.of[ASKED] * CROWD_ROOM ||
-              sums.of[ANSWERED] < sums.of[ASKED]) &&
-             now_s() < until);
+    } while (
+        (sums.of[RECEIVED] < sums.of[ASKED] * CROWD_ROOM || sums.of[ANSWERED] < sums.of[ASKED]) &&
+        now_s() < until);
     const unsigned long long *of = sums.of;
     if (of[RECEIVED] != of[ASKED] * CROWD_ROOM || of[ANSWERED] != of[ASKED] || of[MISSED] > 0 ||
         of[TWICE] > 0 || of[ENDED] > 0 || of[LAGS] > 0)

@@ -32,10 +32,9 @@ static void prove(const struct handshake *hs, bool caller, char proof[HANDSHAKE_
     size_t size = 0;
     text[LABEL_SIZE - 1] = caller ? 'c' : 's';
     memcpy(text + LABEL_SIZE, hs->hellos, sizeof hs->hellos);
-    const unsigned char *made =
-        EVP_Q_mac(NULL, "HMAC", NULL, "SHA256", NULL, hs->secret.p, hs->secret.n,
-                  (const unsigned char *)text, sizeof text, (unsigned char *)proof, HANDSHAKE_PROOF,
-                  &size);
+    const unsigned char *made = EVP_Q_mac(NULL, "HMAC", NULL, "SHA256", NULL, hs->secret.p,
+                                          hs->secret.n, (const unsigned char *)text, sizeof text,
+                                          (unsigned char *)proof, HANDSHAKE_PROOF, &size);
     ASSERT(made != NULL && size == HANDSHAKE_PROOF);
 }
 

@@ -106,9 +106,9 @@ Test(handshake, wrong_role_version_and_garbage_are_refused)
         size_t at;
         char value;
         int err;
-    } CASES[] = {{0, 'G', ERR_CORRUPT},   {3, 'x', ERR_CORRUPT}, {4, 2, ERR_VERSION},
-                 {5, 0, ERR_FORBIDDEN},   {5, 2, ERR_FORBIDDEN}, {5, (char)255, ERR_FORBIDDEN},
-                 {6, 1, ERR_CORRUPT},     {7, 1, ERR_CORRUPT}};
+    } CASES[] = {{0, 'G', ERR_CORRUPT}, {3, 'x', ERR_CORRUPT}, {4, 2, ERR_VERSION},
+                 {5, 0, ERR_FORBIDDEN}, {5, 2, ERR_FORBIDDEN}, {5, (char)255, ERR_FORBIDDEN},
+                 {6, 1, ERR_CORRUPT},   {7, 1, ERR_CORRUPT}};
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         begin(SECRET, SECRET);
         caller.out[CASES[i].at] = CASES[i].value;

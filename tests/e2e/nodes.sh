@@ -20,7 +20,8 @@ trap 'stop_all; cleanup' EXIT
 start_node() { # at the same address again
     : >"$scratch/node.out"
     "$build/loquat-node" --data "$scratch/d" --listen "${node_at:-127.0.0.1:0}" \
-        --cluster-secret-file "$scratch/cluster" >"$scratch/node.out" 2>>"$scratch/node.log" &
+        --admin-listen 127.0.0.1:0 --cluster-secret-file "$scratch/cluster" \
+        >"$scratch/node.out" 2>>"$scratch/node.log" &
     node=$!
     await_ready "$scratch/node.out" $node || return
     node_at=$address
@@ -115,6 +116,12 @@ grep -q 'cut off: 0 [1-9]' "$scratch/client.log"
 check "nobody was cut off but the users of the killed gateway" $?
 "$build/loquat-compact" status --data "$scratch/d" >"$scratch/status" 2>&1
 check "loquat-compact talks to the running node" $?
+
+admin=http://$(grep -o '"serving operators","listen":"[^"]*' "$scratch/node.log" | tail -n 1 | sed 's/.*"//')
+[[ $(status_of "$admin/readyz") == 200 && $(status_of "$admin/healthz") == 200 ]] &&
+    [[ $(status_of "$admin/nothing") == 404 && $(status_of "$admin/metrics") == 200 ]] &&
+    curl -s "$admin/metrics" | grep -q '^loquat_links_accepted_total [1-9]'
+check "operators see how the node is" $?
 
 # What others do while a gateway has no node comes to its clients when it is back.
 /usr/bin/python3 tests/e2e/nodes_pause.py "$a" >"$scratch/pause.log" 2>&1 &

@@ -130,7 +130,8 @@ Test(dial, false_nodes_are_left)
     close(fd);
     close(answer());
     fd = answer();
-    cr_assert(gt(long, send(fd, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", 47, 0), 0));
+    cr_assert(
+        gt(long, send(fd, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", 47, 0), 0));
     char byte;
     while (recv(fd, &byte, 1, 0) != 0 && errno != ECONNRESET)
         uv_run(&loop, UV_RUN_NOWAIT);
@@ -161,7 +162,7 @@ Test(dial, again_after_a_loss)
     last_fd = -1;
 }
 
-/* It can be stopped in each of its states: at once, while it waits, in the middle of a handshake. */
+/* It can be stopped in each of its states: at once, while it waits, amid a handshake. */
 Test(dial, stops_while_it_resolves)
 {
     cr_assert(eq(int, dial.state, DIAL_RESOLVING));
