@@ -151,12 +151,9 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *foun
         say_failed(dial, uv_strerror(status));
         wait_and_try(dial);
     } else {
-        unsigned count = 0;
-        for (const struct addrinfo *at = found; at != NULL; at = at->ai_next)
-            count++;
         const struct addrinfo *at = found;
-        for (unsigned skip = dial->tries % count; skip > 0; skip--)
-            at = at->ai_next;
+        for (unsigned skip = dial->tries; skip > 0; skip--)
+            at = at->ai_next != NULL ? at->ai_next : found;
         connect_to(dial, at);
     }
     uv_freeaddrinfo(found);

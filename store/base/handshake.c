@@ -55,7 +55,7 @@ static void owe_proof(struct handshake *hs)
 void handshake_begin(struct handshake *hs, bool caller, enum handshake_role own,
                      enum handshake_role wanted, struct span secret)
 {
-    *hs = (struct handshake){.secret = secret, .caller = caller, .wanted = (uint8_t)wanted};
+    *hs = (struct handshake){.secret = secret, .caller = caller, .wanted = (char)wanted};
     char *hello = hello_of(hs, caller);
     memcpy(hello, MAGIC, sizeof MAGIC);
     hello[4] = HANDSHAKE_VERSION;

@@ -36,7 +36,7 @@ struct handshake {
     struct span secret;
     enum handshake_state state;
     bool caller;
-    uint8_t wanted; /* role of the other side */
+    char wanted; /* role of the other side */
     size_t in_size, out_size;
     char hellos[2][HANDSHAKE_HELLO]; /* of the caller, of the called */
     char in[HANDSHAKE_HELLO];        /* what came of what is wanted next */

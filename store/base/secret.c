@@ -9,11 +9,13 @@
 #include "store/base/file.h"
 #include "store/base/log.h"
 
+enum { ROOM = 2 * SECRET_MAX }; /* so that it is never moved, and no copy is left behind */
+
 int secret_load(const char *path, struct buf *out, char *why, size_t size)
 {
     unsigned mode = 0;
     *out = (struct buf){0};
-    buf_reserve(out, 2 * SECRET_MAX); /* so that it is never moved, and no copy is left behind */
+    buf_reserve(out, ROOM);
     int err = file_read(path, SECRET_MAX, out, &mode);
     if (err == ERR_TOO_LARGE)
         snprintf(why, size, "%s: more than %d bytes; is this the right file?", path, SECRET_MAX);
