@@ -320,7 +320,7 @@ static bool all_ready(struct gate *const *gates)
 static void serve(struct settings *settings, struct gate *const *gates, const char *actual,
                   const sigset_t *signals)
 {
-    static const struct timespec LOOK = {.tv_nsec = 1000000};
+    static const struct timespec LOOK = {.tv_nsec = 5000000};
     bool ready = false;
     int sig = 0;
     do {
