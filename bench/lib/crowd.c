@@ -217,6 +217,12 @@ static void take_error(struct crowd_client *client, struct span line)
         if (*p != '"' && *p != '{' && *p != '}')
             crowd->why[n++] = *p;
     crowd->why[n] = '\0';
+    if (crowd->may_refuse && wait != NULL && LINE_BEGINS(line, "{\"id\":3,")) {
+        crowd->refused--;
+        crowd->asked--;
+        crowd->unsaid++;
+        return;
+    }
     if (wait == NULL || client->live || !LINE_BEGINS(line, "{\"id\":2,"))
         bench_fail("refused: %.*s", (int)line.n, line.p);
     double ms = strtod(wait, NULL);

@@ -43,6 +43,8 @@ struct crowd {
     uint64_t live, received, missed, twice, lags;
     uint64_t ended, failed;    /* connections that ended while live; before */
     uint64_t refused;          /* syncs that were to be asked again */
+    bool may_refuse;           /* what was said may be refused, too: */
+    uint64_t unsaid;           /* then it counts here, and not as asked */
     char why[128];             /* of the last of either */
     struct series join_ms;     /* from connecting to the answer of sync */
     struct series *latency_ms; /* of stamped records (crowd_say), when set */

@@ -125,6 +125,17 @@ uint64_t proc_memory(pid_t pid)
     return (uint64_t)kib << 10;
 }
 
+static void proc_kill(pid_t pid, const char *name)
+{
+    int status = 0;
+    kill(pid, SIGKILL);
+    while (waitpid(pid, &status, 0) != pid)
+        if (errno != EINTR)
+            bench_fail("wait: %s", strerror(errno));
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+        bench_fail("%s had ended before it was killed", name);
+}
+
 /* ---- the gateway ---- */
 
 static void make_secret(const char *root, char *path, size_t size)
@@ -191,23 +202,36 @@ static pid_t start_ready(const char **argv, char *at, size_t size)
     return pid;
 }
 
-void node_begin(struct node_server *node)
+static void node_start_at(struct node_server *node, const char *listen)
 {
     char program[SCRATCH_MAX], dir[SCRATCH_MAX + 16];
-    bench_dir(node->root);
     snprintf(dir, sizeof dir, "%s/data", node->root);
-    make_secret(node->root, node->secret, sizeof node->secret);
     const char *argv[] = {bench_program("loquat-node", program, sizeof program),
                           "--data",
                           dir,
                           "--listen",
-                          "127.0.0.1:0",
+                          listen,
                           "--cluster-secret-file",
                           node->secret,
                           "--log-level",
                           "warn",
                           NULL};
     node->pid = start_ready(argv, node->at, sizeof node->at);
+}
+
+void node_begin(struct node_server *node)
+{
+    bench_dir(node->root);
+    make_secret(node->root, node->secret, sizeof node->secret);
+    node_start_at(node, "127.0.0.1:0");
+}
+
+void node_again(struct node_server *node)
+{
+    char at[sizeof node->at];
+    memcpy(at, node->at, sizeof at);
+    proc_kill(node->pid, "loquat-node");
+    node_start_at(node, at);
 }
 
 void node_drop(struct node_server *node)
@@ -251,13 +275,7 @@ void gateway_stop(struct gateway *gateway)
 
 void gateway_kill(struct gateway *gateway)
 {
-    int status = 0;
-    kill(gateway->pid, SIGKILL);
-    while (waitpid(gateway->pid, &status, 0) != gateway->pid)
-        if (errno != EINTR)
-            bench_fail("wait: %s", strerror(errno));
-    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
-        bench_fail("loquat-gateway had ended before it was killed");
+    proc_kill(gateway->pid, "loquat-gateway");
     gateway->pid = 0;
 }
 

@@ -26,6 +26,7 @@ struct node_server {
     char root[SCRATCH_MAX], secret[SCRATCH_MAX + 16], at[64];
 };
 void node_begin(struct node_server *node); /* prepared and started */
+void node_again(struct node_server *node); /* SIGKILL, and started at the same place */
 void node_drop(struct node_server *node);
 
 struct gateway {

@@ -25,7 +25,7 @@ enum {
 
 enum phase { PHASE_JOIN, PHASE_TALK, PHASE_QUIET, PHASE_END };
 
-enum count { LIVE, ASKED, ANSWERED, RECEIVED, MISSED, TWICE, ENDED, LAGS, FAILED, COUNTS };
+enum count { LIVE, ASKED, ANSWERED, RECEIVED, MISSED, TWICE, ENDED, LAGS, FAILED, UNSAID, COUNTS };
 
 /* What a process of clients says of itself, in memory that all share. */
 struct part {
@@ -36,6 +36,7 @@ struct part {
 };
 struct board {
     _Atomic int phase;
+    _Atomic bool measured; /* no latencies are taken any more */
     struct part parts[];
 };
 
@@ -46,7 +47,7 @@ struct clients {
     struct part *part;
     struct crowd *crowd;
     double next_us, step_us;
-    bool talked;
+    bool talking;
 };
 
 static void on_look(uv_timer_t *timer)
@@ -56,9 +57,11 @@ static void on_look(uv_timer_t *timer)
     struct part *part = clients->part;
     int phase = atomic_load(&clients->board->phase);
     uint64_t now = clock_mono_us();
-    if (phase == PHASE_TALK && !clients->talked)
+    if (phase == PHASE_TALK && !clients->talking)
         clients->next_us = (double)now + clients->step_us * (double)(random_u64() % 1000) / 1000;
-    clients->talked = phase >= PHASE_TALK;
+    clients->talking = phase == PHASE_TALK;
+    if (atomic_load(&clients->board->measured))
+        crowd->latency_ms = NULL;
     for (; phase == PHASE_TALK && clients->next_us <= (double)now;
          clients->next_us += clients->step_us)
         crowd_say(crowd, random_u64() % crowd->count, random_u64() % CROWD_LAYERS,
@@ -66,7 +69,8 @@ static void on_look(uv_timer_t *timer)
     const uint64_t counts[COUNTS] = {
         [LIVE] = crowd->live,         [ASKED] = crowd->asked,   [ANSWERED] = crowd->answered,
         [RECEIVED] = crowd->received, [MISSED] = crowd->missed, [TWICE] = crowd->twice,
-        [ENDED] = crowd->ended,       [LAGS] = crowd->lags,     [FAILED] = crowd->failed};
+        [ENDED] = crowd->ended,       [LAGS] = crowd->lags,     [FAILED] = crowd->failed,
+        [UNSAID] = crowd->unsaid};
     for (int i = 0; i < COUNTS; i++)
         atomic_store(&part->counts[i], counts[i]);
 }
@@ -86,6 +90,7 @@ static void run_clients(struct clients *clients, size_t number, size_t count)
     clients->part->join50 = series_at(&crowd->join_ms, 0.5);
     clients->part->join99 = series_at(&crowd->join_ms, 0.99);
     crowd->latency_ms = &ms;
+    crowd->may_refuse = true; /* while the node is away; otherwise: see `talk` */
     while (atomic_load(&clients->board->phase) != PHASE_END)
         uv_run(crowd->loop, UV_RUN_ONCE);
     clients->part->samples = ms.n < SAMPLES_MAX ? ms.n : SAMPLES_MAX;
@@ -201,15 +206,12 @@ static double join(struct spread *spread)
     return now_s() - at;
 }
 
-static void talk(struct spread *spread, double secs)
+/* Until all that was said has come to everybody; and has it come once? */
+static void settle(struct spread *spread)
 {
-    double until = now_s() + secs;
-    atomic_store(&spread->board->phase, PHASE_TALK);
-    while (now_s() < until)
-        look_away(spread);
-    atomic_store(&spread->board->phase, PHASE_QUIET);
     struct sums sums;
-    until = now_s() + ANSWERS_S_MAX;
+    double until = now_s() + ANSWERS_S_MAX;
+    atomic_store(&spread->board->phase, PHASE_QUIET);
     do {
         look_away(spread);
         sums = sum_all(spread);
@@ -223,6 +225,43 @@ static void talk(struct spread *spread, double secs)
                    "%llu lags, %llu ended",
                    of[ASKED], of[ANSWERED], of[RECEIVED], of[MISSED], of[TWICE], of[LAGS],
                    of[ENDED]);
+}
+
+static void talk(struct spread *spread, double secs)
+{
+    double until = now_s() + secs;
+    atomic_store(&spread->board->phase, PHASE_TALK);
+    while (now_s() < until)
+        look_away(spread);
+    settle(spread);
+    if (sum_all(spread).of[UNSAID] > 0)
+        bench_fail("conns: %llu were refused", sum_all(spread).of[UNSAID]);
+    atomic_store(&spread->board->measured, true);
+}
+
+static bool all_answered(const struct spread *spread, const uint64_t *before)
+{
+    for (size_t i = 0; i < spread->count; i++)
+        if (atomic_load(&spread->board->parts[i].counts[ANSWERED]) == before[i])
+            return false;
+    return true;
+}
+
+/* The node is killed, and people talk as soon as it is started again: seconds until an answer came
+ * through each gateway. Nobody is cut off, and nothing is missed or comes twice. */
+static double restart(struct spread *spread)
+{
+    uint64_t before[GATEWAYS_MAX];
+    for (size_t i = 0; i < spread->count; i++)
+        before[i] = atomic_load(&spread->board->parts[i].counts[ANSWERED]);
+    double at = now_s();
+    node_again(&spread->node);
+    atomic_store(&spread->board->phase, PHASE_TALK);
+    while (!all_answered(spread, before) && now_s() - at < ANSWERS_S_MAX)
+        look_away(spread);
+    double took = now_s() - at;
+    settle(spread);
+    return took;
 }
 
 static void end(struct spread *spread, struct series *ms)
@@ -263,6 +302,7 @@ void spread_run(const struct bench_options *options)
     cpu = cpu_of_gateways(&spread) - cpu;
     node_cpu = cpu_of_s(spread.node.pid) - node_cpu;
     struct sums sums = sum_all(&spread);
+    double restart_s = restart(&spread);
     end(&spread, &ms);
     struct result result = {.bench = "conns-gateways",
                             .unit = "ms",
@@ -284,6 +324,7 @@ void spread_run(const struct bench_options *options)
     result_add(&result, "delivered", (double)sums.of[RECEIVED]);
     result_add(&result, "missed", (double)sums.of[MISSED]);
     result_add(&result, "twice", (double)sums.of[TWICE]);
+    result_add(&result, "node_restart_s", restart_s);
     result_add(&result, "gateways_cpu", cpu / took);
     result_add(&result, "node_cpu", node_cpu / took);
     result_print(&result);
