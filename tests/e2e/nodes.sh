@@ -1,6 +1,6 @@
 #!/bin/bash
 # nodes.sh: one loquat-node and two gateways beside it. Users of both talk to each other; the node is
-# killed under load and comes back: everything acknowledged is there once, and whoever is live gets
+# killed (or stopped) under load and comes back: everything acknowledged is there once, and whoever is live gets
 # everything without being cut off. A gateway is killed: its users go to the other, and nothing else
 # notices. A stranger gets nothing.
 set -uo pipefail
@@ -91,8 +91,14 @@ client=$!
 more_acks 200
 check "users of both talk" $?
 for round in 1 2 3; do
-    kill -KILL "$node"
-    wait "$node" 2>/dev/null
+    if ((round < 3)); then
+        kill -KILL "$node"
+        wait "$node" 2>/dev/null
+    else
+        kill -TERM "$node"
+        wait "$node"
+        check "round $round: under load, too, SIGTERM ends the node with 0" $?
+    fi
     becomes "$a/readyz" 503
     check "round $round: without its node a gateway is not ready" $?
     [[ $(status_of "$a/healthz") == 200 ]]
