@@ -13,8 +13,8 @@
 #include "store/base/ids.h"
 
 enum { CROWD_ROOM = 10, CROWD_LAYERS = 3, CROWD_HALL = 500, CROWD_IN = CROWD_LAYERS + 1 };
-/* Addresses it connects from. The kernel finds a free port of one at once while fewer than a quarter
- * of its range (7,058) are taken; then each bind looks through all of them first. */
+/* Addresses it connects from. The kernel finds a free port of one at once while fewer than a
+ * quarter of its range (7,058) are taken; then each bind looks through all of them first. */
 enum { CROWD_SOURCES = 32 };
 enum { CROWD_ORDERLY = 256 }; /* on their way at once, when they come in good order */
 
