@@ -23,7 +23,7 @@ LDLIBS = -lrocksdb -lraft -lwslay -lsimdjson $(shell pkg-config --libs $(PKGS) 2
 LDFLAGS = $(SANFLAGS) -Wl,-z,relro,-z,now
 
 # ---- what is built -----------------------------------------------------------------------------
-PROGRAMS := loquat-gateway loquat-log loquat-compact
+PROGRAMS := loquat-gateway loquat-node loquat-log loquat-compact
 MAINS := gateway/main.c store/client/main.c compaction/main.c replication/main.c
 src = $(filter-out $(MAINS),$(wildcard $(1)/*.c) $(wildcard $(1)/*.cc))
 obj = $(patsubst %,$(BUILD)/obj/%.o,$(1))
@@ -44,6 +44,7 @@ LIBS := $(BUILD)/libgateway.a $(BUILD)/libreplication.a $(BUILD)/libcompaction.a
 all: $(addprefix $(BUILD)/,$(PROGRAMS)) ## build the programs
 
 $(BUILD)/loquat-gateway: $(BUILD)/obj/gateway/main.c.o $(LIBS)
+$(BUILD)/loquat-node: $(BUILD)/obj/replication/main.c.o $(LIBS)
 $(BUILD)/loquat-log: $(BUILD)/obj/store/client/main.c.o $(LIBS)
 $(BUILD)/loquat-compact: $(BUILD)/obj/compaction/main.c.o $(LIBS)
 $(addprefix $(BUILD)/,$(PROGRAMS)):
@@ -166,10 +167,10 @@ install: all $(BUILD)/libloquat.a $(MANUALS) ## programs, C library, manuals, pa
 	install -m 644 store/client/loquat.h $(TO)/include/
 	install -m 644 $(BUILD)/libloquat.a $(DESTDIR)$(LIBDIR)/
 	$(FILL) store/client/loquat.pc.in | install -m 644 /dev/stdin $(DESTDIR)$(LIBDIR)/pkgconfig/loquat.pc
-	$(FILL) gateway/packaging/loquat-gateway.service.in | \
-		install -m 644 /dev/stdin $(TO)/lib/systemd/system/loquat-gateway.service
+	@for unit in loquat-gateway loquat-node; do $(FILL) gateway/packaging/$$unit.service.in | \
+		install -m 644 /dev/stdin $(TO)/lib/systemd/system/$$unit.service || exit 1; done
 	install -m 644 gateway/packaging/loquat.sysusers $(TO)/lib/sysusers.d/loquat.conf
-	install -m 644 gateway/packaging/loquat.yaml $(TO)/share/doc/loquat/examples/
+	install -m 644 gateway/packaging/loquat.yaml gateway/packaging/loquat-node.yaml $(TO)/share/doc/loquat/examples/
 	install -m 644 LICENSE gateway/packaging/NOTICES $(TO)/share/doc/loquat/
 	$(if $(MANUALS),install -m 644 $(MANUALS) $(TO)/share/man/man1/,@echo 'install: no scdoc here: without the manuals')
 	@rm -rf $(TO)/share/loquat/web

@@ -8,37 +8,11 @@
 #include <stdlib.h>
 
 #include "bench/lib/crowd.h"
+#include "bench/lib/kernel.h"
+#include "bench/lib/spread.h"
 #include "store/base/clock.h"
 
 enum { CONNS = 15000, FEW = 100, ROUNDS = 3, RATE = 1000, JOIN_S_MAX = 60, ANSWERS_S_MAX = 10 };
-
-struct kernel {
-    double slab, sockets; /* bytes */
-};
-
-static double read_number(const char *path, const char *line_head, const char *name)
-{
-    char line[256];
-    double value = 0;
-    FILE *file = fopen(path, "re");
-    if (file == NULL)
-        bench_fail("%s can't be read", path);
-    while (fgets(line, sizeof line, file) != NULL) {
-        const char *at =
-            strncmp(line, line_head, strlen(line_head)) == 0 ? strstr(line, name) : NULL;
-        if (at != NULL)
-            value = strtod(at + strlen(name), NULL);
-    }
-    int closed = fclose(file);
-    ASSERT(closed == 0); /* it was only read */
-    return value;
-}
-
-static struct kernel kernel_now(void)
-{
-    return (struct kernel){read_number("/proc/meminfo", "Slab:", "Slab:") * 1024,
-                           read_number("/proc/net/sockstat", "TCP:", " mem ") * 4096};
-}
 
 struct talk {
     struct crowd *crowd;
@@ -105,6 +79,10 @@ static double join(struct crowd *crowd)
 int main(int argc, char **argv)
 {
     struct bench_options options = bench_options(argc, argv, 18);
+    if (options.gateways != 0) {
+        spread_run(&options);
+        return 0;
+    }
     struct gateway gateway, other;
     struct crowd crowd, few;
     struct series p50 = {0}, few50 = {0}, server = {0};

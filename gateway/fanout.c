@@ -31,6 +31,7 @@ void fanout_init(struct fanout *fanout, struct gate *gate)
 {
     fanout->gate = gate;
     map_init(&fanout->topics);
+    list_init(&fanout->unmarked);
 }
 
 void fanout_close(struct fanout *fanout)
@@ -93,6 +94,22 @@ void fanout_again(struct fanout *fanout, struct topic *topic, uint64_t cursor)
     subscribe(fanout, topic, cursor);
 }
 
+/* A log that has started goes on behind what came of it: who is live misses nothing, and gets
+ * nothing twice. One that has failed begins again when somebody asks. Marks are in no log that
+ * could be read from a cursor: they are read as they are. */
+void fanout_go_on(struct fanout *fanout)
+{
+    for (struct map_slot *s = map_each(&fanout->topics, NULL); s != NULL;
+         s = map_each(&fanout->topics, s)) {
+        struct topic *topic = s->val.p;
+        if (!topic->user_log && topic->in_unmarked.next == NULL)
+            list_push(&fanout->unmarked, &topic->in_unmarked);
+        if (!topic->failed)
+            subscribe(fanout, topic,
+                      topic->head != TOPIC_NOT_STARTED ? topic->head : topic->begins);
+    }
+}
+
 struct topic *fanout_topic(struct fanout *fanout, struct span name, bool user_log, uint64_t cursor)
 {
     struct conv_id id = user_log ? user_log_id(name) : conv_id_of(name);
@@ -140,6 +157,8 @@ void fanout_remove(struct fanout *fanout, struct topic *topic, uint32_t slot)
     unsub.partition = topic->partition;
     upstream_unsub(&fanout->gate->up, &unsub);
     map_remove(&fanout->topics, key_of(topic->id));
+    if (topic->in_unmarked.next != NULL)
+        list_remove(&topic->in_unmarked);
     metric_add(&topics_gauge, -1);
     free(topic->entries);
     free(topic);
@@ -418,7 +437,10 @@ void fanout_on_tail(struct fanout *fanout, const Loquat__Tail *tail)
     if (topic->failed)
         return;
     if (tail->started) {
-        start(topic, tail->head);
+        if (topic->head != TOPIC_NOT_STARTED && tail->head < topic->head)
+            fail(topic, ERR_CORRUPT); /* the log has become shorter while the node was away */
+        else
+            start(topic, tail->head);
         return;
     }
     if (topic->head == TOPIC_NOT_STARTED || tail->n_items == 0)
@@ -434,6 +456,25 @@ void fanout_on_tail(struct fanout *fanout, const Loquat__Tail *tail)
     arena_reset(&gate->arena);
 }
 
+void fanout_tell_marks(struct topic *topic, struct span text,
+                       bool (*wanted)(const struct session *session, const void *arg),
+                       const void *arg)
+{
+    char head[WS_HEAD_MAX];
+    size_t n = ws_frame_head(head, text.n);
+    struct frame *frame = frame_new(span_of(head, n), text);
+    for (uint32_t i = 0; i < topic->count; i++) {
+        struct session *session = topic->entries[i].session;
+        if (session->stream || (wanted != NULL && !wanted(session, arg)))
+            continue;
+        if (session->conn->out.bytes < CONN_OUT_HIGH)
+            conn_send_frame(session->conn, frame);
+        else
+            marks_lose(session, &session->follows[topic->entries[i].follow]);
+    }
+    frame_unref(frame);
+}
+
 void fanout_on_mark(struct fanout *fanout, const Loquat__MarkEvent *mark)
 {
     struct topic *topic = find(fanout, span_str(mark->conv), false);
@@ -442,17 +483,5 @@ void fanout_on_mark(struct fanout *fanout, const Loquat__MarkEvent *mark)
     struct buf *text = &fanout->gate->answer;
     text->n = 0;
     say_mark(text, mark->conv, mark->user, mark->read, mark->delivered);
-    char head[WS_HEAD_MAX];
-    size_t n = ws_frame_head(head, text->n);
-    struct frame *frame = frame_new(span_of(head, n), buf_span(text));
-    for (uint32_t i = 0; i < topic->count; i++) {
-        struct session *session = topic->entries[i].session;
-        if (session->stream)
-            continue;
-        if (session->conn->out.bytes < CONN_OUT_HIGH)
-            conn_send_frame(session->conn, frame);
-        else
-            marks_lose(session, &session->follows[topic->entries[i].follow]);
-    }
-    frame_unref(frame);
+    fanout_tell_marks(topic, buf_span(text), NULL, NULL);
 }

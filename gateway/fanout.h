@@ -8,6 +8,7 @@
 #define LOQUAT_GATEWAY_FANOUT_H
 
 #include "store/base/ids.h"
+#include "store/base/list.h"
 #include "store/base/map.h"
 #include "wire.pb-c.h"
 
@@ -33,12 +34,15 @@ struct topic {
     bool failed; /* the node has ended it; begun again when somebody wants to go on */
     uint32_t count, cap;
     struct topic_entry *entries;
+    struct list_link in_unmarked;
     char name[]; /* of the conversation, or the user */
 };
 
 struct fanout {
     struct gate *gate;
     struct map topics;
+    struct list unmarked;   /* topics of which marks may have been missed: marks_again */
+    uint32_t marks_reading; /* of these, reads under way */
 };
 
 void fanout_init(struct fanout *fanout, struct gate *gate);
@@ -54,8 +58,14 @@ void fanout_again(struct fanout *fanout, struct topic *topic, uint64_t cursor);
 uint32_t fanout_add(struct topic *topic, struct session *session, uint32_t follow); /* slot */
 /* Takes the entry out (the last one moves into its place); the topic may be gone after. */
 void fanout_remove(struct fanout *fanout, struct topic *topic, uint32_t slot);
+/* The node is there again: every log goes on from where it was. */
+void fanout_go_on(struct fanout *fanout);
 void fanout_on_tail(struct fanout *fanout, const Loquat__Tail *tail);
 void fanout_on_mark(struct fanout *fanout, const Loquat__MarkEvent *mark);
+/* One message to all WebSocket sessions of a topic for which `wanted` is true; marks are in it. */
+void fanout_tell_marks(struct topic *topic, struct span text,
+                       bool (*wanted)(const struct session *session, const void *arg),
+                       const void *arg);
 void fanout_metrics(void); /* registers; once */
 
 #endif

@@ -158,7 +158,7 @@ static void sweep_tokens(struct gate *gate)
 static void sweep_sessions(struct gate *gate)
 {
     struct list_link *link;
-    while ((link = list_first(&gate->marking)) != NULL) {
+    while (gate->up.ready && (link = list_first(&gate->marking)) != NULL) {
         struct session *session = container_of(link, struct session, in_marking);
         if (session->marks_due_ms > gate->now_ms)
             break;
@@ -173,6 +173,7 @@ static void sweep_sessions(struct gate *gate)
         follow_catch_up(session);
         marks_find(session);
     }
+    marks_again(gate);
 }
 
 /* Many clients that ask and do not read what they get. */
@@ -223,6 +224,13 @@ static void drain_answered(struct gate *gate)
     }
 }
 
+static void close_link(struct gate *gate)
+{
+    upstream_close(&gate->up);
+    if (gate->dial.target != NULL)
+        dial_stop(&gate->dial);
+}
+
 static void gate_tick(struct gate *gate)
 {
     enum gate_state before;
@@ -230,7 +238,10 @@ static void gate_tick(struct gate *gate)
         before = gate->state;
         switch (gate->state) {
         case GATE_STARTING:
-            if (gate->up.ready) {
+            if (gate->drain_asked) {
+                gate->state = GATE_CLOSING;
+                close_link(gate);
+            } else if (gate->up.ready) {
                 gate->state = GATE_SERVING;
                 start_accepting(gate);
             }
@@ -250,12 +261,11 @@ static void gate_tick(struct gate *gate)
             if (gate->conn_count == 0 &&
                 (gate->up.calls == 0 || gate->now_ms >= gate->drain_until_ms)) {
                 gate->state = GATE_CLOSING;
-                if (!gate->link_closed)
-                    upstream_close(&gate->up);
+                close_link(gate);
             }
             break;
         case GATE_CLOSING:
-            if (gate->link_closed && !gate->ended) {
+            if (!gate->up.open && dial_stopped(&gate->dial) && !gate->ended) {
                 gate->ended = true;
                 close_handles(gate);
             }
@@ -315,20 +325,40 @@ static void on_mark(void *arg, const Loquat__MarkEvent *mark)
 
 static void on_ready(void *arg)
 {
-    gate_tick(arg);
+    struct gate *gate = arg;
+    if (gate->dial.target != NULL)
+        dial_worked(&gate->dial);
+    if (gate->state == GATE_SERVING)
+        log_info("the node is back", {"node", log_str(gate->up.node)});
+    fanout_go_on(&gate->fanout);
+    gate_tick(gate);
 }
 
+/* Its sessions stay: what they follow goes on from where it was with the next link. */
 static void on_link_closed(void *arg)
 {
     struct gate *gate = arg;
-    gate->link_closed = true;
     if (gate->state != GATE_CLOSING)
         log_error("the store has gone: nothing can be written or read");
+    if (gate->dial.target != NULL)
+        dial_start(&gate->dial);
     gate_tick(gate);
+}
+
+static void on_link(void *arg, int fd)
+{
+    struct gate *gate = arg;
+    if (upstream_open(&gate->up, &gate->loop, fd) != 0)
+        log_error("a link to the node could not be opened"); /* on_link_closed comes */
 }
 
 static const struct upstream_ops UPSTREAM_OPS = {
     .on_tail = on_tail, .on_mark = on_mark, .on_ready = on_ready, .on_closed = on_link_closed};
+
+static void on_dial_stopped(void *arg)
+{
+    gate_tick(arg);
+}
 
 /* ---- begin and end ---- */
 
@@ -396,9 +426,15 @@ struct gate *gate_new(struct settings *settings, int number, int listen_fd, int 
         list_init(&gate->due[i]);
     init_handles(gate);
     fanout_init(&gate->fanout, gate);
-    int fd = settings->connect(settings->connect_arg);
-    if (fd < 0 || upstream_open(&gate->up, &gate->loop, fd, &UPSTREAM_OPS, gate) != 0)
-        log_fatal("no link to the store could be opened", "");
+    upstream_init(&gate->up, &UPSTREAM_OPS, gate);
+    if (settings->node != NULL) {
+        dial_init(&gate->dial, &gate->loop, settings->node, on_link, on_dial_stopped, gate);
+        dial_start(&gate->dial);
+    } else {
+        int fd = settings->connect(settings->connect_arg);
+        if (fd < 0 || upstream_open(&gate->up, &gate->loop, fd) != 0)
+            log_fatal("no link to the store could be opened", "");
+    }
     return gate;
 }
 

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <uv.h>
 
+#include "gateway/dial.h"
 #include "gateway/fanout.h"
 #include "gateway/out.h"
 #include "gateway/settings.h"
@@ -42,8 +43,8 @@ struct gate {
     const struct settings *settings;
     struct settings *shared; /* the same; for limits, whose counters are atomics */
     int number;
-    enum gate_state state;                /* changed by gate_tick alone */
-    bool drain_asked, link_closed, ended; /* ended: its handles are being closed */
+    enum gate_state state;   /* changed by gate_tick alone */
+    bool drain_asked, ended; /* ended: its handles are being closed */
     uv_loop_t loop;
     uv_prepare_t prepare;
     uv_timer_t timer;
@@ -61,6 +62,7 @@ struct gate {
     size_t conn_count;
     int64_t conns_counted; /* of conn_count, in the metric */
     struct upstream up;
+    struct dial dial; /* to a node over TCP */
     struct fanout fanout;
     struct ws_pool *ws_pool;
     struct json *json;  /* requests */

@@ -7,26 +7,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BACKLOG = 4096, HOST_MAX = 96 };
+#include "store/base/address.h"
 
-/* "host:port" or "[host]:port". */
-static int split(const char *address, char host[HOST_MAX], const char **port)
-{
-    const char *colon = strrchr(address, ':');
-    if (colon == NULL || colon[1] == '\0' || strspn(colon + 1, "0123456789") != strlen(colon + 1))
-        return -1;
-    size_t n = (size_t)(colon - address);
-    if (n >= 2 && address[0] == '[' && address[n - 1] == ']') {
-        address++;
-        n -= 2;
-    }
-    if (n == 0 || n >= HOST_MAX)
-        return -1;
-    memcpy(host, address, n);
-    host[n] = '\0';
-    *port = colon + 1;
-    return 0;
-}
+enum { BACKLOG = 4096, HOST_MAX = 96 };
 
 static void name_of(int fd, char actual[LISTEN_ADDRESS_MAX])
 {
@@ -43,17 +26,16 @@ static void name_of(int fd, char actual[LISTEN_ADDRESS_MAX])
 int listen_on(const char *address, int share, char actual[LISTEN_ADDRESS_MAX], char *why,
               size_t size, int *usage)
 {
-    char host[HOST_MAX];
-    const char *port = NULL;
+    struct address at;
     struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
-    *usage = split(address, host, &port) != 0;
+    *usage = !address_parse(address, &at);
     if (*usage) {
         snprintf(why, size, "\"%s\" is no address; write HOST:PORT, such as 127.0.0.1:8080",
                  address);
         return -1;
     }
-    int rv = getaddrinfo(host, port, &hints, &found);
+    int rv = getaddrinfo(at.host, at.port, &hints, &found);
     if (rv != 0) {
         snprintf(why, size, "%s: %s", address, gai_strerror(rv));
         return -1;

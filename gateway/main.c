@@ -4,7 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "gateway/echo.h"
@@ -13,12 +13,15 @@
 #include "replication/node.h"
 #include "store/base/check.h"
 #include "store/base/config.h"
+#include "store/base/file.h"
 #include "store/base/log.h"
+#include "store/base/secret.h"
 
 enum { EXIT_USAGE = 2, LOOPS_MAX = 256, SPARE_FILES = 256 };
 
 struct options {
-    char *listen, *admin_listen, *embed, *secret_file, *jwks_file, *origins, *web;
+    char *listen, *admin_listen, *embed, *nodes, *cluster_secret_file;
+    char *secret_file, *jwks_file, *origins, *web;
     char *log_level, *log_format;
     uint64_t loops, partitions, disk_reserve_mb;
     uint64_t rate, burst, user_conns, group_max, frame_max, conns;
@@ -56,6 +59,19 @@ static const struct config_option TABLE[] = {
      .arg = "DIR",
      .help = "Keep the logs in DIR: a whole node inside this process",
      .value = &options.embed},
+    {.name = "nodes",
+     .key = 'n',
+     .type = CONFIG_STRING,
+     .arg = "HOST:PORT",
+     .help = "The logs are at a loquat-node there, instead of --embed",
+     .value = &options.nodes},
+    {.name = "cluster-secret-file",
+     .type = CONFIG_STRING,
+     .arg = "FILE",
+     .help =
+         "Secret of the cluster, 32 bytes or more: with it gateway and node prove to each other "
+         "that they belong together",
+     .value = &options.cluster_secret_file},
     {.name = "auth-secret-file",
      .type = CONFIG_STRING,
      .arg = "FILE",
@@ -166,21 +182,11 @@ static void fail(const char *why)
 
 /* ---- settings ---- */
 
-static int choice(const char *name, const char *given, const char *const *names, int count)
-{
-    for (int i = 0; i < count; i++)
-        if (strcmp(given, names[i]) == 0)
-            return i;
-    usage(name, " is not one of those that --help lists");
-    return 0;
-}
-
 static void setup_log(void)
 {
-    static const char *const LEVELS[] = {"debug", "info", "warn", "error"};
-    static const char *const FORMATS[] = {"auto", "json", "text"};
-    log_setup("loquat-gateway", (enum log_level)choice("--log-level", options.log_level, LEVELS, 4),
-              (enum log_format)choice("--log-format", options.log_format, FORMATS, 3));
+    const char *wrong = log_setup_words("loquat-gateway", options.log_level, options.log_format);
+    if (wrong != NULL)
+        usage(wrong, " is not one of those that --help lists");
 }
 
 /* The page beside the program: as built, as installed. */
@@ -213,23 +219,39 @@ static struct page *find_page(void)
     return NULL;
 }
 
-/* As many descriptors as may be; returns how many connections they leave room for. */
+/* How many connections the limit of open files leaves room for. */
 static uint64_t raise_files(void)
 {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return 1024;
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
-        getrlimit(RLIMIT_NOFILE, &limit);
-    return limit.rlim_cur > 2ul * SPARE_FILES ? limit.rlim_cur - SPARE_FILES : limit.rlim_cur / 2;
+    uint64_t limit = file_limit_raise();
+    return limit > 2ul * SPARE_FILES ? limit - SPARE_FILES : limit / 2;
+}
+
+static const struct dial_target *find_node(void)
+{
+    static struct dial_target target;
+    static struct buf secret; /* as long as the process lives */
+    char why[512] = "";
+    if (strchr(options.nodes, ',') != NULL)
+        usage("--nodes: ", "more than one node is not served yet; name one");
+    if (!address_parse(options.nodes, &target.address))
+        usage("--nodes: ", "write HOST:PORT, such as 127.0.0.1:7101");
+    if (options.cluster_secret_file == NULL)
+        usage("--nodes: ", "the node wants proof that this gateway belongs to it; give "
+                           "--cluster-secret-file");
+    if (secret_load(options.cluster_secret_file, &secret, why, sizeof why) != 0)
+        fail(why);
+    target.secret = buf_span(&secret);
+    snprintf(target.name, sizeof target.name, "%s", options.nodes);
+    return &target;
 }
 
 static void setup(struct settings *settings, uint64_t room)
 {
     char why[512] = "";
-    if (options.embed == NULL)
-        usage("where are the logs? ", "Give --embed DIR");
+    if ((options.embed == NULL) == (options.nodes == NULL))
+        usage("where are the logs? ", "Give one of --embed DIR and --nodes HOST:PORT");
+    if (options.nodes != NULL)
+        settings->node = find_node();
     if ((options.secret_file == NULL) == (options.jwks_file == NULL))
         usage("who may connect? ", "Give one of --auth-secret-file and --auth-jwks-file");
     if (options.origins != NULL &&
@@ -277,38 +299,54 @@ static int connect_node(void *arg)
     return node_connect(arg);
 }
 
-static void serve(struct settings *settings, sigset_t *signals)
+static void on_hangup(struct settings *settings)
 {
-    int sig = 0;
     char why[512];
-    for (;;) {
-        if (sigwait(signals, &sig) != 0)
-            continue;
-        if (sig != SIGHUP)
-            break;
-        if (auth_reload(settings->auth, why, sizeof why) == 0)
-            log_info("keys were read again");
-        else
-            log_error("keys could not be read again; the ones before stay", {"why", log_str(why)});
-    }
+    if (auth_reload(settings->auth, why, sizeof why) == 0)
+        log_info("keys were read again");
+    else
+        log_error("keys could not be read again; the ones before stay", {"why", log_str(why)});
+}
+
+static bool all_ready(struct gate *const *gates)
+{
+    for (uint64_t i = 0; i < options.loops; i++)
+        if (!gate_ready(gates[i]))
+            return false;
+    return true;
+}
+
+/* Until a signal ends it; that may be before there is a node. */
+static void serve(struct settings *settings, struct gate *const *gates, const char *actual,
+                  const sigset_t *signals)
+{
+    static const struct timespec LOOK = {.tv_nsec = 5000000};
+    bool ready = false;
+    int sig = 0;
+    do {
+        sig = ready ? sigwaitinfo(signals, NULL) : sigtimedwait(signals, NULL, &LOOK);
+        if (sig == SIGHUP)
+            on_hangup(settings);
+        if (!ready && all_ready(gates)) {
+            ready = true;
+            log_info("serving", {"listen", log_str(actual)},
+                     {"loops", log_int((int64_t)options.loops)});
+            printf("ready listen=%s\n", actual);
+            (void)fflush(stdout);
+        }
+    } while (sig < 0 || sig == SIGHUP);
     log_info("draining", {"signal", log_int(sig)});
 }
 
 static void run_loops(struct settings *settings, const int *fds, int admin_fd, const char *actual,
-                      sigset_t *signals)
+                      const sigset_t *signals)
 {
     struct gate *gates[LOOPS_MAX] = {0};
     for (uint64_t i = 0; i < options.loops; i++)
         gates[i] = gate_new(settings, (int)i, fds[i], i == 0 ? admin_fd : -1);
     for (uint64_t i = 0; i < options.loops; i++)
         gate_start(gates[i]);
-    for (uint64_t i = 0; i < options.loops; i++)
-        while (!gate_ready(gates[i]))
-            usleep(1000);
-    log_info("serving", {"listen", log_str(actual)}, {"loops", log_int((int64_t)options.loops)});
-    printf("ready listen=%s\n", actual);
-    (void)fflush(stdout);
-    serve(settings, signals);
+    serve(settings, gates, actual, signals);
     for (uint64_t i = 0; i < options.loops; i++)
         gate_drain(gates[i]);
     for (uint64_t i = 0; i < options.loops; i++)
@@ -334,7 +372,7 @@ int main(int argc, char **argv)
     int admin_fd = -1;
     sigset_t signals;
     int first =
-        config_load(argc, argv, "loquat-gateway", "--embed DIR",
+        config_load(argc, argv, "loquat-gateway", "--embed DIR | --nodes HOST:PORT",
                     "Serves chat clients over WebSocket and HTTP, from logs on disk.", TABLE);
     if (first < argc)
         usage("it takes no arguments, but got ", argv[first]);
@@ -354,12 +392,13 @@ int main(int argc, char **argv)
                                  .disk_reserve = options.disk_reserve_mb << 20};
     struct node *node = NULL;
     gate_metrics();
-    if (node_start(&config, &node, why, sizeof why) != 0)
+    if (options.embed != NULL && node_start(&config, &node, why, sizeof why) != 0)
         fail(why);
     settings.connect = connect_node;
     settings.connect_arg = node;
     run_loops(&settings, fds, admin_fd, actual, &signals);
-    node_stop(node);
+    if (node != NULL)
+        node_stop(node);
     auth_free(settings.auth);
     limits_close(&settings.limits);
     page_free(settings.page);

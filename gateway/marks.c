@@ -2,10 +2,15 @@
 
 #include <stdlib.h>
 
+#include "gateway/follow.h"
 #include "gateway/say.h"
 #include "store/base/check.h"
+#include "store/base/err.h"
 
-enum { MARKS_MEMBERS_MAX = 32 }; /* of a conversation whose marks are told */
+enum {
+    MARKS_MEMBERS_MAX = 32, /* of a conversation whose marks are told */
+    MARKS_AGAIN_MAX = 4,    /* read at once after the node was away: others want it, too */
+};
 
 static void on_marked(void *owner, const Loquat__Reply *reply)
 {
@@ -54,30 +59,54 @@ void marks_lose(struct session *session, struct follow *follow)
     follow->marks_lost = true;
 }
 
+static void try_later(struct session *session) /* by the loop's sweep */
+{
+    if (session->in_hungry.next == NULL)
+        list_push(&session->conn->gate->hungry, &session->in_hungry);
+}
+
+static void write_marks(struct buf *text, const char *conv, const Loquat__Reply *reply)
+{
+    for (size_t i = 0; i < reply->n_members; i++) {
+        const Loquat__Member *member = reply->members[i];
+        if (text->n > 0)
+            buf_add_byte(text, '\n');
+        say_mark(text, conv, member->user, member->read, member->delivered);
+    }
+}
+
 static void say_marks(struct conn *conn, const char *conv, const Loquat__Reply *reply)
 {
     struct buf text = {0};
-    for (size_t i = 0; i < reply->n_members; i++) {
-        const Loquat__Member *member = reply->members[i];
-        if (text.n > 0)
-            buf_add_byte(&text, '\n');
-        say_mark(&text, conv, member->user, member->read, member->delivered);
-    }
+    write_marks(&text, conv, reply);
     if (text.n > 0)
         session_say(conn, buf_span(&text));
     buf_close(&text);
+}
+
+static void take_found(struct conn *conn, const char *conv, const Loquat__Reply *reply)
+{
+    struct session *session = conn->session;
+    session->marks_reading = false;
+    if (err_retry(reply->err)) {
+        struct follow *follow =
+            follow_find(session, fanout_find(&conn->gate->fanout, span_str(conv)));
+        if (follow != NULL)
+            marks_lose(session, follow);
+        try_later(session);
+        return;
+    }
+    if (reply->err == 0 && reply->after[0] == '\0') /* larger groups are told of no marks */
+        say_marks(conn, conv, reply);
+    marks_find(session);
 }
 
 static void on_found(void *owner, const Loquat__Reply *reply)
 {
     struct finding *finding = owner;
     struct conn *conn = finding->conn;
-    if (!conn_gone(conn) && conn->session != NULL) {
-        conn->session->marks_reading = false;
-        if (reply->err == 0 && reply->after[0] == '\0') /* larger groups are told of no marks */
-            say_marks(conn, finding->conv, reply);
-        marks_find(conn->session);
-    }
+    if (!conn_gone(conn) && conn->session != NULL)
+        take_found(conn, finding->conv, reply);
     free(finding);
     conn_unref(conn);
 }
@@ -115,10 +144,76 @@ void marks_find(struct session *session)
             session->marks_reading = true;
             session->marks_lost--;
             follow->marks_lost = false;
-        } else if (session->in_hungry.next == NULL) { /* tried again by the loop's sweep */
-            list_push(&session->conn->gate->hungry, &session->in_hungry);
+        } else {
+            try_later(session);
         }
         return;
+    }
+}
+
+/* ---- of everybody, after the node was away ---- */
+
+struct again {
+    struct gate *gate;
+    char conv[CONV_ID_MAX + 1];
+};
+
+static bool is_member(const struct session *session, const void *arg)
+{
+    const Loquat__Reply *reply = arg;
+    for (size_t i = 0; i < reply->n_members; i++)
+        if (strcmp(reply->members[i]->user, session->conn->who->user) == 0)
+            return true;
+    return false;
+}
+
+static void on_again(void *owner, const Loquat__Reply *reply)
+{
+    struct again *again = owner;
+    struct fanout *fanout = &again->gate->fanout;
+    struct topic *topic = fanout_find(fanout, span_str(again->conv));
+    fanout->marks_reading--;
+    if (topic != NULL && err_retry(reply->err)) {
+        if (topic->in_unmarked.next == NULL)
+            list_push(&fanout->unmarked, &topic->in_unmarked); /* for the loop's sweep */
+    } else {
+        if (topic != NULL && reply->err == 0 && reply->n_members > 0 && reply->after[0] == '\0') {
+            struct buf *text = &again->gate->answer;
+            text->n = 0;
+            write_marks(text, topic->name, reply);
+            fanout_tell_marks(topic, buf_span(text), is_member, reply);
+        }
+        marks_again(again->gate);
+    }
+    free(again);
+}
+
+static bool read_again(struct gate *gate, const struct topic *topic)
+{
+    struct again *again = xcalloc(1, sizeof *again);
+    again->gate = gate;
+    memcpy(again->conv, topic->name, strlen(topic->name));
+    Loquat__Read read = LOQUAT__READ__INIT;
+    read.op = LOQUAT__READ_OP__READ_MEMBERS;
+    read.partition = topic->partition;
+    read.conv = again->conv;
+    read.all = true;
+    read.max = MARKS_MEMBERS_MAX;
+    if (upstream_read(&gate->up, &read, on_again, again) == 0)
+        return true;
+    free(again);
+    return false;
+}
+
+void marks_again(struct gate *gate)
+{
+    struct fanout *fanout = &gate->fanout;
+    while (gate->up.ready && fanout->marks_reading < MARKS_AGAIN_MAX) {
+        struct list_link *link = list_first(&fanout->unmarked);
+        if (link == NULL || !read_again(gate, container_of(link, struct topic, in_unmarked)))
+            return;
+        list_remove(link);
+        fanout->marks_reading++;
     }
 }
 

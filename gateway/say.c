@@ -229,6 +229,8 @@ static const char *default_message(int err)
         return "there is no such thing here";
     case ERR_BUSY:
         return "too much is under way; try again";
+    case ERR_CLOSED:
+        return "the store is not reached just now";
     case ERR_NO_SPACE:
         return "the disk is full; reading goes on";
     case ERR_CORRUPT:

@@ -3,6 +3,7 @@
 #define LOQUAT_GATEWAY_SETTINGS_H
 
 #include "gateway/auth.h"
+#include "gateway/dial.h"
 #include "gateway/limits.h"
 #include "gateway/origin.h"
 #include "gateway/page.h"
@@ -25,7 +26,8 @@ struct settings {
     uint64_t frame_max, group_max;
     uint64_t conns_max;  /* of one loop */
     bool metrics_public; /* no admin address: /metrics on the main one, for this machine only */
-    /* A descriptor of a fresh link to the node; -1: none. */
+    const struct dial_target *node; /* it is over TCP; NULL: */
+    /* A descriptor of a fresh link to the node inside; -1: none. */
     int (*connect)(void *arg);
     void *connect_arg;
 };

@@ -72,6 +72,14 @@ static void on_hello(struct upstream *up, struct span body)
         link_close(&up->link, ERR_VERSION);
         return;
     }
+    if (up->partitions != 0 &&
+        (hello->partitions != up->partitions || strcmp(hello->node, up->node) != 0)) {
+        log_error("another node answers than before, with other logs: it is not used; start this "
+                  "gateway again if that is meant",
+                  {"node", log_str(hello->node)}, {"before", log_str(up->node)});
+        link_close(&up->link, ERR_VERSION);
+        return;
+    }
     up->partitions = hello->partitions;
     snprintf(up->node, sizeof up->node, "%s", hello->node);
     up->ready = true;
@@ -178,12 +186,18 @@ static const struct link_ops LINK_OPS = {
 
 /* ---- what goes ---- */
 
-int upstream_open(struct upstream *up, uv_loop_t *loop, int fd, const struct upstream_ops *ops,
-                  void *arg)
+void upstream_init(struct upstream *up, const struct upstream_ops *ops, void *arg)
 {
-    *up = (struct upstream){.ops = ops, .arg = arg, .first_free = NO_SLOT, .open = true};
+    *up = (struct upstream){.ops = ops, .arg = arg, .first_free = NO_SLOT};
     up->first_waiting = up->last_waiting = NO_SLOT;
     arena_init(&up->arena);
+}
+
+int upstream_open(struct upstream *up, uv_loop_t *loop, int fd)
+{
+    ASSERT(!up->open && up->calls == 0);
+    up->open = true;
+    up->credit_owed = 0;
     int err = link_open_fd(&up->link, loop, fd, &LINK_OPS);
     if (err != 0)
         return err;
@@ -198,7 +212,8 @@ int upstream_open(struct upstream *up, uv_loop_t *loop, int fd, const struct ups
 
 void upstream_close(struct upstream *up)
 {
-    link_close(&up->link, ERR_CLOSED);
+    if (up->open)
+        link_close(&up->link, ERR_CLOSED);
 }
 
 void upstream_free(struct upstream *up)

@@ -1,5 +1,6 @@
 /* gateway/upstream.h: a loop's link to the node that holds the logs: requests by number, tails, and
- * the credit that bounds how many bytes of tails are on their way.
+ * the credit that bounds how many bytes of tails are on their way. When the link has ended another
+ * may be opened: to the same node, with the same partitions; one to another is refused.
  * Thread: the loop's.
  * Limits: UPSTREAM_CALLS_MAX requests unanswered, UPSTREAM_PENDING_MAX bytes that the node has not
  *         taken yet (above: ERR_BUSY); UPSTREAM_CREDIT bytes of tails; UPSTREAM_PAGES_MAX bytes of
@@ -57,9 +58,10 @@ struct upstream {
     struct arena arena;
 };
 
-int upstream_open(struct upstream *up, uv_loop_t *loop, int fd, const struct upstream_ops *ops,
-                  void *arg);
-void upstream_close(struct upstream *up); /* on_closed follows */
+void upstream_init(struct upstream *up, const struct upstream_ops *ops, void *arg);
+/* A link through `fd`, which becomes the link's. ERR_IO: on_closed follows as well. */
+int upstream_open(struct upstream *up, uv_loop_t *loop, int fd);
+void upstream_close(struct upstream *up); /* on_closed follows, when a link is open */
 void upstream_free(struct upstream *up);  /* after on_closed */
 
 int upstream_write(struct upstream *up, uint32_t partition, const Loquat__Command *command,

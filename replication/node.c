@@ -11,6 +11,7 @@
 
 #include "replication/control.h"
 #include "replication/datadir.h"
+#include "replication/door.h"
 #include "replication/rpc.h"
 #include "store/base/check.h"
 #include "store/base/clock.h"
@@ -57,6 +58,7 @@ struct node {
     struct shard_env shard_env;
     struct feed feed;
     struct rpc_env rpc;
+    struct door *door; /* NULL: no gateway comes from outside */
     struct filter *filter;
     struct control *control;
     struct list owed; /* effects that could not be handed over yet */
@@ -149,6 +151,7 @@ static void on_shard_state(void *arg, struct shard *shard)
         if (!node->shards[i].serving)
             return;
     node->phase = NODE_SERVING;
+    door_open(node->door);
     pthread_mutex_lock(&node->mutex);
     node->ready = true;
     pthread_cond_signal(&node->cond);
@@ -164,7 +167,7 @@ static bool idle(const struct node *node)
             return false;
     return !node->flushing && wal_idle(node->wal) && applier_idle(node->applier) &&
            node->feed.reads == 0 && node->rpc.reads == 0 && node->rpc.peer_count == 0 &&
-           control_idle(node->control);
+           control_idle(node->control) && door_idle(node->door);
 }
 
 static void on_writer_closed(uv_handle_t *handle)
@@ -299,6 +302,13 @@ static void on_tick(uv_timer_t *timer)
     }
 }
 
+static void adopt(void *arg, int fd)
+{
+    struct node *node = arg;
+    if (rpc_adopt(&node->rpc, fd) != 0)
+        log_error("a gateway's link could not be opened");
+}
+
 static void on_async(uv_async_t *async)
 {
     struct node *node = async->data;
@@ -310,10 +320,10 @@ static void on_async(uv_async_t *async)
     bool stop = node->stop_asked;
     pthread_mutex_unlock(&node->mutex);
     for (size_t i = 0; i < count; i++)
-        if (rpc_adopt(&node->rpc, connects[i]) != 0)
-            log_error("a gateway's link could not be opened");
+        adopt(node, connects[i]);
     if (stop && node->phase < NODE_DRAINING) {
         node->phase = NODE_DRAINING;
+        door_close(node->door);
         rpc_close_all(&node->rpc);
         control_close(node->control);
     }
@@ -418,7 +428,7 @@ static int open_watermark(struct node *node, char *why, size_t size)
     return err;
 }
 
-static void init_loop(struct node *node)
+static void init_loop(struct node *node, const struct node_config *config)
 {
     int rv = uv_loop_init(&node->loop);
     ASSERT(rv == 0);
@@ -449,8 +459,9 @@ static void init_loop(struct node *node)
         .name = node->dir.id,
         .disk_full = &node->disk_full,
     };
-    list_init(&node->rpc.peers);
-    list_init(&node->rpc.idle_reads);
+    rpc_init(&node->rpc);
+    if (config->listens)
+        node->door = door_new(&node->loop, config->listen_fd, config->secret, adopt, node);
 }
 
 static int start_shards(struct node *node, char *why, size_t size)
@@ -510,7 +521,7 @@ int node_start(const struct node_config *config, struct node **out, char *why, s
         free_databases(node);
         return err;
     }
-    init_loop(node);
+    init_loop(node, config);
     err = start_shards(node, why, size);
     if (err != 0) {
         /* Threads hold the databases; the process is about to end with `why`. */
@@ -582,6 +593,7 @@ void node_stop(struct node *node)
     for (uint32_t p = 0; p < node->dir.partitions; p++)
         shard_close(&node->shards[p]);
     free(node->shards);
+    door_free(node->door);
     int rv = uv_loop_close(&node->loop);
     ASSERT(rv == 0);
     free_databases(node);

@@ -1,5 +1,6 @@
 /* replication/node.h: one store node on threads of its own, as a library: the whole of it inside a
- * gateway's process (`--embed`), spoken to through the same frames as over a network.
+ * gateway's process (`--embed`), or in loquat-node's for gateways that call on it over TCP; both
+ * speak the same frames.
  * Thread: node_start, node_connect and node_stop from any one thread; everything else is inside. */
 #ifndef LOQUAT_REPLICATION_NODE_H
 #define LOQUAT_REPLICATION_NODE_H
@@ -7,6 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "store/base/span.h"
 
 #define NODE_DISK_RESERVE_DEFAULT (256ull << 20)
 
@@ -16,6 +19,10 @@ struct node_config {
     uint64_t disk_reserve;   /* writes are refused when less is free, beside what is in
                                  memory and still to be written; 0: NODE_DISK_RESERVE_DEFAULT */
     uint64_t memtable_bytes; /* 0: the default; tests make it small */
+    bool listens;            /* gateways call on `listen_fd`, the node's once it has started, and
+                                prove themselves with `secret`, borrowed until it stops */
+    int listen_fd;
+    struct span secret;
 };
 
 struct node;

@@ -359,6 +359,12 @@ int rpc_adopt(struct rpc_env *env, int fd)
     return 0;
 }
 
+void rpc_init(struct rpc_env *env)
+{
+    list_init(&env->peers);
+    list_init(&env->idle_reads);
+}
+
 void rpc_free(struct rpc_env *env)
 {
     struct list_link *link;

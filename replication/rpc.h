@@ -33,6 +33,7 @@ struct rpc_env { /* what the links need of their node */
     size_t idle_read_count;
 };
 
+void rpc_init(struct rpc_env *env); /* the lists; the rest is the caller's */
 int rpc_adopt(struct rpc_env *env, int fd);
 void rpc_answer(struct rpc_env *env, const struct waiter *waiter,
                 const struct apply_result *result); /* WAITER_PEER */

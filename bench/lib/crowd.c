@@ -36,9 +36,15 @@ size_t crowd_fit(size_t wanted)
 
 /* ---- who is where ---- */
 
+static size_t number_of(const struct crowd_client *client)
+{
+    const struct crowd *crowd = client->crowd;
+    return (size_t)(client - crowd->clients) * crowd->parts + crowd->part;
+}
+
 static size_t halls(const struct crowd *crowd)
 {
-    return (crowd->count + CROWD_HALL - 1) / CROWD_HALL;
+    return (crowd->all + CROWD_HALL - 1) / CROWD_HALL;
 }
 
 size_t crowd_room_of(const struct crowd *crowd, size_t number, size_t in)
@@ -83,7 +89,7 @@ static void open_room(struct crowd *crowd, size_t room)
              "\"members\":[",
              room + 2, cid);
     size_t size = room < CROWD_LAYERS * crowd->blocks ? CROWD_ROOM : CROWD_HALL;
-    for (size_t place = 0; place < size && member(crowd, room, place) < crowd->count; place++) {
+    for (size_t place = 0; place < size && member(crowd, room, place) < crowd->all; place++) {
         char name[64];
         user_name(member(crowd, room, place), name, sizeof name);
         buf_addf(&text, "%s\"%s\"", place > 0 ? "," : "", name);
@@ -111,9 +117,6 @@ static void open_rooms(struct crowd *crowd)
     }
     sock_close_all(&crowd->keeper, 1, crowd->loop);
     crowd->asked = crowd->answered = 0;
-    for (size_t i = 0; i < crowd->count; i++)
-        for (size_t in = 0; in < CROWD_IN; in++)
-            crowd->clients[i].seen[in] = crowd->rooms[crowd_room_of(crowd, i, in)].head;
 }
 
 /* ---- one client ---- */
@@ -150,7 +153,7 @@ static void send_sync(struct crowd_client *client)
 {
     const struct crowd *crowd = client->crowd;
     char text[512];
-    size_t number = (size_t)(client - crowd->clients);
+    size_t number = number_of(client);
     int n = snprintf(text, sizeof text, "{\"id\":2,\"op\":\"sync\",\"cur\":{");
     for (size_t in = 0; in < CROWD_IN; in++)
         n += snprintf(text + n, sizeof text - (size_t)n, "%s\"%s\":%llu", in > 0 ? "," : "",
@@ -181,7 +184,7 @@ static void take_record(struct crowd_client *client, struct span line)
 {
     struct crowd *crowd = client->crowd;
     const char *id = after(line, "\"c\":\""), *seq = after(line, "\"s\":");
-    size_t number = (size_t)(client - crowd->clients);
+    size_t number = number_of(client);
     if (id == NULL || seq == NULL || line.p + line.n - id < MADE_ID_SIZE)
         bench_fail("what is this: %.*s", (int)line.n, line.p);
     size_t in = 0;
@@ -214,6 +217,12 @@ static void take_error(struct crowd_client *client, struct span line)
         if (*p != '"' && *p != '{' && *p != '}')
             crowd->why[n++] = *p;
     crowd->why[n] = '\0';
+    if (crowd->may_refuse && wait != NULL && LINE_BEGINS(line, "{\"id\":3,")) {
+        crowd->refused--;
+        crowd->asked--;
+        crowd->unsaid++;
+        return;
+    }
     if (wait == NULL || client->live || !LINE_BEGINS(line, "{\"id\":2,"))
         bench_fail("refused: %.*s", (int)line.n, line.p);
     double ms = strtod(wait, NULL);
@@ -247,7 +256,7 @@ static void on_line(struct sock *sock, struct span line)
 static void begin(struct crowd_client *client, double now)
 {
     struct crowd *crowd = client->crowd;
-    size_t number = (size_t)(client - crowd->clients);
+    size_t number = number_of(client);
     struct sock_plan plan = {
         .gateway = crowd->gateway, .loop = crowd->loop, .user = user_name, .on_line = on_line};
     client->sock =
@@ -280,21 +289,42 @@ static void on_tick(uv_timer_t *timer)
     }
 }
 
+/* Its users are there, and its loop ticks. */
+static void people(struct crowd *crowd)
+{
+    crowd->count = (crowd->all + crowd->parts - 1 - crowd->part) / crowd->parts;
+    crowd->clients = xcalloc(crowd->count, sizeof *crowd->clients);
+    for (size_t i = 0; i < crowd->count; i++) {
+        struct crowd_client *client = &crowd->clients[i];
+        client->crowd = crowd;
+        client->sock.net.closed = true;
+        for (size_t in = 0; in < CROWD_IN; in++)
+            client->seen[in] = crowd->rooms[crowd_room_of(crowd, number_of(client), in)].head;
+    }
+    crowd->tick.data = crowd;
+    uv_timer_init(crowd->loop, &crowd->tick);
+    uv_timer_start(&crowd->tick, on_tick, TICK_MS, TICK_MS);
+}
+
 void crowd_open(struct crowd *crowd, struct gateway *gateway, uv_loop_t *loop, size_t count)
 {
-    *crowd = (struct crowd){.gateway = gateway, .loop = loop, .count = count};
+    *crowd = (struct crowd){.gateway = gateway, .loop = loop, .all = count, .parts = 1};
     crowd->blocks = count / CROWD_ROOM;
     crowd->rooms_count = CROWD_LAYERS * crowd->blocks + halls(crowd);
     crowd->rooms = xcalloc(crowd->rooms_count, sizeof *crowd->rooms);
-    crowd->clients = xcalloc(count, sizeof *crowd->clients);
-    for (size_t i = 0; i < count; i++) {
-        crowd->clients[i].crowd = crowd;
-        crowd->clients[i].sock.net.closed = true;
-    }
     open_rooms(crowd);
-    crowd->tick.data = crowd;
-    uv_timer_init(loop, &crowd->tick);
-    uv_timer_start(&crowd->tick, on_tick, TICK_MS, TICK_MS);
+    people(crowd);
+}
+
+void crowd_split(struct crowd *crowd, struct gateway *gateway, uv_loop_t *loop, size_t part,
+                 size_t parts)
+{
+    free(crowd->clients);
+    crowd->gateway = gateway;
+    crowd->loop = loop;
+    crowd->part = part;
+    crowd->parts = parts;
+    people(crowd);
 }
 
 void crowd_come(struct crowd *crowd, double jitter_s, size_t opening_max)
@@ -322,16 +352,16 @@ bool crowd_all_live(struct crowd *crowd, double secs)
     return crowd->live == crowd->count;
 }
 
-void crowd_say(struct crowd *crowd, size_t number, size_t layer, uint64_t at_us)
+void crowd_say(struct crowd *crowd, size_t i, size_t layer, uint64_t at_us)
 {
-    struct crowd_client *client = &crowd->clients[number];
+    struct crowd_client *client = &crowd->clients[i];
     char text[512];
     if (!client->live)
         return;
     int n = snprintf(text, sizeof text,
                      "{\"id\":3,\"op\":\"send\",\"c\":\"%s\",\"cid\":\"%016llx\",\"kind\":\"text\","
                      "\"body\":{\"text\":\"%0*llu, what is said in a room of ten people\"}}",
-                     crowd->rooms[crowd_room_of(crowd, number, layer)].id,
+                     crowd->rooms[crowd_room_of(crowd, number_of(client), layer)].id,
                      (unsigned long long)random_u64(), STAMP_SIZE, (unsigned long long)at_us);
     sock_send(&client->sock, span_of(text, (size_t)n));
     net_flush(&client->sock.net);

@@ -13,7 +13,9 @@
 #include "store/base/ids.h"
 
 enum { CROWD_ROOM = 10, CROWD_LAYERS = 3, CROWD_HALL = 500, CROWD_IN = CROWD_LAYERS + 1 };
-enum { CROWD_SOURCES = 8 };   /* addresses it connects from: ports of one would not do */
+/* Addresses it connects from. The kernel finds a free port of one at once while fewer than a
+ * quarter of its range (7,058) are taken; then each bind looks through all of them first. */
+enum { CROWD_SOURCES = 32 };
 enum { CROWD_ORDERLY = 256 }; /* on their way at once, when they come in good order */
 
 struct crowd_room {
@@ -30,7 +32,10 @@ struct crowd_client {
 struct crowd {
     struct gateway *gateway;
     uv_loop_t *loop;
-    size_t count, blocks, rooms_count; /* rooms of all layers, then the halls */
+    size_t all;                 /* users that there are */
+    size_t part, parts;         /* of them here: part, part + parts, … (crowd_split) */
+    size_t count;               /* so many */
+    size_t blocks, rooms_count; /* rooms of all layers, then the halls */
     struct crowd_room *rooms;
     struct crowd_client *clients;
     struct sock keeper;
@@ -40,6 +45,8 @@ struct crowd {
     uint64_t live, received, missed, twice, lags;
     uint64_t ended, failed;    /* connections that ended while live; before */
     uint64_t refused;          /* syncs that were to be asked again */
+    bool may_refuse;           /* what was said may be refused, too: */
+    uint64_t unsaid;           /* then it counts here, and not as asked */
     char why[128];             /* of the last of either */
     struct series join_ms;     /* from connecting to the answer of sync */
     struct series *latency_ms; /* of stamped records (crowd_say), when set */
@@ -48,13 +55,17 @@ struct crowd {
 /* At most what descriptors allow, and whole blocks; says so when that is less. */
 size_t crowd_fit(size_t wanted);
 void crowd_open(struct crowd *crowd, struct gateway *gateway, uv_loop_t *loop, size_t count);
+/* In a process of its own, made by fork after crowd_open: only one of `parts` parts of the users is
+ * here from now on, on a loop of its own, and connects to `gateway`. */
+void crowd_split(struct crowd *crowd, struct gateway *gateway, uv_loop_t *loop, size_t part,
+                 size_t parts);
 /* Everybody comes, each at a random time within `jitter_s`, and no more than `opening_max` on their
  * way at once (0: no bound). */
 void crowd_come(struct crowd *crowd, double jitter_s, size_t opening_max);
 void crowd_reset(struct crowd *crowd); /* cuts all connections; returns when they are closed */
 bool crowd_all_live(struct crowd *crowd, double secs); /* waits for it; false: not in that time */
-/* A message of client `number` into its room `layer`, stamped with `at_us`. */
-void crowd_say(struct crowd *crowd, size_t number, size_t layer, uint64_t at_us);
+/* A message of client `i` of those here into its room `layer`, stamped with `at_us`. */
+void crowd_say(struct crowd *crowd, size_t i, size_t layer, uint64_t at_us);
 size_t crowd_room_of(const struct crowd *crowd, size_t number, size_t in);
 void crowd_close(struct crowd *crowd);
 

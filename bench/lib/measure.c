@@ -39,6 +39,7 @@ struct bench_options bench_options(int argc, char **argv, double secs)
     static const struct option LONG[] = {{"secs", required_argument, NULL, 's'},
                                          {"peers", no_argument, NULL, 'p'},
                                          {"conns", required_argument, NULL, 'c'},
+                                         {"gateways", required_argument, NULL, 'g'},
                                          {0}};
     struct bench_options options = {.secs = secs};
     for (int c; (c = getopt_long(argc, argv, "", LONG, NULL)) != -1;) {
@@ -49,10 +50,14 @@ struct bench_options bench_options(int argc, char **argv, double secs)
             options.peers = true;
         else if (c == 'c')
             options.conns = strtoul(optarg, &end, 10);
+        else if (c == 'g')
+            options.gateways = strtoul(optarg, &end, 10);
         else
             exit(2);
         if (c == 'c' && (*end != '\0' || options.conns < 100 || options.conns > 1000000))
             bench_fail("--conns: 100 to 1000000, not %s", optarg);
+        if (c == 'g' && (*end != '\0' || options.gateways < 1 || options.gateways > GATEWAYS_MAX))
+            bench_fail("--gateways: 1 to %d, not %s", GATEWAYS_MAX, optarg);
         if (c == 's' && (*end != '\0' || !(options.secs > 0 && options.secs <= 3600)))
             bench_fail("--secs: 1 to 3600, not %s", optarg);
     }

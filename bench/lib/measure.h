@@ -12,12 +12,14 @@
 NORETURN void bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void bench_say(const char *format, ...) __attribute__((format(printf, 1, 2))); /* stderr */
 
+enum { GATEWAYS_MAX = 16 };
 struct bench_options {
-    double secs;  /* of measuring, in all; setting up comes on top */
-    bool peers;   /* beside other servers, too */
-    size_t conns; /* connections, where a bench has many; 0: its own number */
+    double secs;     /* of measuring, in all; setting up comes on top */
+    bool peers;      /* beside other servers, too */
+    size_t conns;    /* connections, where a bench has many; 0: its own number */
+    size_t gateways; /* that they are spread over, beside one node; 0: one, with the node inside */
 };
-/* NAME [--secs N] [--peers] [--conns N] */
+/* NAME [--secs N] [--peers] [--conns N] [--gateways N] */
 struct bench_options bench_options(int argc, char **argv, double secs);
 
 struct series {

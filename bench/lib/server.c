@@ -125,28 +125,53 @@ uint64_t proc_memory(pid_t pid)
     return (uint64_t)kib << 10;
 }
 
+static void proc_kill(pid_t pid, const char *name)
+{
+    int status = 0;
+    kill(pid, SIGKILL);
+    while (waitpid(pid, &status, 0) != pid)
+        if (errno != EINTR)
+            bench_fail("wait: %s", strerror(errno));
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+        bench_fail("%s had ended before it was killed", name);
+}
+
 /* ---- the gateway ---- */
 
-void gateway_prepare(struct gateway *gateway)
+static void make_secret(const char *root, char *path, size_t size)
 {
-    char secret[33], why[512];
-    *gateway = (struct gateway){0};
-    bench_dir(gateway->root);
-    snprintf(gateway->dir, sizeof gateway->dir, "%s/data", gateway->root);
-    snprintf(gateway->secret, sizeof gateway->secret, "%s/secret", gateway->root);
+    char secret[33];
+    snprintf(path, size, "%s/secret", root);
     for (size_t i = 0; i < sizeof secret - 1; i++)
         secret[i] = (char)('a' + random_u64() % 26);
     secret[sizeof secret - 1] = '\0';
-    scratch_write(gateway->root, "secret", secret);
-    chmod(gateway->secret, 0600);
+    scratch_write(root, "secret", secret);
+    chmod(path, 0600);
+}
+
+void gateway_prepare(struct gateway *gateway)
+{
+    char why[512];
+    *gateway = (struct gateway){0};
+    bench_dir(gateway->root);
+    snprintf(gateway->dir, sizeof gateway->dir, "%s/data", gateway->root);
+    make_secret(gateway->root, gateway->secret, sizeof gateway->secret);
     gateway->keys = jwt_keys_load_secret(gateway->secret, why, sizeof why);
     if (gateway->keys == NULL)
         bench_fail("%s", why);
 }
 
-/* The line by which a server says that it serves. */
-static void read_ready(struct gateway *gateway, int fd)
+void gateway_join(struct gateway *gateway, const struct gateway *first)
 {
+    *gateway = *first;
+    gateway->pid = 0;
+    gateway->root[0] = '\0'; /* the first's */
+}
+
+/* The line by which a server says that it serves: where. */
+static void read_ready(const char *program, int fd, char *at, size_t size)
+{
+    static const char HEAD[] = "ready listen=";
     char line[256];
     size_t n = 0;
     while (n < sizeof line - 1) {
@@ -154,25 +179,71 @@ static void read_ready(struct gateway *gateway, int fd)
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0)
-            bench_fail("loquat-gateway did not start: see above");
+            bench_fail("%s did not start: see above", program);
         n += (size_t)got;
         if (memchr(line, '\n', n) != NULL)
             break;
     }
     line[n] = '\0';
-    const char *colon = strrchr(line, ':');
-    if (strncmp(line, "ready listen=", 13) != 0 || colon == NULL)
-        bench_fail("loquat-gateway said %s", line);
-    gateway->port = (int)strtol(colon + 1, NULL, 10);
-    snprintf(gateway->url, sizeof gateway->url, "http://127.0.0.1:%d", gateway->port);
+    if (strncmp(line, HEAD, sizeof HEAD - 1) != 0)
+        bench_fail("%s said %s", program, line);
+    snprintf(at, size, "%.*s", (int)strcspn(line + sizeof HEAD - 1, "\n"), line + sizeof HEAD - 1);
+}
+
+static pid_t start_ready(const char **argv, char *at, size_t size)
+{
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) != 0)
+        bench_fail("pipe: %s", strerror(errno));
+    pid_t pid = start((char *const *)(uintptr_t)argv, fds[1], STDERR_FILENO);
+    close(fds[1]);
+    read_ready(argv[0], fds[0], at, size);
+    close(fds[0]);
+    return pid;
+}
+
+static void node_start_at(struct node_server *node, const char *listen)
+{
+    char program[SCRATCH_MAX], dir[SCRATCH_MAX + 16];
+    snprintf(dir, sizeof dir, "%s/data", node->root);
+    const char *argv[] = {bench_program("loquat-node", program, sizeof program),
+                          "--data",
+                          dir,
+                          "--listen",
+                          listen,
+                          "--cluster-secret-file",
+                          node->secret,
+                          "--log-level",
+                          "warn",
+                          NULL};
+    node->pid = start_ready(argv, node->at, sizeof node->at);
+}
+
+void node_begin(struct node_server *node)
+{
+    bench_dir(node->root);
+    make_secret(node->root, node->secret, sizeof node->secret);
+    node_start_at(node, "127.0.0.1:0");
+}
+
+void node_again(struct node_server *node)
+{
+    char at[sizeof node->at];
+    memcpy(at, node->at, sizeof at);
+    proc_kill(node->pid, "loquat-node");
+    node_start_at(node, at);
+}
+
+void node_drop(struct node_server *node)
+{
+    proc_stop(node->pid);
+    bench_dir_drop(node->root);
 }
 
 void gateway_start(struct gateway *gateway, const char *const *more)
 {
-    char program[SCRATCH_MAX];
+    char program[SCRATCH_MAX], at[64];
     const char *argv[ARGS_MAX] = {bench_program("loquat-gateway", program, sizeof program),
-                                  "--embed",
-                                  gateway->dir,
                                   "--listen",
                                   "127.0.0.1:0",
                                   "--auth-secret-file",
@@ -180,17 +251,20 @@ void gateway_start(struct gateway *gateway, const char *const *more)
                                   "--rate",
                                   "0",
                                   "--log-level",
-                                  "warn"};
+                                  "warn",
+                                  gateway->node != NULL ? "--nodes" : "--embed",
+                                  gateway->node != NULL ? gateway->node->at : gateway->dir};
     size_t count = 11;
+    if (gateway->node != NULL) {
+        argv[count++] = "--cluster-secret-file";
+        argv[count++] = gateway->node->secret;
+    }
     for (; more != NULL && *more != NULL && count < ARGS_MAX - 1; more++)
         argv[count++] = *more;
-    int fds[2];
-    if (pipe2(fds, O_CLOEXEC) != 0)
-        bench_fail("pipe: %s", strerror(errno));
-    gateway->pid = start((char *const *)(uintptr_t)argv, fds[1], STDERR_FILENO);
-    close(fds[1]);
-    read_ready(gateway, fds[0]);
-    close(fds[0]);
+    gateway->pid = start_ready(argv, at, sizeof at);
+    const char *colon = strrchr(at, ':');
+    gateway->port = colon != NULL ? (int)strtol(colon + 1, NULL, 10) : 0;
+    snprintf(gateway->url, sizeof gateway->url, "http://127.0.0.1:%d", gateway->port);
 }
 
 void gateway_stop(struct gateway *gateway)
@@ -201,13 +275,7 @@ void gateway_stop(struct gateway *gateway)
 
 void gateway_kill(struct gateway *gateway)
 {
-    int status = 0;
-    kill(gateway->pid, SIGKILL);
-    while (waitpid(gateway->pid, &status, 0) != gateway->pid)
-        if (errno != EINTR)
-            bench_fail("wait: %s", strerror(errno));
-    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
-        bench_fail("loquat-gateway had ended before it was killed");
+    proc_kill(gateway->pid, "loquat-gateway");
     gateway->pid = 0;
 }
 
@@ -226,6 +294,8 @@ void gateway_drop(struct gateway *gateway)
 {
     if (gateway->pid != 0)
         gateway_stop(gateway);
+    if (gateway->root[0] == '\0')
+        return;
     jwt_keys_free(gateway->keys);
     bench_dir_drop(gateway->root);
 }

@@ -20,8 +20,18 @@ void proc_stop(pid_t pid);       /* SIGTERM, and waits; a status other than 0 fa
 double proc_wait(pid_t pid);     /* the same without the signal; seconds of processor it took */
 uint64_t proc_memory(pid_t pid); /* bytes of private memory: anonymous pages it wrote */
 
+/* loquat-node, for gateways beside it. */
+struct node_server {
+    pid_t pid;
+    char root[SCRATCH_MAX], secret[SCRATCH_MAX + 16], at[64];
+};
+void node_begin(struct node_server *node); /* prepared and started */
+void node_again(struct node_server *node); /* SIGKILL, and started at the same place */
+void node_drop(struct node_server *node);
+
 struct gateway {
     pid_t pid;
+    const struct node_server *node; /* beside which it runs; NULL: it is inside */
     char root[SCRATCH_MAX], dir[SCRATCH_MAX + 16], secret[SCRATCH_MAX + 16];
     char url[64];
     int port;
@@ -29,6 +39,8 @@ struct gateway {
 };
 /* `more`: further options, ended by NULL; may be NULL. */
 void gateway_prepare(struct gateway *gateway); /* the directories and the secret */
+/* One more beside a node, with the tokens of the first, which outlives it. */
+void gateway_join(struct gateway *gateway, const struct gateway *first);
 void gateway_start(struct gateway *gateway, const char *const *more);
 void gateway_stop(struct gateway *gateway); /* the data stays; gateway_start may follow */
 void gateway_kill(struct gateway *gateway); /* SIGKILL; gateway_start may follow */

@@ -2,12 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "store/base/err.h"
 
-enum { CHUNK = 4096 };
+enum { CHUNK = 4096, LIMIT_UNKNOWN = 1024 };
 
 static int read_all(int fd, size_t max, struct buf *out)
 {
@@ -42,4 +43,15 @@ int file_read(const char *path, size_t max, struct buf *out, unsigned *mode)
     close(fd);
     errno = saved;
     return err;
+}
+
+uint64_t file_limit_raise(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return LIMIT_UNKNOWN;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 && getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return LIMIT_UNKNOWN;
+    return limit.rlim_cur;
 }

@@ -8,4 +8,7 @@
 /* Appends the whole file. `mode`: its permission bits, may be NULL. */
 int file_read(const char *path, size_t max, struct buf *out, unsigned *mode);
 
+/* As many descriptors as this process may have are allowed to it from now on; returns how many. */
+uint64_t file_limit_raise(void);
+
 #endif

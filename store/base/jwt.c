@@ -10,15 +10,14 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "store/base/check.h"
 #include "store/base/err.h"
 #include "store/base/file.h"
 #include "store/base/log.h"
+#include "store/base/secret.h"
 
 enum {
-    SECRET_MAX = 4096,     /* bytes of a secret file */
     JWKS_MAX = 256 * 1024, /* bytes of a JWKS file */
     KEYS_MAX = 32,         /* keys of a set; a token without kid costs at most as many checks */
     RSA_BITS_MIN = 2048,
@@ -146,10 +145,9 @@ void jwt_keys_free(struct jwt_keys *keys)
     free(keys);
 }
 
-static bool read_whole(const char *path, size_t max, struct buf *text, unsigned *mode, char *why,
-                       size_t size)
+static bool read_whole(const char *path, size_t max, struct buf *text, char *why, size_t size)
 {
-    int err = file_read(path, max, text, mode);
+    int err = file_read(path, max, text, NULL);
     if (err == ERR_TOO_LARGE)
         return refuse(why, size, "%s: more than %zu bytes; is this the right file?", path, max);
     return err == 0 || refuse(why, size, "cannot read %s: %s", path, strerror(errno));
@@ -157,36 +155,19 @@ static bool read_whole(const char *path, size_t max, struct buf *text, unsigned 
 
 struct jwt_keys *jwt_keys_load_secret(const char *path, char *why, size_t size)
 {
-    struct buf text = {0};
+    struct buf text;
+    if (secret_load(path, &text, why, size) != 0)
+        return NULL;
     struct jwt_keys *keys = NULL;
-    unsigned mode = 0;
-    if (!read_whole(path, SECRET_MAX, &text, &mode, why, size))
-        goto out;
-    size_t n = text.n;
-    if (n > 0 && text.p[n - 1] == '\n')
-        n--;
-    if (n < JWT_SECRET_MIN) {
-        refuse(why, size,
-               "%s: a secret of %zu bytes is too short; make one of at least %d, e.g. with "
-               "`openssl rand -hex 32`",
-               path, n, JWT_SECRET_MIN);
-        goto out;
-    }
-    if ((mode & (S_IROTH | S_IWOTH)) != 0)
-        log_warn("every user of this machine may read or change the secret; chmod 600 it",
-                 {"file", log_str(path)});
-    cjose_jwk_t *jwk = cjose_jwk_create_oct_spec((const uint8_t *)text.p, n, NULL);
+    cjose_jwk_t *jwk = cjose_jwk_create_oct_spec((const uint8_t *)text.p, text.n, NULL);
     if (jwk == NULL) {
         refuse(why, size, "%s: the secret could not be taken", path);
-        goto out;
+    } else {
+        keys = keys_new();
+        keys->keys[keys->count++] =
+            (struct key){.alg = HS256, .jwk = jwk, .signature_size = ALGS[HS256].signature_size};
     }
-    keys = keys_new();
-    keys->keys[keys->count++] =
-        (struct key){.alg = HS256, .jwk = jwk, .signature_size = ALGS[HS256].signature_size};
-out:
-    if (text.p != NULL)
-        OPENSSL_cleanse(text.p, text.cap);
-    buf_close(&text);
+    secret_drop(&text);
     return keys;
 }
 
@@ -323,7 +304,7 @@ struct jwt_keys *jwt_keys_load_jwks(const char *path, char *why, size_t size)
 {
     struct buf text = {0};
     struct jwt_keys *keys = NULL;
-    if (!read_whole(path, JWKS_MAX, &text, NULL, why, size))
+    if (!read_whole(path, JWKS_MAX, &text, why, size))
         goto out;
     json_error_t error;
     json_t *set = json_loadb(text.n > 0 ? text.p : "", text.n, JSON_REJECT_DUPLICATES, &error);

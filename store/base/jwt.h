@@ -7,8 +7,9 @@
 #define LOQUAT_BASE_JWT_H
 
 #include "store/base/buf.h"
+#include "store/base/secret.h"
 
-enum { JWT_USER_MAX = 64, JWT_TOKEN_MAX = 8192, JWT_SECRET_MIN = 32, JWT_SKEW_S = 30 };
+enum { JWT_USER_MAX = 64, JWT_TOKEN_MAX = 8192, JWT_SECRET_MIN = SECRET_MIN, JWT_SKEW_S = 30 };
 
 enum jwt_scope { JWT_SCOPE_ADMIN = 1, JWT_SCOPE_JOBS = 2 };
 

@@ -47,6 +47,21 @@ void log_setup(const char *program, enum log_level level, enum log_format format
     setup.colour = setup.text && terminal && getenv("NO_COLOR") == NULL;
 }
 
+const char *log_setup_words(const char *program, const char *level, const char *format)
+{
+    static const char *const FORMATS[] = {
+        [LOG_AUTO] = "auto", [LOG_JSON] = "json", [LOG_TEXT] = "text"};
+    int level_at = 0, format_at = 0;
+    while (level_at <= LOG_ERROR && strcmp(level, LEVELS[level_at].name) != 0)
+        level_at++;
+    while (format_at <= LOG_TEXT && strcmp(format, FORMATS[format_at]) != 0)
+        format_at++;
+    if (level_at > LOG_ERROR || format_at > LOG_TEXT)
+        return level_at > LOG_ERROR ? "--log-level" : "--log-format";
+    log_setup(program, (enum log_level)level_at, (enum log_format)format_at);
+    return NULL;
+}
+
 bool log_enabled(enum log_level level)
 {
     return level >= setup.level;

@@ -12,6 +12,8 @@ enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 enum log_format { LOG_AUTO, LOG_JSON, LOG_TEXT };
 
 void log_setup(const char *program, enum log_level level, enum log_format format);
+/* The same from the words of options; NULL, or which of the two words is none: "--log-level". */
+const char *log_setup_words(const char *program, const char *level, const char *format);
 bool log_enabled(enum log_level level);
 
 struct log_value {

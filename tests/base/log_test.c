@@ -233,3 +233,14 @@ Test(log, fatal_ends_with_status_1, .exit_code = 1)
 {
     log_fatal("cannot sync", "Input/output error");
 }
+
+/* The words of options, and which of them is none. */
+Test(log, words)
+{
+    cr_assert(eq(ptr, (void *)(uintptr_t)log_setup_words("t", "warn", "json"), NULL));
+    cr_assert(log_enabled(LOG_WARN));
+    cr_assert(not(log_enabled(LOG_INFO)));
+    cr_assert(eq(str, (char *)(uintptr_t)log_setup_words("t", "loud", "json"), "--log-level"));
+    cr_assert(eq(str, (char *)(uintptr_t)log_setup_words("t", "debug", "xml"), "--log-format"));
+    cr_assert(not(log_enabled(LOG_INFO)), "a wrong word changes nothing");
+}

@@ -106,6 +106,7 @@ export function optionProblems(manual, help) {
 /** Programs with their commands; "" has options of its own. */
 const PROGRAMS = {
   "loquat-gateway": [""],
+  "loquat-node": [""],
   "loquat-log": ["token", "open", "send", "read", "tail", "import", "export", "stat"],
   "loquat-compact": ["status", "plan", "run", "verify"],
 };

@@ -32,9 +32,21 @@ make_secret() { # FILE
     (umask 077 && head -c 32 /dev/urandom | od -An -vtx1 | tr -d ' \n' >"$1")
 }
 
+# await_ready FILE PID: waits for a server's line in FILE, and sets address.
+await_ready() {
+    local i
+    for ((i = 0; i < 600; i++)); do
+        grep -q '^ready ' "$1" && break
+        kill -0 "$2" 2>/dev/null || break
+        sleep 0.05
+    done
+    address=$(sed -n 's/^ready .*listen=\([^ ]*\).*/\1/p' "$1" | head -n 1)
+    [[ -n $address ]]
+}
+
 # start_server DIR [OPTION…]: sets url and server_pid; the log is DIR.log. Port 0: the kernel chooses.
 start_server() {
-    local dir=$1 line i
+    local dir=$1
     shift
     mkdir -p -m 700 "$dir"
     [[ -s $scratch/secret ]] || make_secret "$scratch/secret"
@@ -42,13 +54,7 @@ start_server() {
     "$build/loquat-gateway" --embed "$dir" --listen "${listen:-127.0.0.1:0}" \
         --auth-secret-file "$scratch/secret" "$@" >"$dir.out" 2>>"$dir.log" &
     server_pid=$!
-    for ((i = 0; i < 600; i++)); do
-        line=$(grep -m1 '^ready ' "$dir.out")
-        [[ -n $line ]] && break
-        kill -0 "$server_pid" 2>/dev/null || break
-        sleep 0.05
-    done
-    address=$(sed -n 's/^ready .*listen=\([^ ]*\).*/\1/p' "$dir.out" | head -n 1)
+    await_ready "$dir.out" "$server_pid"
     url=http://$address
     export LOQUAT_URL=$url
     [[ -n $address ]]

@@ -32,7 +32,7 @@ same() { # NAME EXPECTED ACTUAL
 programs() { # BIN
     local program version
     version=$(sed -n 's/^VERSION := //p' Makefile)
-    for program in loquat-gateway loquat-log loquat-compact; do
+    for program in loquat-gateway loquat-node loquat-log loquat-compact; do
         same "$program --version" "$program $version" "$("$1/$program" --version 2>&1)"
         [[ $("$1/$program" --help 2>&1) == Usage:\ * ]]
         check "$program --help" $?
@@ -75,6 +75,8 @@ beside() { # PREFIX: what stands beside the programs
     local manual
     run "the example settings are valid" "$1/bin/loquat-gateway" \
         --config "$1/share/doc/loquat/examples/loquat.yaml" --config-show
+    run "those of a node, too" "$1/bin/loquat-node" \
+        --config "$1/share/doc/loquat/examples/loquat-node.yaml" --config-show
     grep -q 'Apache License' "$1/share/doc/loquat/LICENSE" &&
         grep -q 'Fedor Indutny' "$1/share/doc/loquat/NOTICES"
     check "licence and notices" $?
@@ -88,9 +90,9 @@ beside() { # PREFIX: what stands beside the programs
         echo "skipped: manuals (no scdoc)"
     fi
     if command -v systemd-analyze >/dev/null; then
-        run "the unit is well-formed" systemd-analyze verify --man=no \
-            "$1/lib/systemd/system/loquat-gateway.service"
-        same "and nothing is said about it" '' "$(cat "$scratch/run.log")"
+        run "the units are well-formed" systemd-analyze verify --man=no \
+            "$1"/lib/systemd/system/loquat-{node,gateway}.service
+        same "and nothing is said about them" '' "$(cat "$scratch/run.log")"
     else
         echo "skipped: the unit (no systemd-analyze)"
     fi
@@ -113,6 +115,7 @@ scripts() { # DEB
         "$(stat -c '%a %u:%g' "$root/etc/loquat/secret")"
     secret=$(<"$root/etc/loquat/secret")
     same "the secret has 32 bytes in hex" 64 ${#secret}
+    same "so has that of a node and its gateways" 64 "$(tr -d '\n' <"$root/etc/loquat/cluster-secret" | wc -c)"
     same "the data directory" 700 "$(stat -c %a "$root/var/lib/loquat")"
     echo 'listen: 127.0.0.1:9' >"$root/etc/loquat/loquat.yaml"
     touch "$root/var/lib/loquat/messages"
@@ -134,7 +137,7 @@ package() {
     said=$(dpkg-deb -f "$deb" Package Version Architecture Depends 2>&1)
     grep -q 'libraft0 (>= 0.22' <<<"$said" && grep -q 'librocksdb' <<<"$said"
     check "it depends on what the programs are linked with" $?
-    same "conffiles" /etc/loquat/loquat.yaml "$(dpkg-deb --ctrl-tarfile "$deb" | tar -xO ./conffiles)"
+    same "conffiles" $'/etc/loquat/loquat.yaml\n/etc/loquat/loquat-node.yaml' "$(dpkg-deb --ctrl-tarfile "$deb" | tar -xO ./conffiles)"
     run "dpkg-deb -x" dpkg-deb -x "$deb" "$tree"
     programs "$tree/usr/bin"
     serves "$tree/usr/bin" package

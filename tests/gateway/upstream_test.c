@@ -112,25 +112,36 @@ static void say(int type, const ProtobufCMessage *message)
     turn();
 }
 
-static void setup(void)
+static void open_link(void)
 {
     int fds[2];
-    cr_assert(zero(int, uv_loop_init(&loop)));
     cr_assert(zero(int, socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds)));
     cr_assert(zero(int, link_open_fd(&node, &loop, fds[1], &NODE)));
-    cr_assert(zero(int, upstream_open(&up, &loop, fds[0], &OPS, NULL)));
+    cr_assert(zero(int, upstream_open(&up, &loop, fds[0])));
+}
+
+static void setup(void)
+{
+    cr_assert(zero(int, uv_loop_init(&loop)));
+    upstream_init(&up, &OPS, NULL);
+    open_link();
     for (size_t i = 0; i < 1000; i++)
         owners[i] = i;
     turn();
 }
 
-static void greet(void)
+static void greet_as(const char *name, uint32_t partitions)
 {
     Loquat__Hello hello = LOQUAT__HELLO__INIT;
     hello.version = 1;
-    hello.partitions = 16;
-    hello.node = (char *)(uintptr_t) "n1";
+    hello.partitions = partitions;
+    hello.node = (char *)(uintptr_t)name;
     say(LINK_HELLO, &hello.base);
+}
+
+static void greet(void)
+{
+    greet_as("n1", 16);
 }
 
 static void teardown(void)
@@ -301,4 +312,68 @@ Test(upstream, a_node_of_another_version)
     turn();
     cr_assert(zero(int, got.ready));
     cr_assert(eq(int, got.closed, 1));
+}
+
+static void lose_link(void)
+{
+    int before = got.closed;
+    link_close(&node, ERR_CLOSED);
+    while (got.closed == before)
+        uv_run(&loop, UV_RUN_ONCE);
+    turn();
+}
+
+/* After a link was lost what was asked is answered so, and another link serves; an answer with a
+ * number of before is nobody's. Credit is given anew. */
+Test(upstream, opens_again)
+{
+    greet();
+    cr_assert(zero(int, ask_write(0)));
+    for (size_t i = 1; i <= 40; i++) /* more pages than may come: some wait here */
+        cr_assert(zero(int, ask_read(i, LOQUAT__READ_OP__READ_RANGE)));
+    turn();
+    uint64_t before = asked.ids[0];
+    lose_link();
+    for (size_t i = 0; i <= 40; i++) {
+        cr_assert(eq(int, got.calls[i], 1));
+        cr_assert(eq(int, got.errs[i], ERR_CLOSED));
+    }
+    cr_assert(eq(int, ask_write(1), ERR_CLOSED));
+    open_link();
+    cr_assert(eq(int, ask_write(1), ERR_CLOSED), "not greeted yet");
+    greet();
+    cr_assert(eq(int, got.ready, 2));
+    cr_assert(eq(u64, asked.credit, 2 * UPSTREAM_CREDIT));
+    size_t count = asked.count;
+    cr_assert(zero(int, ask_write(50)));
+    cr_assert(zero(int, ask_read(51, LOQUAT__READ_OP__READ_RANGE)));
+    turn();
+    cr_assert(eq(sz, asked.count, count + 2),
+              "what waited before does not hold up what is asked now");
+    cr_assert(ne(u64, asked.ids[count], before));
+    reply(asked.ids[count], 7);
+    cr_assert(eq(u64, got.seqs[50], 7));
+    reply(before, 8);
+    cr_assert(eq(int, got.closed, 2), "a number of another link ends this one");
+}
+
+/* Another node, or one with other partitions, is not used: cursors would mean something else. */
+Test(upstream, another_node_is_refused)
+{
+    static const struct {
+        const char *name;
+        uint32_t partitions;
+        bool fine;
+    } CASES[] = {{"n2", 16, false}, {"n1", 8, false}, {"n1", 16, true}};
+    greet();
+    lose_link();
+    for (size_t i = 0; i < 3; i++) {
+        int closed = got.closed;
+        open_link();
+        greet_as(CASES[i].name, CASES[i].partitions);
+        turn();
+        cr_assert(eq(int, got.closed - closed, CASES[i].fine ? 0 : 1), "case %zu", i);
+        cr_assert(eq(int, up.ready, CASES[i].fine));
+    }
+    cr_assert(eq(u32, up.partitions, 16));
 }

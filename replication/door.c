@@ -1,0 +1,223 @@
+#include "replication/door.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "store/base/check.h"
+#include "store/base/err.h"
+#include "store/base/handshake.h"
+#include "store/base/list.h"
+#include "store/base/log.h"
+#include "store/base/metrics.h"
+
+enum { WARN_MS = 5000 };
+
+struct door {
+    uv_loop_t *loop;
+    uv_poll_t listener;
+    uv_timer_t timer;
+    int fd;
+    struct span secret;
+    struct list callers; /* who has been there longest comes first */
+    size_t caller_count;
+    int handles; /* of the door and of callers, still open */
+    bool closing;
+    uint64_t open_at_ms, warn_at_ms, refused; /* refused: since the last warning */
+    void (*on_gateway)(void *arg, int fd);
+    void *arg;
+};
+
+struct caller {
+    struct door *door;
+    struct list_link in_door;
+    uv_poll_t poll;
+    int fd; /* -1: handed over, or closed */
+    bool proved;
+    uint64_t until_ms;
+    struct handshake handshake;
+};
+
+static struct metric let_in = {.name = "loquat_links_accepted_total",
+                               .help = "Links of gateways that have proved themselves",
+                               .type = METRIC_COUNTER};
+static struct metric refused = {.name = "loquat_links_refused_total",
+                                .help = "Connections of callers that have not proved themselves",
+                                .type = METRIC_COUNTER};
+
+/* ---- callers ---- */
+
+static void on_caller_closed(uv_handle_t *handle)
+{
+    struct caller *caller = container_of((uv_poll_t *)handle, struct caller, poll);
+    struct door *door = caller->door;
+    door->handles--;
+    if (caller->proved && !door->closing) {
+        metric_add(&let_in, 1);
+        door->on_gateway(door->arg, caller->fd);
+    } else {
+        close(caller->fd);
+    }
+    free(caller);
+}
+
+/* The descriptor is free for another owner only when libuv has let go of it. */
+static void end_caller(struct caller *caller)
+{
+    list_remove(&caller->in_door);
+    caller->door->caller_count--;
+    uv_close((uv_handle_t *)&caller->poll, on_caller_closed);
+}
+
+/* Said at most now and then, however many come: nobody fills the log from outside. */
+static void refuse(struct caller *caller, int err)
+{
+    struct door *door = caller->door;
+    uint64_t now = uv_now(door->loop);
+    metric_add(&refused, 1);
+    door->refused++;
+    if (now >= door->warn_at_ms) {
+        log_warn("a caller was refused: it did not prove that it belongs to the cluster",
+                 {"err", log_str(err_name(err))}, {"refused", log_int((int64_t)door->refused)});
+        door->warn_at_ms = now + WARN_MS;
+        door->refused = 0;
+    }
+    end_caller(caller);
+}
+
+static void on_caller(uv_poll_t *poll, int status, int events)
+{
+    (void)events;
+    struct caller *caller = container_of(poll, struct caller, poll);
+    int err = status < 0 ? ERR_CLOSED : handshake_step(&caller->handshake, caller->fd);
+    if (err < 0) {
+        refuse(caller, err);
+    } else if (err > 0) {
+        caller->proved = true;
+        end_caller(caller);
+    }
+}
+
+static void begin(struct door *door, int fd)
+{
+    if (door->caller_count == DOOR_CALLERS_MAX)
+        refuse(container_of(list_first(&door->callers), struct caller, in_door), ERR_BUSY);
+    struct caller *caller = xcalloc(1, sizeof *caller);
+    caller->door = door;
+    caller->fd = fd;
+    caller->until_ms = uv_now(door->loop) + HANDSHAKE_MS_MAX;
+    handshake_tune(fd);
+    handshake_begin(&caller->handshake, false, HANDSHAKE_NODE, HANDSHAKE_GATEWAY, door->secret);
+    int rv = uv_poll_init(door->loop, &caller->poll, fd);
+    ASSERT(rv == 0);
+    door->handles++;
+    uv_poll_start(&caller->poll, UV_READABLE, on_caller);
+    list_push(&door->callers, &caller->in_door);
+    door->caller_count++;
+}
+
+/* ---- the door ---- */
+
+static void on_listener(uv_poll_t *poll, int status, int events)
+{
+    (void)events;
+    struct door *door = container_of(poll, struct door, listener);
+    for (int i = 0; i < DOOR_ACCEPTS_MAX && status == 0; i++) {
+        int fd = accept4(door->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            begin(door, fd);
+            continue;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+            log_warn("no more links can be taken just now", {"errno", log_int(errno)});
+            uv_poll_stop(&door->listener);
+            door->open_at_ms = uv_now(door->loop) + DOOR_PAUSE_MS;
+        }
+        return; /* none left, or one that went away */
+    }
+}
+
+static void on_sweep(uv_timer_t *timer)
+{
+    struct door *door = container_of(timer, struct door, timer);
+    uint64_t now = uv_now(door->loop);
+    struct list_link *link;
+    while ((link = list_first(&door->callers)) != NULL) {
+        struct caller *caller = container_of(link, struct caller, in_door);
+        if (caller->until_ms > now)
+            break;
+        refuse(caller, ERR_AGAIN);
+    }
+    if (door->open_at_ms != 0 && now >= door->open_at_ms) {
+        door->open_at_ms = 0;
+        uv_poll_start(&door->listener, UV_READABLE, on_listener);
+    }
+}
+
+struct door *door_new(uv_loop_t *loop, int fd, struct span secret,
+                      void (*on_gateway)(void *arg, int fd), void *arg)
+{
+    static bool registered;
+    if (!registered) {
+        registered = true;
+        metric_register(&let_in);
+        metric_register(&refused);
+    }
+    struct door *door = xcalloc(1, sizeof *door);
+    *door = (struct door){.loop = loop,
+                          .fd = fd,
+                          .secret = secret,
+                          .on_gateway = on_gateway,
+                          .arg = arg,
+                          .handles = 2};
+    list_init(&door->callers);
+    int rv = uv_poll_init(loop, &door->listener, fd);
+    ASSERT(rv == 0);
+    uv_timer_init(loop, &door->timer);
+    return door;
+}
+
+void door_open(struct door *door)
+{
+    if (door == NULL)
+        return;
+    uv_poll_start(&door->listener, UV_READABLE, on_listener);
+    uv_timer_start(&door->timer, on_sweep, DOOR_SWEEP_MS, DOOR_SWEEP_MS);
+}
+
+static void on_listener_closed(uv_handle_t *handle)
+{
+    struct door *door = container_of((uv_poll_t *)handle, struct door, listener);
+    close(door->fd);
+    door->handles--;
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    container_of((uv_timer_t *)handle, struct door, timer)->handles--;
+}
+
+void door_close(struct door *door)
+{
+    if (door == NULL || door->closing)
+        return;
+    door->closing = true;
+    struct list_link *link;
+    while ((link = list_first(&door->callers)) != NULL)
+        end_caller(container_of(link, struct caller, in_door));
+    shutdown(door->fd, SHUT_RDWR); /* who comes now is refused, not kept waiting */
+    uv_close((uv_handle_t *)&door->listener, on_listener_closed);
+    uv_close((uv_handle_t *)&door->timer, on_timer_closed);
+}
+
+bool door_idle(const struct door *door)
+{
+    return door == NULL || door->handles == 0;
+}
+
+void door_free(struct door *door)
+{
+    ASSERT(door_idle(door));
+    free(door);
+}

@@ -1,0 +1,220 @@
+/* A door with real sockets: who proves himself is let in, and nobody else, whatever he does. */
+#include "replication/door.h"
+
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "store/base/err.h"
+#include "store/base/handshake.h"
+
+#define SECRET span_str("0123456789abcdef0123456789abcdef")
+#define OTHER span_str("fedcba9876543210fedcba9876543210")
+
+static uv_loop_t loop;
+static struct door *door;
+static struct sockaddr_in at;
+static int let_in, last_fd = -1;
+
+static void on_gateway(void *arg, int fd)
+{
+    cr_assert(eq(ptr, arg, &loop));
+    let_in++;
+    last_fd = fd;
+}
+
+static void turn(void)
+{
+    for (int i = 0; i < 8; i++)
+        uv_run(&loop, UV_RUN_NOWAIT);
+}
+
+static void setup(void)
+{
+    socklen_t size = sizeof at;
+    at = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    cr_assert(zero(int, bind(fd, (struct sockaddr *)&at, size)));
+    cr_assert(zero(int, listen(fd, 512)));
+    cr_assert(zero(int, getsockname(fd, (struct sockaddr *)&at, &size)));
+    cr_assert(zero(int, uv_loop_init(&loop)));
+    door = door_new(&loop, fd, SECRET, on_gateway, &loop);
+    door_open(door);
+}
+
+static void teardown(void)
+{
+    door_close(door);
+    turn();
+    cr_assert(door_idle(door));
+    door_free(door);
+    cr_assert(zero(int, uv_loop_close(&loop)));
+}
+
+TestSuite(door, .init = setup, .fini = teardown, .timeout = 60);
+
+static int call(void)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cr_assert(zero(int, connect(fd, (struct sockaddr *)&at, sizeof at)));
+    turn();
+    return fd;
+}
+
+static void say(int fd, const char *bytes, size_t n)
+{
+    cr_assert(eq(long, send(fd, bytes, n, MSG_NOSIGNAL), (long)n));
+    turn();
+}
+
+/* Bytes that are there now; -1: hung up, and nothing came. */
+static long hear(int fd, char *bytes, size_t n)
+{
+    ssize_t got = recv(fd, bytes, n, MSG_DONTWAIT);
+    return got > 0 ? got : got == 0 || errno == ECONNRESET ? -1 : 0;
+}
+
+static bool hung_up(int fd)
+{
+    char byte;
+    return hear(fd, &byte, 1) == -1;
+}
+
+static int prove(int fd, struct span secret, const char *behind)
+{
+    struct handshake hs;
+    char bytes[128];
+    handshake_begin(&hs, true, HANDSHAKE_GATEWAY, HANDSHAKE_NODE, secret);
+    say(fd, hs.out, hs.out_size);
+    hs.out_size = 0;
+    cr_assert(eq(long, hear(fd, bytes, sizeof bytes), HANDSHAKE_HELLO));
+    cr_assert(zero(int, handshake_feed(&hs, bytes, HANDSHAKE_HELLO)));
+    memcpy(bytes, hs.out, HANDSHAKE_PROOF);
+    memcpy(bytes + HANDSHAKE_PROOF, behind, strlen(behind));
+    say(fd, bytes, HANDSHAKE_PROOF + strlen(behind));
+    long got = hear(fd, bytes, sizeof bytes);
+    return got == HANDSHAKE_PROOF ? handshake_feed(&hs, bytes, HANDSHAKE_PROOF) : (int)got;
+}
+
+/* Who has the secret is let in, and what it says right behind the proof is not lost. */
+Test(door, gateway_is_let_in)
+{
+    char bytes[8] = "";
+    int fd = call();
+    cr_assert(eq(int, prove(fd, SECRET, "frames"), 1));
+    cr_assert(eq(int, let_in, 1));
+    cr_assert(eq(long, hear(last_fd, bytes, sizeof bytes), 6));
+    cr_assert(eq(str, bytes, "frames"));
+    close(last_fd);
+    close(fd);
+}
+
+Test(door, other_secret_is_cut_off)
+{
+    int fd = call();
+    cr_assert(eq(int, prove(fd, OTHER, ""), -1));
+    cr_assert(eq(int, let_in, 0));
+    close(fd);
+}
+
+/* Garbage, another role, frames without a word before: cut at once and without an answer. */
+Test(door, strangers_get_nothing)
+{
+    static const char *const WORDS[] = {"GET / HTTP/1.1\r\nHost: x\r\nAccept: everything\r\n\r\n",
+                                        "lq\1\0aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                                        "lqhs\1\2\0\0aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
+    static const size_t SIZES[] = {48, 48, 40};
+    for (size_t i = 0; i < 3; i++) {
+        int fd = call();
+        say(fd, WORDS[i], SIZES[i]);
+        cr_assert(hung_up(fd), "word %zu", i);
+        close(fd);
+    }
+    cr_assert(eq(int, let_in, 0));
+}
+
+/* Who has said half of it, and goes, leaves nothing behind: teardown counts the handles. */
+Test(door, half_a_hello_and_gone)
+{
+    int fd = call(), other = call();
+    say(fd, "lqhs\1\1\0\0half", 12);
+    cr_assert(not(hung_up(fd)));
+    close(fd);
+    turn();
+    close(other);
+}
+
+/* Any number of silent ones: they push out each other, and who proves himself comes in. */
+Test(door, silent_ones_keep_nobody_out)
+{
+    enum { MANY = DOOR_CALLERS_MAX + 10 };
+    int fds[MANY];
+    for (int i = 0; i < MANY; i++)
+        fds[i] = call();
+    cr_assert(hung_up(fds[0]));
+    cr_assert(hung_up(fds[9]));
+    cr_assert(not(hung_up(fds[10])));
+    int fd = call();
+    cr_assert(eq(int, prove(fd, SECRET, ""), 1));
+    cr_assert(eq(int, let_in, 1));
+    for (int i = 0; i < MANY; i++)
+        close(fds[i]);
+    close(last_fd);
+    close(fd);
+}
+
+/* Silence ends. */
+Test(door, silence_is_cut)
+{
+    int fd = call();
+    uint64_t until = uv_now(&loop) + HANDSHAKE_MS_MAX + 2000, began = uv_now(&loop);
+    while (!hung_up(fd) && uv_now(&loop) < until)
+        uv_run(&loop, UV_RUN_ONCE); /* the door's own timer */
+    cr_assert(uv_now(&loop) - began >= HANDSHAKE_MS_MAX - 100);
+    cr_assert(lt(u64, uv_now(&loop), until));
+    close(fd);
+}
+
+/* Without descriptors it rests, and goes on when there are some again. */
+Test(door, out_of_descriptors)
+{
+    struct rlimit limit, none;
+    cr_assert(zero(int, getrlimit(RLIMIT_NOFILE, &limit)));
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    none = limit;
+    none.rlim_cur = (rlim_t)fd + 1;
+    cr_assert(zero(int, setrlimit(RLIMIT_NOFILE, &none)));
+    cr_assert(zero(int, connect(fd, (struct sockaddr *)&at, sizeof at)));
+    turn();
+    cr_assert(zero(int, setrlimit(RLIMIT_NOFILE, &limit)));
+    struct handshake hs;
+    char bytes[128];
+    handshake_begin(&hs, true, HANDSHAKE_GATEWAY, HANDSHAKE_NODE, SECRET);
+    say(fd, hs.out, hs.out_size);
+    cr_assert(zero(long, hear(fd, bytes, sizeof bytes)), "it rests");
+    for (uint64_t until = uv_now(&loop) + 5000; uv_now(&loop) < until;) {
+        uv_run(&loop, UV_RUN_ONCE);
+        if (hear(fd, bytes, sizeof bytes) == HANDSHAKE_HELLO) {
+            close(fd);
+            return;
+        }
+    }
+    cr_fatal("nobody was taken any more");
+}
+
+/* A door that closes while somebody is half way in lets nobody in. */
+Test(door, closing)
+{
+    int fd = call();
+    say(fd, "lqhs\1\1\0\0aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 40);
+    door_close(door);
+    turn();
+    char bytes[128];
+    cr_assert(eq(long, hear(fd, bytes, sizeof bytes), HANDSHAKE_HELLO));
+    cr_assert(hung_up(fd));
+    cr_assert(eq(int, let_in, 0));
+    close(fd);
+}
