@@ -53,8 +53,9 @@ struct conn {
     struct list_link in_gate, in_due, in_dirty;
     uint64_t due_ms;
     struct out out;
-    struct http *http; /* CONN_HTTP */
-    struct ws ws;      /* CONN_WS */
+    struct tls_conn *tls; /* NULL: plain */
+    struct http *http;    /* CONN_HTTP */
+    struct ws ws;         /* CONN_WS */
     struct who *who;
     struct session *session; /* live: CONN_WS, or an event stream */
     struct stream *stream;   /* a range that is streamed */
@@ -70,8 +71,10 @@ void conn_abort(struct conn *conn);      /* now */
 void conn_due(struct conn *conn, enum due due);
 void conn_ref(struct conn *conn);
 void conn_unref(struct conn *conn);
-bool conn_takes(const struct conn *conn); /* input may be taken */
-void conn_settle(struct conn *conn);      /* after anything changed: what the socket is asked for */
+bool conn_takes(const struct conn *conn);                           /* input may be taken */
+void conn_on_bytes(struct conn *conn, const char *bytes, size_t n); /* in the clear */
+void conn_mark_dirty(struct conn *conn);                            /* it has something to write */
+void conn_settle(struct conn *conn); /* after anything changed: what the socket is asked for */
 void conn_flush(struct conn *conn);
 /* A token was accepted: false when the user has too many connections. */
 bool conn_identify(struct conn *conn, const struct jwt_claims *claims, bool hold);

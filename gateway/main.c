@@ -10,6 +10,7 @@
 #include "gateway/echo.h"
 #include "gateway/gate.h"
 #include "gateway/listen.h"
+#include "gateway/secure.h"
 #include "replication/node.h"
 #include "store/base/check.h"
 #include "store/base/config.h"
@@ -18,7 +19,8 @@
 enum { EXIT_USAGE = 2, LOOPS_MAX = 256, SPARE_FILES = 256 };
 
 struct options {
-    char *listen, *admin_listen, *embed, *secret_file, *jwks_file, *origins, *web;
+    char *listen, *admin_listen, *tls_cert, *tls_key;
+    char *embed, *secret_file, *jwks_file, *origins, *web;
     char *log_level, *log_format;
     uint64_t loops, partitions, disk_reserve_mb;
     uint64_t rate, burst, user_conns, group_max, frame_max, conns;
@@ -50,6 +52,16 @@ static const struct config_option TABLE[] = {
      .help = "Where /metrics, /healthz and /readyz are served to operators; without it /metrics "
              "is at the main address, for this machine only",
      .value = &options.admin_listen},
+    {.name = "tls-cert",
+     .type = CONFIG_STRING,
+     .arg = "FILE",
+     .help = "Speak TLS at --listen: certificate and chain, PEM; read again on SIGHUP",
+     .value = &options.tls_cert},
+    {.name = "tls-key",
+     .type = CONFIG_STRING,
+     .arg = "FILE",
+     .help = "The certificate's key, PEM, readable by its owner only; read again on SIGHUP",
+     .value = &options.tls_key},
     {.name = "embed",
      .key = 'e',
      .type = CONFIG_STRING,
@@ -225,6 +237,17 @@ static uint64_t raise_files(void)
     return limit.rlim_cur > 2ul * SPARE_FILES ? limit.rlim_cur - SPARE_FILES : limit.rlim_cur / 2;
 }
 
+static void setup_tls(struct settings *settings)
+{
+    char why[1024] = "";
+    if (options.tls_cert == NULL)
+        return;
+    settings->tls = tls_new(options.tls_cert, options.tls_key, why, sizeof why);
+    if (settings->tls == NULL)
+        fail(why);
+    secure_metrics();
+}
+
 static void setup(struct settings *settings, uint64_t room)
 {
     char why[512] = "";
@@ -235,9 +258,12 @@ static void setup(struct settings *settings, uint64_t room)
     if (options.origins != NULL &&
         !origins_parse(&settings->origins, options.origins, why, sizeof why))
         usage("--origin: ", why);
+    if ((options.tls_cert == NULL) != (options.tls_key == NULL))
+        usage("TLS takes a certificate and its key: ", "give both --tls-cert and --tls-key");
     settings->auth = auth_new(options.secret_file, options.jwks_file, why, sizeof why);
     if (settings->auth == NULL)
         fail(why);
+    setup_tls(settings);
     if (options.loops == 0) {
         long cores = sysconf(_SC_NPROCESSORS_ONLN);
         options.loops = cores > 0 && cores < LOOPS_MAX ? (uint64_t)cores : 1;
@@ -277,19 +303,31 @@ static int connect_node(void *arg)
     return node_connect(arg);
 }
 
+static void reload(struct settings *settings)
+{
+    char why[1024] = "";
+    if (auth_reload(settings->auth, why, sizeof why) == 0)
+        log_info("keys were read again");
+    else
+        log_error("keys could not be read again; the ones before stay", {"why", log_str(why)});
+    if (settings->tls == NULL)
+        return;
+    if (tls_reload(settings->tls, why, sizeof why) == 0)
+        log_info("the certificate was read again");
+    else
+        log_error("the certificate could not be read again; the one before stays",
+                  {"why", log_str(why)});
+}
+
 static void serve(struct settings *settings, sigset_t *signals)
 {
     int sig = 0;
-    char why[512];
     for (;;) {
         if (sigwait(signals, &sig) != 0)
             continue;
         if (sig != SIGHUP)
             break;
-        if (auth_reload(settings->auth, why, sizeof why) == 0)
-            log_info("keys were read again");
-        else
-            log_error("keys could not be read again; the ones before stay", {"why", log_str(why)});
+        reload(settings);
     }
     log_info("draining", {"signal", log_int(sig)});
 }
@@ -305,7 +343,8 @@ static void run_loops(struct settings *settings, const int *fds, int admin_fd, c
     for (uint64_t i = 0; i < options.loops; i++)
         while (!gate_ready(gates[i]))
             usleep(1000);
-    log_info("serving", {"listen", log_str(actual)}, {"loops", log_int((int64_t)options.loops)});
+    log_info("serving", {"listen", log_str(actual)}, {"loops", log_int((int64_t)options.loops)},
+             {"tls", log_str(settings->tls != NULL ? "yes" : "no")});
     printf("ready listen=%s\n", actual);
     (void)fflush(stdout);
     serve(settings, signals);
@@ -361,6 +400,7 @@ int main(int argc, char **argv)
     run_loops(&settings, fds, admin_fd, actual, &signals);
     node_stop(node);
     auth_free(settings.auth);
+    tls_free(settings.tls);
     limits_close(&settings.limits);
     page_free(settings.page);
     log_info("ended");
