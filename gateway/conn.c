@@ -185,7 +185,8 @@ void conn_flush(struct conn *conn)
     }
     if (conn->out.bytes <= CONN_OUT_LOW && !conn->close_soon)
         on_room(conn);
-    secure_settle(conn);
+    if (conn->tls != NULL)
+        secure_settle(conn);
     conn_settle(conn);
 }
 

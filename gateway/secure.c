@@ -96,7 +96,7 @@ void secure_on_bytes(struct conn *conn, struct span wire)
 
 void secure_settle(struct conn *conn)
 {
-    if (conn->tls == NULL || conn->close_soon || !tls_ended(conn->tls))
+    if (conn_gone(conn) || conn->close_soon || !tls_ended(conn->tls))
         return;
     if (conn->phase != CONN_HTTP || conn->session != NULL)
         conn_abort(conn);

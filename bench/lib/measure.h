@@ -16,8 +16,9 @@ struct bench_options {
     double secs;  /* of measuring, in all; setting up comes on top */
     bool peers;   /* beside other servers, too */
     size_t conns; /* connections, where a bench has many; 0: its own number */
+    bool tls;     /* the clients come by TLS, where a bench can do that (see net_tls) */
 };
-/* NAME [--secs N] [--peers] [--conns N] */
+/* NAME [--secs N] [--peers] [--conns N] [--tls] */
 struct bench_options bench_options(int argc, char **argv, double secs);
 
 struct series {
