@@ -39,8 +39,9 @@ struct conn {
     struct gate *gate;
     uv_poll_t poll;
     int fd;
-    uint32_t refs, reads, pages, writes; /* refs: open, and one for each call */
-    uint32_t heard_s;                    /* when something came last, or went, of an event stream */
+    uint32_t refs, writes; /* refs: open, and one for each call */
+    uint16_t reads, pages;
+    uint32_t heard_s; /* when something came last, or went, of an event stream */
     uint8_t phase, due_kind, events;
     bool admin : 1;      /* came in at the admin address */
     bool local : 1;      /* from this machine */
