@@ -166,6 +166,39 @@ server_pid=
 [[ $(grep -c '"level":"\(warn\|error\)"' "$scratch/data.log") == 2 ]]
 check "the log warns of the key and the bad pair, and of no connection" $?
 
+# ---- loquat-log ----
+start_server "$scratch/data" --tls-cert "$files/cert.pem" --tls-key "$files/key.pem"
+export LOQUAT_URL=https://$address
+unset LOQUAT_CA # it would be the option --ca
+export LOQUAT_TOKEN=$LOQUAT_TOKEN_ALICE
+log() { # SUBCOMMAND…
+    timeout 20 "$build/loquat-log" "$@" >"$scratch/log.out" 2>"$scratch/log.err"
+}
+log send --ca "$files/root.crt" "$c" 'by TLS' && log read --ca "$files/root.crt" "$c" &&
+    grep -q 'by TLS' "$scratch/log.out"
+check "loquat-log sends and reads by https://" $?
+log stat --url "https://localhost:${address##*:}" --ca "$files/root.crt" "$c"
+check "and by name" $?
+LOQUAT_TOKEN=$LOQUAT_TOKEN_ADMIN log import --ca "$files/root.crt" tests/data/chat-sample.jsonl.zst &&
+    LOQUAT_TOKEN=$LOQUAT_TOKEN_ADMIN log export --ca "$files/root.crt" --all &&
+    (($(wc -l <"$scratch/log.out") > 5000))
+check "import and export" $?
+SSL_CERT_FILE=$files/root.crt log stat "$c"
+check "trusted by the system" $?
+log send "$c" x
+(($? == 1)) && grep -q "certificate is not accepted: unable to get local issuer" "$scratch/log.err"
+check "not trusted: it says so" $?
+log send --url "https://127.0.0.2:${address##*:}" --ca "$files/root.crt" "$c" x
+(($? == 1))
+check "another address" $?
+log send --ca "$scratch/nothing" "$c" x
+(($? == 1)) && grep -q "no certificates to trust can be read from $scratch/nothing" "$scratch/log.err"
+check "no such file" $?
+log send --url "http://$address" "$c" x
+(($? == 1))
+check "http:// to it fails" $?
+stop_server
+
 # ---- an expired certificate ----
 if openssl x509 -req -in "$files/one.csr" -CA "$files/root.crt" -CAkey "$files/root.key" \
     -CAcreateserial -days -1 -copy_extensions copy -out "$files/old.pem" 2>>"$scratch/openssl.log"; then
