@@ -121,11 +121,11 @@ static X509 *use_chain(SSL_CTX *ctx, const char *path, char *why, size_t size)
         goto out;
     bio = BIO_new_mem_buf(text.p, (int)text.n);
     while (bio != NULL && (next = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
-        int taken =
-            count == 0 ? SSL_CTX_use_certificate(ctx, next) : SSL_CTX_add0_chain_cert(ctx, next);
+        bool taken = count == 0 ? SSL_CTX_use_certificate(ctx, next) == 1
+                                : SSL_CTX_add0_chain_cert(ctx, next) == 1;
         if (count++ == 0)
             leaf = next;
-        if (taken == 1)
+        if (taken)
             continue;
         if (next != leaf)
             X509_free(next);

@@ -39,7 +39,7 @@ struct tls;
  * may read the key) is logged. */
 struct tls *tls_new(const char *cert_file, const char *key_file, char *why, size_t size);
 void tls_free(struct tls *tls);
-/* Reads both files again, and makes a new key for tickets. ERR_UNAVAILABLE: what there was stays. */
+/* Reads both files again, makes a new key for tickets. ERR_UNAVAILABLE: what there was stays. */
 int tls_reload(struct tls *tls, char *why, size_t size);
 void tls_metrics(void); /* registers them; once, and only where TLS is spoken */
 

@@ -1,5 +1,5 @@
-/* bench/lib/nettls.h: a client's TLS, in memory, for net.c. Any certificate will do. One context for
- * all, so that the client's own memory stays small.
+/* bench/lib/nettls.h: a client's TLS, in memory, for net.c. Any certificate will do. One context
+ * for all, so that the client's own memory stays small.
  * Thread: one. Errors: none, see measure.h, but for what the server says. */
 #ifndef LOQUAT_BENCH_NETTLS_H
 #define LOQUAT_BENCH_NETTLS_H

@@ -56,7 +56,7 @@ Test(url, others_are_refused)
         "",           "example.org",    "http://",       "http://:80",    "http://a:",
         "http://a:0", "http://a:65536", "http://a:8x",   "http://a/path", "http://[::1",
         "http://a b", "http://a\r\nX:", "http://[::1]x", "ftp://a",       "http://a:123456",
-        "http://[]",  "http://u@a",     "http://a:80/x", "https//a",       "://a",
+        "http://[]",  "http://u@a",     "http://a:80/x", "https//a",      "://a",
     };
     for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++)
         cr_assert_eq(parse(BAD[i]), ERR_BAD_REQUEST, "%s", BAD[i]);
