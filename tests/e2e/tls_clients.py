@@ -25,6 +25,7 @@ import websockets
 URL, CONV, FILES = os.environ["LOQUAT_URL"], os.environ["LOQUAT_CONV"], os.environ["LOQUAT_FILES"]
 HOST, PORT = URL.removeprefix("https://").split(":")
 TLS = ssl.create_default_context(cafile=os.environ["LOQUAT_CA"])
+TLS.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # an end without close_notify is an error
 TOKEN = os.environ["LOQUAT_TOKEN_ALICE"]
 PID = int(sys.argv[1])
 with open(f"/proc/{PID}/maps") as maps:
