@@ -143,6 +143,11 @@ part() { # COMMAND…: adds the counts of its last line
     fi
 }
 SSL_CERT_FILE=$files/root.crt part /usr/bin/python3 tests/e2e/ws_test.py
+if command -v node >/dev/null && [[ -d gateway/web/node_modules ]]; then
+    NODE_EXTRA_CA_CERTS=$files/root.crt part node tests/e2e/web/protocol.mjs
+else
+    echo "skipped: npm ws (no node, or gateway/web is not built)"
+fi
 curl -sS "$url/metrics" >"$scratch/metrics"
 until=$(date -d "$(openssl x509 -noout -enddate -in "$files/one.crt" | cut -d= -f2)" +%s)
 grep -qx "loquat_tls_not_after_seconds $until" "$scratch/metrics"
