@@ -208,7 +208,7 @@ $(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.c.o $(TEST_LIB_OBJ) $(LIBS)
 
 # ---- benches: one program per promise, one JSON line per result ---------------------------------
 BENCH_BIN := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
-BENCH_LIB_OBJ := $(call obj,$(wildcard bench/lib/*.c) tests/lib/nodelink.c tests/lib/scratch.c)
+BENCH_LIB_OBJ := $(call obj,$(wildcard bench/lib/*.c) tests/lib/nodelink.c tests/lib/scratch.c tests/lib/certs.c)
 $(BUILD)/bench/%: $(BUILD)/obj/bench/%.c.o $(BENCH_LIB_OBJ) $(LIBS)
 	@mkdir -p $(@D)
 	@echo "  link $@"

@@ -1,7 +1,7 @@
 /* bench/fanout.c: one sender, 1,000 receivers of one conversation on one gateway: deliveries a
  * second, message after message (each sent when all have the one before) and in bursts of 10.
  * Beside it a process that writes such frames to 1,000 sockets, one write a frame, in a bare
- * loop; its receivers are this same client. */
+ * loop; its receivers are this same client. --tls: those of the gateway come by TLS. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <signal.h>
@@ -53,10 +53,11 @@ struct ours {
     uint64_t sent;
 };
 
-static void open_ours(struct ours *ours, uv_loop_t *loop)
+static void open_ours(struct ours *ours, uv_loop_t *loop, bool tls)
 {
     struct buf open = {0};
     gateway_prepare(&ours->gateway);
+    ours->gateway.tls = tls;
     gateway_start(&ours->gateway, (const char *[]){"--group-max", "2000", NULL});
     struct sock_plan plan = {
         .gateway = &ours->gateway, .loop = loop, .user = user_name, .on_line = on_answer};
@@ -218,9 +219,12 @@ static struct result measure(struct ours *ours, struct theirs *theirs, uv_loop_t
     struct result result = {.bench = bench,
                             .unit = "deliveries/s",
                             .ref_name = "a bare loop of write() to 1,000 sockets",
-                            .must = burst == 1 ? 0.7 : 0.5};
+                            .must = ours->gateway.tls ? 0
+                                    : burst == 1      ? 0.7
+                                                      : 0.5};
     rounds_end(&rounds, &result);
     result_add(&result, "burst", burst);
+    result_add(&result, "tls", ours->gateway.tls);
     result_add(&result, "frame_bytes", (double)frame_bytes);
     result_add(&result, "client_cpu", series_median(&client));
     result_add(&result, "server_cpu", series_median(&server));
@@ -237,7 +241,7 @@ int main(int argc, char **argv)
     struct bench_options options = bench_options(argc, argv, 20);
     uv_loop_t *loop = uv_default_loop();
     start_theirs(&theirs);
-    open_ours(&ours, loop);
+    open_ours(&ours, loop, options.tls);
     run_ours(&ours, loop, 1, 0.5);
     open_theirs(&theirs, loop);
     run_theirs(&theirs, loop, 1, 0.5);

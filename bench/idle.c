@@ -1,7 +1,8 @@
 /* bench/idle.c: memory of a connection at rest: 10,000 users, authenticated and live, each in 20
  * conversations, on one loop: private bytes of the server's process, for each connection. All users
  * have been there before, a hundred at a time, so that what the server caches of them is not
- * counted; it is told apart. Beside it a bare libuv server with as many connections. */
+ * counted; it is told apart. Beside it a bare libuv server with as many connections.
+ * --tls: they come by TLS. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -170,10 +171,11 @@ int main(int argc, char **argv)
     struct gateway gateway;
     uv_loop_t *loop = uv_default_loop();
     static const char *const OPTIONS[] = {"--loops", "1", NULL};
-    bench_options(argc, argv, 60);
+    struct bench_options options = bench_options(argc, argv, 60);
     struct sock *socks = xcalloc(USERS, sizeof *socks);
     double bare = measure_bare(loop, socks);
     gateway_prepare(&gateway);
+    gateway.tls = options.tls;
     gateway_start(&gateway, OPTIONS);
     open_groups(&gateway, loop);
     gateway_stop(&gateway); /* so that what opening took is not counted */
@@ -192,6 +194,7 @@ int main(int argc, char **argv)
     result_add(&result, "cached_for_user", live.cached);
     result_add(&result, "conversations", EACH_IN);
     result_add(&result, "connections", USERS);
+    result_add(&result, "tls", options.tls);
     result_print(&result);
     gateway_drop(&gateway);
     free(socks);

@@ -11,6 +11,7 @@
 #include "gateway/httpd.h"
 #include "gateway/marks.h"
 #include "gateway/route.h"
+#include "gateway/secure.h"
 #include "gateway/session.h"
 #include "store/base/check.h"
 #include "store/base/err.h"
@@ -68,6 +69,8 @@ static void strip(struct conn *conn)
     if (conn->http != NULL)
         http_free(conn->http);
     conn->http = NULL;
+    if (conn->tls != NULL)
+        secure_close(conn);
     conn_forget(conn);
     buf_close(&conn->held);
 }
@@ -103,7 +106,7 @@ static void begin_linger(struct conn *conn)
 }
 
 /* A socket that takes no more says itself when it does. */
-static void mark_dirty(struct conn *conn)
+void conn_mark_dirty(struct conn *conn)
 {
     if (conn->in_dirty.next == NULL && !conn->stuck)
         list_push(&conn->gate->dirty, &conn->in_dirty);
@@ -114,7 +117,7 @@ void conn_close_soon(struct conn *conn)
     if (conn_gone(conn) || conn->close_soon)
         return;
     conn->close_soon = true;
-    mark_dirty(conn);
+    conn_mark_dirty(conn);
 }
 
 /* ---- writing ---- */
@@ -124,7 +127,7 @@ void conn_send(struct conn *conn, struct span bytes)
     if (conn_gone(conn) || conn->close_soon)
         return;
     out_bytes(&conn->out, &conn->gate->out_pool, bytes);
-    mark_dirty(conn);
+    conn_mark_dirty(conn);
 }
 
 void conn_send_frame(struct conn *conn, struct frame *frame)
@@ -132,7 +135,7 @@ void conn_send_frame(struct conn *conn, struct frame *frame)
     if (conn_gone(conn) || conn->close_soon)
         return;
     out_frame(&conn->out, &conn->gate->out_pool, frame);
-    mark_dirty(conn);
+    conn_mark_dirty(conn);
 }
 
 static void on_room(struct conn *conn)
@@ -167,7 +170,8 @@ void conn_flush(struct conn *conn)
     if (conn_gone(conn))
         return;
     size_t before = conn->out.bytes;
-    int rv = out_write(&conn->out, &conn->gate->out_pool, conn->fd);
+    int rv = conn->tls != NULL ? secure_write(conn)
+                               : out_write(&conn->out, &conn->gate->out_pool, conn->fd);
     if (rv < 0) {
         conn_abort(conn);
         return;
@@ -181,6 +185,8 @@ void conn_flush(struct conn *conn)
     }
     if (conn->out.bytes <= CONN_OUT_LOW && !conn->close_soon)
         on_room(conn);
+    if (conn->tls != NULL)
+        secure_settle(conn);
     conn_settle(conn);
 }
 
@@ -223,7 +229,7 @@ void conn_settle(struct conn *conn)
         uv_poll_start(&conn->poll, events, conn_on_poll);
 }
 
-static void take(struct conn *conn, const char *bytes, size_t n)
+void conn_on_bytes(struct conn *conn, const char *bytes, size_t n)
 {
     conn->heard_s = (uint32_t)(conn->gate->now_ms / 1000);
     switch (conn->phase) {
@@ -240,11 +246,15 @@ static void take(struct conn *conn, const char *bytes, size_t n)
 
 static void on_readable(struct conn *conn)
 {
+    if (conn->tls != NULL && !secure_may_read(conn))
+        return; /* it is asked for again in the next turn */
     ssize_t n = recv(conn->fd, conn->gate->in, GATE_IN_BYTES, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
         return;
-    if (n > 0) {
-        take(conn, conn->gate->in, (size_t)n);
+    if (n > 0 && conn->tls != NULL) {
+        secure_on_bytes(conn, span_of(conn->gate->in, (size_t)n));
+    } else if (n > 0) {
+        conn_on_bytes(conn, conn->gate->in, (size_t)n);
     } else if (n == 0 && conn->phase == CONN_HTTP && conn->out.bytes > 0 && conn->session == NULL) {
         conn_close_soon(conn); /* it says no more, but still reads our answer */
     } else {
@@ -300,9 +310,11 @@ void conn_open(struct gate *gate, int fd, bool admin)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     list_push(&gate->conns, &conn->in_gate);
     gate->conn_count++;
-    if (uv_poll_init(&gate->loop, &conn->poll, fd) != 0) {
+    bool fine = admin || gate->settings->tls == NULL || secure_open(conn);
+    if (!fine || uv_poll_init(&gate->loop, &conn->poll, fd) != 0) {
         list_remove(&conn->in_gate);
         gate->conn_count--;
+        tls_conn_free(conn->tls);
         http_free(conn->http);
         close(fd);
         free(conn);

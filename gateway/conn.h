@@ -39,8 +39,9 @@ struct conn {
     struct gate *gate;
     uv_poll_t poll;
     int fd;
-    uint32_t refs, reads, pages, writes; /* refs: open, and one for each call */
-    uint32_t heard_s;                    /* when something came last, or went, of an event stream */
+    uint32_t refs, writes; /* refs: open, and one for each call */
+    uint16_t reads, pages;
+    uint32_t heard_s; /* when something came last, or went, of an event stream */
     uint8_t phase, due_kind, events;
     bool admin : 1;      /* came in at the admin address */
     bool local : 1;      /* from this machine */
@@ -53,8 +54,9 @@ struct conn {
     struct list_link in_gate, in_due, in_dirty;
     uint64_t due_ms;
     struct out out;
-    struct http *http; /* CONN_HTTP */
-    struct ws ws;      /* CONN_WS */
+    struct tls_conn *tls; /* NULL: plain */
+    struct http *http;    /* CONN_HTTP */
+    struct ws ws;         /* CONN_WS */
     struct who *who;
     struct session *session; /* live: CONN_WS, or an event stream */
     struct stream *stream;   /* a range that is streamed */
@@ -70,8 +72,10 @@ void conn_abort(struct conn *conn);      /* now */
 void conn_due(struct conn *conn, enum due due);
 void conn_ref(struct conn *conn);
 void conn_unref(struct conn *conn);
-bool conn_takes(const struct conn *conn); /* input may be taken */
-void conn_settle(struct conn *conn);      /* after anything changed: what the socket is asked for */
+bool conn_takes(const struct conn *conn);                           /* input may be taken */
+void conn_on_bytes(struct conn *conn, const char *bytes, size_t n); /* in the clear */
+void conn_mark_dirty(struct conn *conn);                            /* it has something to write */
+void conn_settle(struct conn *conn); /* after anything changed: what the socket is asked for */
 void conn_flush(struct conn *conn);
 /* A token was accepted: false when the user has too many connections. */
 bool conn_identify(struct conn *conn, const struct jwt_claims *claims, bool hold);

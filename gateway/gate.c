@@ -9,6 +9,7 @@
 #include "gateway/follow.h"
 #include "gateway/marks.h"
 #include "gateway/proto.h"
+#include "gateway/secure.h"
 #include "gateway/session.h"
 #include "store/base/check.h"
 #include "store/base/clock.h"
@@ -282,6 +283,7 @@ static void on_prepare(uv_prepare_t *prepare)
     struct gate *gate = prepare->data;
     struct list_link *link;
     gate->now_ms = uv_now(&gate->loop);
+    gate->handshakes = 0;
     if (gate->state == GATE_DRAINING)
         gate_tick(gate);
     while ((link = list_pop(&gate->dirty)) != NULL)
@@ -411,6 +413,7 @@ struct gate *gate_new(struct settings *settings, int number, int listen_fd, int 
     gate->listen_fd = listen_fd;
     gate->admin_fd = admin_fd;
     gate->in = xmalloc(GATE_IN_BYTES);
+    gate->plain = settings->tls != NULL ? xmalloc(SECURE_PLAIN_BYTES) : NULL;
     gate->ws_pool = ws_pool_new(settings->frame_max, true);
     gate->json = json_new(settings->frame_max);
     gate->inner = json_new(INNER_BYTES_MAX);
@@ -477,6 +480,7 @@ void gate_join(struct gate *gate)
     buf_close(&gate->answer);
     out_pool_close(&gate->out_pool);
     free(gate->in);
+    free(gate->plain);
     close(gate->listen_fd);
     if (gate->admin_fd >= 0)
         close(gate->admin_fd);

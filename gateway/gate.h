@@ -21,6 +21,7 @@ enum {
     GATE_SWEEP_MS = 250,      /* deadlines are looked at so often */
     GATE_EXPIRY_SLOTS = 512,  /* a second each, then round again */
     GATE_ACCEPTS_MAX = 256,   /* new connections of one turn */
+    GATE_HANDSHAKES_MAX = 32, /* steps of TLS handshakes of one turn */
     GATE_DRAIN_MS = 5000,     /* after that, what is still open is cut */
     GATE_OUT_MAX = 128 << 20, /* bytes that wait for clients: above, who takes none of over
                                  CONN_OUT_HIGH is cut, and nothing more is read for anybody */
@@ -70,7 +71,8 @@ struct gate {
     struct arena arena; /* of the request in work */
     struct buf answer;
     struct out_pool out_pool;
-    char *in;
+    char *in, *plain; /* what was read; and decrypted, where TLS is spoken */
+    int handshakes;   /* steps in this turn */
     int handles;
     pthread_t thread;
     _Atomic int phase; /* for others: enum gate_state */

@@ -10,6 +10,7 @@
 #include "gateway/echo.h"
 #include "gateway/gate.h"
 #include "gateway/listen.h"
+#include "gateway/secure.h"
 #include "replication/node.h"
 #include "store/base/check.h"
 #include "store/base/config.h"
@@ -20,7 +21,7 @@
 enum { EXIT_USAGE = 2, LOOPS_MAX = 256, SPARE_FILES = 256 };
 
 struct options {
-    char *listen, *admin_listen, *embed, *nodes, *cluster_secret_file;
+    char *listen, *admin_listen, *tls_cert, *tls_key, *embed, *nodes, *cluster_secret_file;
     char *secret_file, *jwks_file, *origins, *web;
     char *log_level, *log_format;
     uint64_t loops, partitions, disk_reserve_mb;
@@ -53,6 +54,16 @@ static const struct config_option TABLE[] = {
      .help = "Where /metrics, /healthz and /readyz are served to operators; without it /metrics "
              "is at the main address, for this machine only",
      .value = &options.admin_listen},
+    {.name = "tls-cert",
+     .type = CONFIG_STRING,
+     .arg = "FILE",
+     .help = "Speak TLS at --listen: certificate and chain, PEM; read again on SIGHUP",
+     .value = &options.tls_cert},
+    {.name = "tls-key",
+     .type = CONFIG_STRING,
+     .arg = "FILE",
+     .help = "The certificate's key, PEM, readable by its owner only; read again on SIGHUP",
+     .value = &options.tls_key},
     {.name = "embed",
      .key = 'e',
      .type = CONFIG_STRING,
@@ -245,6 +256,17 @@ static const struct dial_target *find_node(void)
     return &target;
 }
 
+static void setup_tls(struct settings *settings)
+{
+    char why[1024] = "";
+    if (options.tls_cert == NULL)
+        return;
+    settings->tls = tls_new(options.tls_cert, options.tls_key, why, sizeof why);
+    if (settings->tls == NULL)
+        fail(why);
+    secure_metrics();
+}
+
 static void setup(struct settings *settings, uint64_t room)
 {
     char why[512] = "";
@@ -257,9 +279,12 @@ static void setup(struct settings *settings, uint64_t room)
     if (options.origins != NULL &&
         !origins_parse(&settings->origins, options.origins, why, sizeof why))
         usage("--origin: ", why);
+    if ((options.tls_cert == NULL) != (options.tls_key == NULL))
+        usage("TLS takes a certificate and its key: ", "give both --tls-cert and --tls-key");
     settings->auth = auth_new(options.secret_file, options.jwks_file, why, sizeof why);
     if (settings->auth == NULL)
         fail(why);
+    setup_tls(settings);
     if (options.loops == 0) {
         long cores = sysconf(_SC_NPROCESSORS_ONLN);
         options.loops = cores > 0 && cores < LOOPS_MAX ? (uint64_t)cores : 1;
@@ -299,13 +324,20 @@ static int connect_node(void *arg)
     return node_connect(arg);
 }
 
-static void on_hangup(struct settings *settings)
+static void reload(struct settings *settings)
 {
-    char why[512];
+    char why[1024] = "";
     if (auth_reload(settings->auth, why, sizeof why) == 0)
         log_info("keys were read again");
     else
         log_error("keys could not be read again; the ones before stay", {"why", log_str(why)});
+    if (settings->tls == NULL)
+        return;
+    if (tls_reload(settings->tls, why, sizeof why) == 0)
+        log_info("the certificate was read again");
+    else
+        log_error("the certificate could not be read again; the one before stays",
+                  {"why", log_str(why)});
 }
 
 static bool all_ready(struct gate *const *gates)
@@ -326,11 +358,12 @@ static void serve(struct settings *settings, struct gate *const *gates, const ch
     do {
         sig = ready ? sigwaitinfo(signals, NULL) : sigtimedwait(signals, NULL, &LOOK);
         if (sig == SIGHUP)
-            on_hangup(settings);
+            reload(settings);
         if (!ready && all_ready(gates)) {
             ready = true;
             log_info("serving", {"listen", log_str(actual)},
-                     {"loops", log_int((int64_t)options.loops)});
+                     {"loops", log_int((int64_t)options.loops)},
+                     {"tls", log_str(settings->tls != NULL ? "yes" : "no")});
             printf("ready listen=%s\n", actual);
             (void)fflush(stdout);
         }
@@ -400,6 +433,7 @@ int main(int argc, char **argv)
     if (node != NULL)
         node_stop(node);
     auth_free(settings.auth);
+    tls_free(settings.tls);
     limits_close(&settings.limits);
     page_free(settings.page);
     log_info("ended");

@@ -107,7 +107,7 @@ static struct span chunk_span(const struct out_chunk *chunk)
     return chunk->frame != NULL ? span_of(chunk->frame->p, chunk->frame->n) : buf_span(&chunk->own);
 }
 
-static void written(struct out *out, struct out_pool *pool, size_t n)
+void out_drop(struct out *out, struct out_pool *pool, size_t n)
 {
     out->bytes -= n;
     n += out->offset;
@@ -138,11 +138,23 @@ int out_write(struct out *out, struct out_pool *pool, int fd)
             continue;
         if (n < 0)
             return errno == EAGAIN || errno == EWOULDBLOCK ? 1 : ERR_CLOSED;
-        written(out, pool, (size_t)n);
+        out_drop(out, pool, (size_t)n);
         if ((size_t)n < wanted)
             return 1;
     }
     return 0;
+}
+
+size_t out_peek(const struct out *out, char *to, size_t size)
+{
+    size_t n = 0, skip = out->offset;
+    for (struct out_chunk *c = out->first; c != NULL && n < size; c = c->next, skip = 0) {
+        struct span bytes = chunk_span(c);
+        size_t part = bytes.n - skip < size - n ? bytes.n - skip : size - n;
+        memcpy(to + n, bytes.p + skip, part);
+        n += part;
+    }
+    return n;
 }
 
 void out_clear(struct out *out, struct out_pool *pool)

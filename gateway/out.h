@@ -45,5 +45,9 @@ void out_bytes(struct out *out, struct out_pool *pool, struct span bytes);   /* 
 /* 0: all is written; 1: the socket takes no more now; ERR_CLOSED. */
 int out_write(struct out *out, struct out_pool *pool, int fd);
 void out_clear(struct out *out, struct out_pool *pool);
+/* For a connection that does not give its bytes to the socket as they are: copies the first ones
+ * that wait, as many as fit; and says of some that they have gone. */
+size_t out_peek(const struct out *out, char *to, size_t size);
+void out_drop(struct out *out, struct out_pool *pool, size_t n);
 
 #endif

@@ -7,6 +7,7 @@
 #include "gateway/limits.h"
 #include "gateway/origin.h"
 #include "gateway/page.h"
+#include "gateway/tls.h"
 
 enum {
     GATEWAY_FRAME_MAX_DEFAULT = 65536, /* bytes of a frame or body that comes in */
@@ -22,6 +23,7 @@ struct settings {
     struct auth *auth;
     struct limits limits;
     struct origins origins;
+    struct tls *tls;   /* NULL: clients come in the clear */
     struct page *page; /* the web client's files; NULL: not built */
     uint64_t frame_max, group_max;
     uint64_t conns_max;  /* of one loop */

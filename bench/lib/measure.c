@@ -36,11 +36,10 @@ void bench_fail(const char *format, ...)
 
 struct bench_options bench_options(int argc, char **argv, double secs)
 {
-    static const struct option LONG[] = {{"secs", required_argument, NULL, 's'},
-                                         {"peers", no_argument, NULL, 'p'},
-                                         {"conns", required_argument, NULL, 'c'},
-                                         {"gateways", required_argument, NULL, 'g'},
-                                         {0}};
+    static const struct option LONG[] = {
+        {"secs", required_argument, NULL, 's'},  {"peers", no_argument, NULL, 'p'},
+        {"conns", required_argument, NULL, 'c'}, {"gateways", required_argument, NULL, 'g'},
+        {"tls", no_argument, NULL, 't'},         {0}};
     struct bench_options options = {.secs = secs};
     for (int c; (c = getopt_long(argc, argv, "", LONG, NULL)) != -1;) {
         char *end = NULL;
@@ -48,6 +47,8 @@ struct bench_options bench_options(int argc, char **argv, double secs)
             options.secs = strtod(optarg, &end);
         else if (c == 'p')
             options.peers = true;
+        else if (c == 't')
+            options.tls = true;
         else if (c == 'c')
             options.conns = strtoul(optarg, &end, 10);
         else if (c == 'g')

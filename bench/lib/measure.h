@@ -18,8 +18,9 @@ struct bench_options {
     bool peers;      /* beside other servers, too */
     size_t conns;    /* connections, where a bench has many; 0: its own number */
     size_t gateways; /* that they are spread over, beside one node; 0: one, with the node inside */
+    bool tls;        /* the clients come by TLS, where a bench can do that (see net_tls) */
 };
-/* NAME [--secs N] [--peers] [--conns N] [--gateways N] */
+/* NAME [--secs N] [--peers] [--conns N] [--gateways N] [--tls] */
 struct bench_options bench_options(int argc, char **argv, double secs);
 
 struct series {

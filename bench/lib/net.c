@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "bench/lib/nettls.h"
+
 enum { READ_MAX = 256 << 10, STALL_S_MAX = 60 };
 
 static uint64_t closings, closed; /* of all connections; a loop may hold other handles, too */
@@ -44,8 +46,19 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     struct net *net = stream->data;
     if (n < 0)
         net_end(net, uv_strerror((int)n));
-    if (n > 0 && !net->closing)
+    if (n <= 0 || net->closing)
+        return;
+    if (net->tls == NULL) {
         take(net, buf->base, (size_t)n);
+        return;
+    }
+    struct buf plain = {0};
+    if (!nettls_decrypt(net->tls, span_of(buf->base, (size_t)n), &plain))
+        net_end(net, "TLS failed");
+    if (plain.n > 0 && !net->closing)
+        take(net, plain.p, plain.n);
+    buf_close(&plain);
+    net_flush(net);
 }
 
 static void on_connect(uv_connect_t *request, int status)
@@ -59,6 +72,11 @@ static void on_connect(uv_connect_t *request, int status)
     uv_tcp_nodelay(&net->tcp, 1);
     uv_read_start((uv_stream_t *)&net->tcp, on_alloc, on_read);
     net_flush(net);
+}
+
+void net_tls(struct net *net)
+{
+    net->tls = nettls_new();
 }
 
 void net_open(struct net *net, uv_loop_t *loop, int port)
@@ -91,7 +109,11 @@ static void on_written(uv_write_t *write, int status)
 
 void net_flush(struct net *net)
 {
-    if (!net->connected || net->blocked || net->closing || net->out.n == 0)
+    if (!net->connected || net->blocked || net->closing)
+        return;
+    if (net->tls != NULL)
+        nettls_encrypt(net->tls, &net->out);
+    if (net->out.n == 0)
         return;
     uv_stream_t *stream = (uv_stream_t *)&net->tcp;
     uv_buf_t buf = uv_buf_init(net->out.p, (unsigned)net->out.n);
@@ -116,6 +138,8 @@ static void on_closed(uv_handle_t *handle)
     buf_close(&net->in);
     buf_close(&net->out);
     buf_close(&net->writing);
+    nettls_free(net->tls);
+    net->tls = NULL;
     net->closed = true;
     closed++;
 }

@@ -23,9 +23,11 @@ struct net {
     uv_connect_t connect;
     uv_write_t write;
     struct buf writing; /* handed to libuv, after the socket was full */
+    struct nettls *tls; /* NULL: plain */
 };
 void net_open(struct net *net, uv_loop_t *loop, int port);
-void net_flush(struct net *net);                /* writes `out` */
+void net_tls(struct net *net);   /* before net_open: it speaks TLS, and trusts anybody */
+void net_flush(struct net *net); /* writes `out` */
 void net_end(struct net *net, const char *why); /* it is of no use any more: on_end, or fails */
 void net_close(struct net *net);            /* memory may go after net_settle, or when `closed` */
 void net_reset(struct net *net);            /* the same, and the other side gets a reset */

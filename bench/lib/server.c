@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "store/base/clock.h"
+#include "tests/lib/certs.h"
 
 enum { DIRS_MAX = 16, ARGS_MAX = 32, START_S_MAX = 60, REST_TURNS = 5, REST_TURNS_MAX = 300 };
 
@@ -258,6 +259,16 @@ void gateway_start(struct gateway *gateway, const char *const *more)
     if (gateway->node != NULL) {
         argv[count++] = "--cluster-secret-file";
         argv[count++] = gateway->node->secret;
+    }
+    char cert[SCRATCH_MAX + 16], key[SCRATCH_MAX + 16];
+    if (gateway->tls) {
+        cert_make(gateway->root, "tls", 0, 86400, NULL);
+        snprintf(cert, sizeof cert, "%s/tls.pem", gateway->root);
+        snprintf(key, sizeof key, "%s/tls.key", gateway->root);
+        argv[count++] = "--tls-cert";
+        argv[count++] = cert;
+        argv[count++] = "--tls-key";
+        argv[count++] = key;
     }
     for (; more != NULL && *more != NULL && count < ARGS_MAX - 1; more++)
         argv[count++] = *more;

@@ -36,6 +36,7 @@ struct gateway {
     char url[64];
     int port;
     struct jwt_keys *keys;
+    bool tls; /* set before gateway_start: it speaks TLS, and so do the clients of sock.h */
 };
 /* `more`: further options, ended by NULL; may be NULL. */
 void gateway_prepare(struct gateway *gateway); /* the directories and the secret */

@@ -120,6 +120,8 @@ void sock_begin(struct sock *sock, const struct sock_plan *plan, size_t number)
     sock->net.data = sock;
     sock->net.on_bytes = on_bytes;
     sock_send(sock, buf_span(&text));
+    if (plan->gateway->tls)
+        net_tls(&sock->net);
     net_open(&sock->net, plan->loop, plan->gateway->port);
     buf_close(&text);
     buf_close(&token);

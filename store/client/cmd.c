@@ -17,6 +17,11 @@ int cmd_load(struct cmd *cmd, int argc, char **argv, const char *usage, const ch
          .arg = "URL",
          .help = "Where the server is",
          .value = &cmd->url},
+        {.name = "ca",
+         .type = CONFIG_STRING,
+         .arg = "FILE",
+         .help = "Of https://: certificates to trust, PEM; default: those that the system trusts",
+         .value = &cmd->ca},
         {.name = "token",
          .type = CONFIG_STRING,
          .arg = "JWT",
@@ -28,7 +33,7 @@ int cmd_load(struct cmd *cmd, int argc, char **argv, const char *usage, const ch
          .help = "Read the token from FILE",
          .value = &cmd->token_file},
     };
-    size_t n = 3;
+    size_t n = 4;
     if (with_json)
         options[n++] = (struct config_option){.name = "json",
                                               .key = 'j',
@@ -63,8 +68,11 @@ bool cmd_connect(struct cmd *cmd, struct loquat_options *options)
                  NULL);
         return false;
     }
-    *options = (struct loquat_options){
-        .url = cmd->url, .token = cmd->token, .device = "loquat-log", .no_retry = true};
+    *options = (struct loquat_options){.url = cmd->url,
+                                       .ca = cmd->ca,
+                                       .token = cmd->token,
+                                       .device = "loquat-log",
+                                       .no_retry = true};
     return true;
 }
 

@@ -10,14 +10,14 @@ enum { CMD_DONE = 0, CMD_FAILED = 1, CMD_USAGE = 2, CMD_WHY_SIZE = 256, CMD_OPTI
 
 struct cmd {
     const char *name; /* "loquat-log send" */
-    char *url, *token, *token_file;
+    char *url, *ca, *token, *token_file;
     bool json;
     char token_read[8193];
 };
 
-/* What subcommands that talk to a server share: --url, --token, --token-file, and --json where that
- * makes sense (`with_json`), before their own options. Returns the index of the first positional
- * argument; does not return on wrong usage or --help. */
+/* What subcommands that talk to a server share: --url, --ca, --token, --token-file, and --json
+ * where that makes sense (`with_json`), before their own options. Returns the index of the first
+ * positional argument; does not return on wrong usage or --help. */
 int cmd_load(struct cmd *cmd, int argc, char **argv, const char *usage, const char *doc,
              bool with_json, const struct config_option *own);
 /* The options for a session or a read; false after saying that there is no token. */

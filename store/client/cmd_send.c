@@ -101,17 +101,19 @@ int cmd_send(int argc, char **argv)
     if (body == NULL && !input)
         join_words(&text, argc - first, argv + first);
     message.text = text.p;
+    struct loquat *chat = NULL;
+    int status = CMD_FAILED;
     if (text.n > 1 && !utf8_valid(span_of(text.p, text.n - 1)))
-        return cmd_fail(&cmd, "the text is not UTF-8", NULL);
-    if (!cmd_connect(&cmd, &session))
-        return CMD_FAILED;
-    struct loquat *chat = loquat_new(&session, why, sizeof why);
-    if (chat == NULL)
-        return cmd_fail(&cmd, why, NULL);
-    struct loquat_answer answer;
-    int err = loquat_wait_send(chat, &message, &answer);
+        status = cmd_fail(&cmd, "the text is not UTF-8", NULL);
+    else if (cmd_connect(&cmd, &session) && (chat = loquat_new(&session, why, sizeof why)) == NULL)
+        status = cmd_fail(&cmd, why, NULL);
+    if (chat != NULL) {
+        struct loquat_answer answer;
+        int err = loquat_wait_send(chat, &message, &answer);
+        status = print_answer(&cmd, chat, err, &answer);
+    }
     buf_close(&text);
-    return print_answer(&cmd, chat, err, &answer);
+    return status;
 }
 
 int cmd_open(int argc, char **argv)

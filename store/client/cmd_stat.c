@@ -100,7 +100,7 @@ int cmd_stat(int argc, char **argv)
     int first =
         cmd_load(&cmd, argc, argv, "[CONVERSATION]",
                  "Numbers of a conversation, or of the whole server (its metrics).", true, options);
-    struct loquat_options server = {.url = cmd.url};
+    struct loquat_options server = {.url = cmd.url, .ca = cmd.ca};
     char target[512] = "/metrics", why[CMD_WHY_SIZE] = "";
     bool conv = first < argc;
     if (first + 1 < argc)

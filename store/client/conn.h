@@ -1,5 +1,5 @@
 /* store/client/conn.h: one TCP connection of a client: looks the name up, tries its addresses in
- * turn, reads, and writes what has gathered since the last write.
+ * turn, speaks TLS if asked to, reads, and writes what has gathered since the last write.
  * Owner:  the caller embeds struct conn and may reuse or free it from on_close on.
  * Thread: the loop's.
  * Errors: on_close comes exactly once after conn_open, last, never from inside a call. */
@@ -9,6 +9,7 @@
 #include <uv.h>
 
 #include "store/base/buf.h"
+#include "store/client/tlsc.h"
 #include "store/client/url.h"
 
 enum { CONN_READ_SIZE = 64 << 10 };
@@ -25,6 +26,9 @@ struct conn {
     uv_loop_t *loop;
     const struct conn_ops *ops;
     void *data;
+    const struct url *url; /* the caller's */
+    struct tlsc_trust *trust;
+    struct tlsc *tls; /* from connecting on, if url->tls */
     uv_getaddrinfo_t lookup;
     struct addrinfo *found, *next;
     uv_tcp_t tcp;
@@ -36,7 +40,8 @@ struct conn {
     char in[CONN_READ_SIZE];
 };
 
-void conn_open(struct conn *conn, uv_loop_t *loop, const struct url *url,
+/* `trust`: needed if url->tls. It and `url` must live until on_close. */
+void conn_open(struct conn *conn, uv_loop_t *loop, const struct url *url, struct tlsc_trust *trust,
                const struct conn_ops *ops);
 /* Append to conn->out, then flush. */
 void conn_flush(struct conn *conn);

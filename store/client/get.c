@@ -112,6 +112,9 @@ int get_run(struct get *get, char *why, size_t why_size)
         snprintf(why, why_size, "%s", problem);
         return LOQUAT_BAD_REQUEST;
     }
+    struct tlsc_trust *trust = NULL;
+    if (get->url.tls && (trust = tlsc_trust_new(get->options->ca, why, why_size)) == NULL)
+        return LOQUAT_BAD_REQUEST;
     int err = uv_loop_init(&loop);
     ASSERT(err == 0);
     get->done = get->stopped = false;
@@ -121,11 +124,12 @@ int get_run(struct get *get, char *why, size_t why_size)
     get->conn.data = get->timer.data = get;
     uv_timer_init(&loop, &get->timer);
     heard(get);
-    conn_open(&get->conn, &loop, &get->url, &CONN_OPS);
+    conn_open(&get->conn, &loop, &get->url, trust, &CONN_OPS);
     uv_run(&loop, UV_RUN_DEFAULT);
     err = uv_loop_close(&loop);
     ASSERT(err == 0);
     http_free(get->http);
+    tlsc_trust_free(trust);
     int result = 0;
     if (!get->done) {
         result = LOQUAT_UNAVAILABLE;

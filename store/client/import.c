@@ -344,6 +344,7 @@ int import_run(struct import *import, const struct loquat_options *options)
     int err = uv_loop_init(&loop);
     ASSERT(err == 0);
     struct loquat_options session = {.url = options->url,
+                                     .ca = options->ca,
                                      .token = options->token,
                                      .device = "loquat-log",
                                      .loop = &loop,

@@ -50,7 +50,7 @@ struct import {
 };
 
 /* 0: everything that could be was imported (see totals.failed); otherwise import->why. `options`:
- * url and token count. The caller opened the source. */
+ * url, ca and token count. The caller opened the source. */
 int import_run(struct import *import, const struct loquat_options *options);
 
 #endif

@@ -18,8 +18,8 @@
  *         callback until it returns, that of a wait until the next call on the session.
  * Thread: a session is used from one thread, its loop's.
  * Limits: `window` requests in flight; more are refused with LOQUAT_BUSY until on_room.
- * URLs:   http://HOST[:PORT] or ws://HOST[:PORT]. TLS (https://, wss://) is not spoken yet: put a
- *         proxy that speaks it in front, on the client's side.
+ * URLs:   http://HOST[:PORT] or ws://HOST[:PORT]; with TLS https:// or wss://: the server's
+ *         certificate must have that name and be trusted (options.ca, or the system).
  * A request that was accepted (0) calls back exactly once, later, never from inside. From inside a
  * callback neither loquat_run, loquat_free nor a loquat_wait_… may be called. */
 #ifndef LOQUAT_H
@@ -106,6 +106,7 @@ struct loquat_events { /* any may be NULL */
 
 struct loquat_options {
     const char *url;        /* default http://127.0.0.1:8080 */
+    const char *ca;         /* of https://: certificates to trust, a PEM file; NULL: the system's */
     const char *token;      /* JWT */
     const char *device;     /* default "c" */
     struct uv_loop_s *loop; /* NULL: the session makes its own */

@@ -155,7 +155,7 @@ static enum session_state begin_connect(struct loquat *chat)
     chat->http = http_new(false, 65536, false);
     ws_init(&chat->ws, chat->pool, &RECEIVE_WS_OPS);
     chat->conn.data = chat;
-    conn_open(&chat->conn, chat->loop, &chat->url, &CONN_OPS);
+    conn_open(&chat->conn, chat->loop, &chat->url, chat->trust, &CONN_OPS);
     step_timer(chat, SESSION_STEP_MS);
     return SESSION_CONNECT;
 }

@@ -92,6 +92,7 @@ struct loquat {
     struct loquat_options options; /* strings are the session's */
     char *token;
     struct url url;
+    struct tlsc_trust *trust; /* NULL: no TLS */
     uv_loop_t *loop;
     bool own_loop;
     struct conn conn;

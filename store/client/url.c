@@ -8,6 +8,11 @@ static int bad(const char **why, const char *text)
     return ERR_BAD_REQUEST;
 }
 
+static const char *port_default(const struct url *url)
+{
+    return url->tls ? "443" : "80";
+}
+
 static bool port_valid(const char *port, size_t n)
 {
     uint32_t number = 0;
@@ -33,15 +38,15 @@ static bool host_valid(const char *host, size_t n, bool v6)
 
 int url_parse(const char *text, struct url *url, const char **why)
 {
-    *url = (struct url){.port = "80"};
-    if (strncmp(text, "https://", 8) == 0 || strncmp(text, "wss://", 6) == 0)
-        return bad(why, "TLS is not spoken yet: use http:// or a proxy that speaks TLS");
-    if (strncmp(text, "http://", 7) == 0)
-        text += 7;
-    else if (strncmp(text, "ws://", 5) == 0)
-        text += 5;
-    else
-        return bad(why, "the URL must begin with http:// or ws://");
+    const char *colon = strstr(text, "://");
+    size_t scheme = colon != NULL ? (size_t)(colon - text) : 0;
+    struct span name = span_of(text, scheme);
+    bool tls = span_is(name, "https") || span_is(name, "wss");
+    if (!tls && !span_is(name, "http") && !span_is(name, "ws"))
+        return bad(why, "the URL must begin with http://, https://, ws:// or wss://");
+    *url = (struct url){.tls = tls};
+    memcpy(url->port, port_default(url), strlen(port_default(url)));
+    text = colon + 3;
     url->v6 = *text == '[';
     const char *host = url->v6 ? text + 1 : text;
     size_t n = strcspn(host, url->v6 ? "]" : ":/");
@@ -67,6 +72,6 @@ int url_parse(const char *text, struct url *url, const char **why)
 void url_add_host(const struct url *url, struct buf *out)
 {
     buf_addf(out, url->v6 ? "[%s]" : "%s", url->host);
-    if (strcmp(url->port, "80") != 0)
+    if (strcmp(url->port, port_default(url)) != 0)
         buf_addf(out, ":%s", url->port);
 }

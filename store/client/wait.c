@@ -23,9 +23,13 @@ struct loquat *loquat_new(const struct loquat_options *options, char *why, size_
         return options_refused(why, why_size, "a token is needed");
     if (options->window > REQUESTS_WINDOW_MAX)
         return options_refused(why, why_size, "the window is larger than 65,536 requests");
+    struct tlsc_trust *trust = url.tls ? tlsc_trust_new(options->ca, why, why_size) : NULL;
+    if (url.tls && trust == NULL)
+        return NULL;
     struct loquat *chat = xcalloc(1, sizeof *chat);
     chat->options = *options;
-    chat->options.url = NULL;
+    chat->options.url = chat->options.ca = NULL;
+    chat->trust = trust;
     chat->options.token = NULL;
     chat->options.device = xstrdup(options->device != NULL ? options->device : "c");
     chat->token = xstrdup(options->token);
@@ -86,6 +90,7 @@ void loquat_free(struct loquat *chat)
     live_close(chat);
     ws_pool_free(chat->pool);
     json_free(chat->json);
+    tlsc_trust_free(chat->trust);
     buf_close(&chat->frame);
     buf_close(&chat->scratch);
     buf_close(&chat->waiting.json);

@@ -33,12 +33,21 @@ Test(url, v6)
     buf_close(&out);
 }
 
-/* TLS is refused in so many words, never tried in the clear. */
-Test(url, tls_is_refused)
+/* A scheme says whether TLS is spoken, and at which port by default. */
+Test(url, tls)
 {
-    cr_assert(eq(int, parse("https://example.org"), ERR_BAD_REQUEST));
-    cr_assert(strstr(why, "TLS") != NULL);
-    cr_assert(eq(int, parse("wss://example.org"), ERR_BAD_REQUEST));
+    struct buf out = {0};
+    cr_assert(eq(int, parse("https://example.org"), 0));
+    cr_assert(url.tls);
+    cr_assert(eq(str, url.port, "443"));
+    url_add_host(&url, &out);
+    cr_assert(eq(int, parse("wss://example.org:80"), 0));
+    cr_assert(url.tls);
+    url_add_host(&url, &out);
+    cr_assert(span_is(buf_span(&out), "example.orgexample.org:80"));
+    buf_close(&out);
+    cr_assert(eq(int, parse("ws://example.org:443"), 0));
+    cr_assert(not(url.tls));
 }
 
 Test(url, others_are_refused)
@@ -47,7 +56,7 @@ Test(url, others_are_refused)
         "",           "example.org",    "http://",       "http://:80",    "http://a:",
         "http://a:0", "http://a:65536", "http://a:8x",   "http://a/path", "http://[::1",
         "http://a b", "http://a\r\nX:", "http://[::1]x", "ftp://a",       "http://a:123456",
-        "http://[]",  "http://u@a",     "http://a:80/x",
+        "http://[]",  "http://u@a",     "http://a:80/x", "https//a",      "://a",
     };
     for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++)
         cr_assert_eq(parse(BAD[i]), ERR_BAD_REQUEST, "%s", BAD[i]);

@@ -13,7 +13,7 @@ import uuid
 
 import websockets
 
-URL = os.environ["LOQUAT_URL"].replace("http://", "ws://") + "/v1/ws"
+URL = "ws" + os.environ["LOQUAT_URL"].removeprefix("http") + "/v1/ws"
 TOKENS = {
     user: os.environ["LOQUAT_TOKEN_" + user.upper()]
     for user in ("alice", "bob", "carol", "mallory", "admin")

@@ -180,3 +180,27 @@ Test(out, nothing_to_write_is_done)
     cr_assert(eq(ptr, out.first, NULL));
     cr_assert(zero(int, out_write(&out, &pool, ours)));
 }
+
+/* Who encrypts looks at what waits, as much as fits, and says later how much of it has gone. */
+Test(out, peeked_at_and_dropped)
+{
+    struct frame *frame = frame_new(span_str("head,"), span_str("body,"));
+    char bytes[32];
+    out_bytes(&out, &pool, span_str("own,"));
+    out_frame(&out, &pool, frame);
+    out_bytes(&out, &pool, span_str("last"));
+    cr_assert(eq(sz, out_peek(&out, bytes, 6), 6));
+    cr_assert(zero(int, memcmp(bytes, "own,he", 6)));
+    cr_assert(eq(sz, out.bytes, 18)); /* looking changes nothing */
+    out_drop(&out, &pool, 6);
+    cr_assert(eq(u32, frame->refs, 2));
+    cr_assert(eq(sz, out_peek(&out, bytes, sizeof bytes), 12));
+    cr_assert(zero(int, memcmp(bytes, "ad,body,last", 12)));
+    out_drop(&out, &pool, 8);
+    cr_assert(eq(u32, frame->refs, 1));
+    out_drop(&out, &pool, 0);
+    out_drop(&out, &pool, 4);
+    cr_assert(zero(sz, out.bytes + out_peek(&out, bytes, sizeof bytes)));
+    cr_assert(zero(sz, pool.bytes));
+    frame_unref(frame);
+}

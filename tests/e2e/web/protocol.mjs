@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { randomBytes, randomUUID } from "node:crypto";
 import net from "node:net";
+import tls from "node:tls";
 import { once } from "node:events";
 import {
   PATIENCE_MS,
@@ -366,8 +367,8 @@ test("a compressed frame that inflates over max_in: 1009", async () => {
 
 /** Bytes that no library would send; gives the code of the close frame that comes back. */
 async function rawCode(...frames) {
-  const { hostname, port } = new URL(url);
-  const socket = net.connect(Number(port), hostname);
+  const { hostname, port, protocol } = new URL(url);
+  const socket = (protocol === "https:" ? tls : net).connect(Number(port), hostname);
   let got = Buffer.alloc(0);
   socket.on("data", (data) => (got = Buffer.concat([got, data])));
   socket.on("error", () => undefined);
