@@ -95,6 +95,13 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.c.o $(TEST_LIB_OBJ) $(LIBS)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) -lcriterion
 FAULT_SRC := $(wildcard tests/faults/*.c)
 FAULT_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(FAULT_SRC))
+BENCH_LIB_OBJ := $(call obj,$(wildcard bench/lib/*.c) tests/lib/nodelink.c tests/lib/scratch.c)
+CROWDED := stalled # faults whose clients are those of the benches
+CROWDED_BIN := $(CROWDED:%=$(BUILD)/tests/faults/%)
+$(CROWDED_BIN): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.c.o $(BENCH_LIB_OBJ) $(LIBS)
+	@mkdir -p $(@D)
+	@echo "  link $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS)
 tests-build: all $(TEST_BIN) $(FAULT_BIN) $(BUILD)/bench/storm
 unit: tests-build ## run the unit tests only
 	BUILD=$(BUILD) tests/run unit
@@ -110,7 +117,7 @@ tsan: setup-test ## the threaded parts under ThreadSanitizer
 		TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" $$t || exit 1; done
 tsan-build: $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*/*_tsan.c))
 ROUNDS ?= 100
-FAULTS := $(patsubst tests/faults/%.c,%,$(filter-out %_test.c,$(FAULT_SRC)))
+FAULTS := $(filter-out $(CROWDED),$(patsubst tests/faults/%.c,%,$(filter-out %_test.c,$(FAULT_SRC))))
 crash: ## ROUNDS kills of a node under load
 power: ## ROUNDS power cuts of a node under load
 flips: ## ROUNDS flipped bits in a data directory
@@ -207,7 +214,6 @@ $(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.c.o $(TEST_LIB_OBJ) $(LIBS)
 
 # ---- benches: one program per promise, one JSON line per result ---------------------------------
 BENCH_BIN := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
-BENCH_LIB_OBJ := $(call obj,$(wildcard bench/lib/*.c) tests/lib/nodelink.c tests/lib/scratch.c)
 $(BUILD)/bench/%: $(BUILD)/obj/bench/%.c.o $(BENCH_LIB_OBJ) $(LIBS)
 	@mkdir -p $(@D)
 	@echo "  link $@"

@@ -242,6 +242,16 @@ void gateway_token(const struct gateway *gateway, const char *user, const char *
 
 /* ---- ports, directories ---- */
 
+void files_allow(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        bench_say("no more than the usual number of descriptors: %s", strerror(errno));
+}
+
 int port_free(void)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};

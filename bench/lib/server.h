@@ -38,7 +38,8 @@ void gateway_drop(struct gateway *gateway); /* … until here */
 void gateway_token(const struct gateway *gateway, const char *user, const char *scope,
                    struct buf *token); /* ended by NUL */
 
-int port_free(void); /* one that nobody listens on at the moment */
+void files_allow(void); /* as many descriptors as the system lets this process have */
+int port_free(void);    /* one that nobody listens on at the moment */
 void port_wait(int port, pid_t pid);
 uint64_t dir_bytes(const char *path); /* of the files in it */
 
