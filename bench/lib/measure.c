@@ -34,11 +34,14 @@ void bench_fail(const char *format, ...)
     exit(EXIT_FAILURE);
 }
 
+#define MOST 10000000000ull /* messages: what a disk holds */
+
 struct bench_options bench_options(int argc, char **argv, double secs)
 {
     static const struct option LONG[] = {{"secs", required_argument, NULL, 's'},
                                          {"peers", no_argument, NULL, 'p'},
                                          {"conns", required_argument, NULL, 'c'},
+                                         {"messages", required_argument, NULL, 'm'},
                                          {0}};
     struct bench_options options = {.secs = secs};
     for (int c; (c = getopt_long(argc, argv, "", LONG, NULL)) != -1;) {
@@ -49,8 +52,12 @@ struct bench_options bench_options(int argc, char **argv, double secs)
             options.peers = true;
         else if (c == 'c')
             options.conns = strtoul(optarg, &end, 10);
+        else if (c == 'm')
+            options.messages = strtoull(optarg, &end, 10);
         else
             exit(2);
+        if (c == 'm' && (*end != '\0' || options.messages < 1000000 || options.messages > MOST))
+            bench_fail("--messages: 1000000 to %llu, not %s", MOST, optarg);
         if (c == 'c' && (*end != '\0' || options.conns < 100 || options.conns > 1000000))
             bench_fail("--conns: 100 to 1000000, not %s", optarg);
         if (c == 's' && (*end != '\0' || !(options.secs > 0 && options.secs <= 3600)))

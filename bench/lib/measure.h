@@ -13,11 +13,12 @@ NORETURN void bench_fail(const char *format, ...) __attribute__((format(printf, 
 void bench_say(const char *format, ...) __attribute__((format(printf, 1, 2))); /* stderr */
 
 struct bench_options {
-    double secs;  /* of measuring, in all; setting up comes on top */
-    bool peers;   /* beside other servers, too */
-    size_t conns; /* connections, where a bench has many; 0: its own number */
+    double secs;       /* of measuring, in all; setting up comes on top */
+    bool peers;        /* beside other servers, too */
+    size_t conns;      /* connections, where a bench has many; 0: its own number */
+    uint64_t messages; /* stored before anything is measured, where a bench has many; as conns */
 };
-/* NAME [--secs N] [--peers] [--conns N] */
+/* NAME [--secs N] [--peers] [--conns N] [--messages N] */
 struct bench_options bench_options(int argc, char **argv, double secs);
 
 struct series {

@@ -125,6 +125,19 @@ uint64_t proc_memory(pid_t pid)
     return (uint64_t)kib << 10;
 }
 
+bool proc_rest(pid_t pid)
+{
+    double before = cpu_of_s(pid);
+    int calm = 0;
+    for (int turn = 0; calm < REST_TURNS && turn < REST_TURNS_MAX; turn++) {
+        nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+        double used = cpu_of_s(pid);
+        calm = used - before < 0.025 ? calm + 1 : 0; /* two ticks */
+        before = used;
+    }
+    return calm == REST_TURNS;
+}
+
 /* ---- the gateway ---- */
 
 void gateway_prepare(struct gateway *gateway)
@@ -213,13 +226,7 @@ void gateway_kill(struct gateway *gateway)
 
 void gateway_rest(const struct gateway *gateway)
 {
-    double before = cpu_of_s(gateway->pid);
-    for (int calm = 0, turn = 0; calm < REST_TURNS && turn < REST_TURNS_MAX; turn++) {
-        nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
-        double used = cpu_of_s(gateway->pid);
-        calm = used - before < 0.025 ? calm + 1 : 0; /* two ticks */
-        before = used;
-    }
+    proc_rest(gateway->pid);
 }
 
 void gateway_drop(struct gateway *gateway)

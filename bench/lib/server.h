@@ -18,6 +18,7 @@ void bench_dir_drop(const char *path); /* removed now */
 pid_t proc_start(char *const *argv, const char *log);
 void proc_stop(pid_t pid);       /* SIGTERM, and waits; a status other than 0 fails the bench */
 double proc_wait(pid_t pid);     /* the same without the signal; seconds of processor it took */
+bool proc_rest(pid_t pid);       /* until it has nothing to do; false: not within a minute */
 uint64_t proc_memory(pid_t pid); /* bytes of private memory: anonymous pages it wrote */
 
 struct gateway {
