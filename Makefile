@@ -37,7 +37,7 @@ GATEWAY_OBJ := $(call obj,$(call src,gateway))
 LIBS := $(BUILD)/libgateway.a $(BUILD)/libreplication.a $(BUILD)/libcompaction.a $(BUILD)/libstore.a \
 	$(BUILD)/libclient.a $(BUILD)/libbase.a
 
-.PHONY: all setup setup-test run test tests-build unit crash power flips check asan tsan tsan-build fuzz fuzz-build sim \
+.PHONY: all setup setup-test run test tests-build unit crash power flips soak check asan tsan tsan-build fuzz fuzz-build sim \
 	bench bench-build bench-peers install deb clean help web
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -96,7 +96,7 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.c.o $(TEST_LIB_OBJ) $(LIBS)
 FAULT_SRC := $(wildcard tests/faults/*.c)
 FAULT_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(FAULT_SRC))
 BENCH_LIB_OBJ := $(call obj,$(wildcard bench/lib/*.c) tests/lib/nodelink.c tests/lib/scratch.c)
-CROWDED := stalled # faults whose clients are those of the benches
+CROWDED := soak stalled # faults whose clients are those of the benches
 CROWDED_BIN := $(CROWDED:%=$(BUILD)/tests/faults/%)
 $(CROWDED_BIN): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.c.o $(BENCH_LIB_OBJ) $(LIBS)
 	@mkdir -p $(@D)
@@ -124,6 +124,11 @@ flips: ## ROUNDS flipped bits in a data directory
 $(FAULTS): setup-test
 	+$(MAKE) --no-print-directory all $(BUILD)/tests/faults/$@
 	@$(BUILD)/tests/faults/$@ $(ROUNDS)
+HOURS ?= 1
+soak: setup-test ## HOURS of a town's life on one server, at RATE messages a second or half of the most
+	+$(MAKE) --no-print-directory all $(BUILD)/tests/faults/soak
+	@BUILD=$(BUILD) $(BUILD)/tests/faults/soak --secs $$(awk 'BEGIN { print 3600 * $(HOURS) }') \
+		$(if $(RATE),--rate $(RATE))
 check: setup-test ## format, clang-tidy, cppcheck, layers
 	+@$(MAKE) --no-print-directory tests-build
 	@BUILD=$(BUILD) tests/check

@@ -1,6 +1,7 @@
 /* bench/growth.c: does it slow down as it fills? What `append` and `send` reach where --messages N
  * (10,000,000) messages are stored, beside the same where SMALL are, in turn: each round of the
  * latter has a directory of its own. Both at rest before they are measured. */
+#include <math.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -8,20 +9,8 @@
 #include "bench/lib/sender.h"
 
 enum { MESSAGES = 10000000, SMALL = 100000, CONVS = 5000, ROUNDS = 5 };
-enum { CONNS = 50, PIPELINE = 16, RESTS_MAX = 20, TELL_S = 10 };
+enum { CONNS = 50, PIPELINE = 16, RESTS_MAX = 20 };
 #define MUST 0.8 /* of the rate at SMALL */
-
-static void tell(uint64_t done, uint64_t of, bool last)
-{
-    static double told_s;
-    bool terminal = isatty(STDERR_FILENO);
-    if (!terminal && !last && now_s() - told_s < TELL_S)
-        return;
-    told_s = now_s();
-    fprintf(stderr, "%sbench: growth: %5.1f %% of %llu messages%s", terminal ? "\r" : "",
-            100.0 * (double)done / (double)of, (unsigned long long)of,
-            terminal && !last ? "" : "\n");
-}
 
 static void rest(pid_t pid, const char *of)
 {
@@ -39,7 +28,8 @@ static void fill(struct load *load, const char *dir, uint64_t messages)
          done = load->answered - first) {
         load_run(load, 1, messages - done);
         if (messages > SMALL)
-            tell(load->answered - first, messages, load->answered - first >= messages);
+            bench_progress("growth: filling",
+                           fmin(1, (double)(load->answered - first) / (double)messages));
     }
     rest(getpid(), "a store that was filled");
 }

@@ -10,7 +10,7 @@ enum { ID_SYNC = 2, ID_RANGE = 1000, ID_RESUME = ID_RANGE + FOLLOWER_LOGS_MAX };
 #define ITEM "{\"c\":\""
 #define LIVE_ITEM "{\"ev\":\"rec\",\"c\":\""
 
-static const char *after(struct span line, const char *name)
+const char *line_after(struct span line, const char *name)
 {
     const char *at = memmem(line.p, line.n, name, strlen(name));
     return at != NULL ? at + strlen(name) : NULL;
@@ -18,7 +18,7 @@ static const char *after(struct span line, const char *name)
 
 uint64_t line_number(struct span line, const char *name)
 {
-    const char *at = after(line, name);
+    const char *at = line_after(line, name);
     return at != NULL ? strtoull(at, NULL, 10) : 0;
 }
 
@@ -110,26 +110,33 @@ static NORETURN void fail_at(struct span line)
     bench_fail("what is this: %.*s", (int)(line.n < 400 ? line.n : 400), line.p);
 }
 
+bool line_item(struct span item, uint64_t *first, uint64_t *last)
+{
+    static const char SEQ[] = "\",\"s\":", HOLE[] = "\",\"hole\":[";
+    const char *at = item.p + MADE_ID_SIZE;
+    if (item.n < MADE_ID_SIZE + sizeof HOLE + 4)
+        return false;
+    if (memcmp(at, SEQ, sizeof SEQ - 1) == 0) {
+        *first = *last = strtoull(at + sizeof SEQ - 1, NULL, 10);
+        return true;
+    }
+    char *stop = NULL;
+    if (memcmp(at, HOLE, sizeof HOLE - 1) != 0)
+        return false;
+    *first = strtoull(at + sizeof HOLE - 1, &stop, 10);
+    *last = strtoull(stop + 1, NULL, 10);
+    return true;
+}
+
 /* `at`: behind `"c":"`. */
 static void take_item(struct follower *follower, const char *at, const char *end, bool live)
 {
-    static const char SEQ[] = "\",\"s\":", HOLE[] = "\",\"hole\":[";
     struct followers *all = follower->all;
     struct span item = span_of(at, (size_t)(end - at));
-    struct followed *log = item.n > MADE_ID_SIZE + sizeof HOLE ? follower_log(follower, at) : NULL;
+    uint64_t first, last;
+    struct followed *log = line_item(item, &first, &last) ? follower_log(follower, at) : NULL;
     if (log == NULL || log->gone)
         fail_at(item);
-    const char *number = at + MADE_ID_SIZE;
-    uint64_t first, last;
-    char *stop = NULL;
-    if (memcmp(number, SEQ, sizeof SEQ - 1) == 0) {
-        first = last = strtoull(number + sizeof SEQ - 1, NULL, 10);
-    } else if (memcmp(number, HOLE, sizeof HOLE - 1) == 0) {
-        first = strtoull(number + sizeof HOLE - 1, &stop, 10);
-        last = strtoull(stop + 1, NULL, 10);
-    } else {
-        fail_at(item);
-    }
     all->received++;
     if (first <= log->seen) {
         all->twice++;
@@ -146,12 +153,12 @@ static void take_range(struct follower *follower, struct followed *log, struct s
     static const char NEXT[] = "\"next\":";
     const char *end = line.p + line.n;
     struct span tail = line.n > 128 ? span_of(end - 128, 128) : line;
-    const char *next = after(tail, NEXT);
+    const char *next = line_after(tail, NEXT);
     if (next == NULL)
         fail_at(line);
-    const char *item = after(line, ITEM);
+    const char *item = line_after(line, ITEM);
     while (item != NULL) {
-        const char *following = after(span_of(item, (size_t)(next - item)), ITEM);
+        const char *following = line_after(span_of(item, (size_t)(next - item)), ITEM);
         take_item(follower, item, following != NULL ? following - sizeof ITEM + 1 : next, false);
         item = following;
     }
@@ -167,10 +174,10 @@ static void take_sync(struct follower *follower, struct span line)
 {
     static const char KIND[] = "\",\"kind\":\"";
     struct followers *all = follower->all;
-    const char *end = line.p + line.n, *at = after(line, ITEM);
+    const char *end = line.p + line.n, *at = line_after(line, ITEM);
     for (size_t i = 0; i < follower->count; i++)
         follower->logs[i].listed = false;
-    for (; at != NULL; at = after(span_of(at, (size_t)(end - at)), ITEM)) {
+    for (; at != NULL; at = line_after(span_of(at, (size_t)(end - at)), ITEM)) {
         if (memcmp(at + MADE_ID_SIZE, KIND, sizeof KIND - 1) != 0)
             continue; /* the last record of one */
         uint64_t head = line_number(span_of(at, (size_t)(end - at)), "\"head\":");
@@ -179,22 +186,25 @@ static void take_sync(struct follower *follower, struct span line)
     for (size_t i = 0; i < follower->count; i++)
         follower->logs[i].gone = !follower->logs[i].listed;
     follower->live = true;
+    follower->live_s = now_s();
     all->live++;
     all->opening--;
+    if (all->on_live != NULL)
+        all->on_live(follower);
 }
 
 /* What the server can't answer now is asked again when it says, or up to twice as late. */
 static void take_error(struct follower *follower, uint64_t id, struct span line)
 {
     struct followers *all = follower->all;
-    const char *wait = after(line, "\"after_ms\":");
+    const char *wait = line_after(line, "\"after_ms\":");
     struct followed *log = NULL;
     if (id >= ID_RESUME && id - ID_RESUME < follower->count)
         log = &follower->logs[id - ID_RESUME];
     else if (id >= ID_RANGE && id - ID_RANGE < follower->count)
         log = &follower->logs[id - ID_RANGE];
     snprintf(all->why, sizeof all->why, "%.*s", (int)(line.n < 127 ? line.n : 127), line.p);
-    if (log != NULL && after(line, "\"not_found\"") != NULL)
+    if (log != NULL && line_after(line, "\"not_found\"") != NULL)
         return; /* the user was taken out meanwhile: `left` says so */
     if (wait == NULL || (log == NULL && id != ID_SYNC))
         bench_fail("refused: %.*s", (int)line.n, line.p);

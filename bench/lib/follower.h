@@ -24,6 +24,7 @@ struct followed {
     double again_s; /* when `range` is to be asked (again); 0: not */
     bool gone;      /* the user is out of it */
     bool listed;    /* by the last sync */
+    void *data;     /* the caller's; NULL at first */
 };
 struct follower {
     struct sock sock; /* first: what has ended is told by it */
@@ -34,6 +35,7 @@ struct follower {
     bool wanted; /* it comes (back) when it is due */
     bool begun, live;
     double due_s, sync_s; /* when to connect; when to ask for sync again, 0: not */
+    double live_s;        /* since when it is live */
 };
 struct followers {
     /* the caller's, set before followers_open: */
@@ -46,6 +48,7 @@ struct followers {
     /* A record or hole that moved the cursor to log->seen; `live`: it came by itself. */
     void (*on_record)(struct follower *follower, struct followed *log, struct span item, bool live);
     void (*on_answer)(struct follower *follower, uint64_t id, struct span line); /* ids of asks */
+    void (*on_live)(struct follower *follower);                                  /* may be NULL */
 
     struct follower *each;
     size_t count;
@@ -71,5 +74,9 @@ void follower_ask(struct follower *follower, struct span text);
 
 /* The number after `name` in a line; 0 when it is not there. */
 uint64_t line_number(struct span line, const char *name);
+/* What comes after `text` in a line, or NULL. */
+const char *line_after(struct span line, const char *text);
+/* The sequences of a record or hole that begins behind its `{"c":"`; false: it is neither. */
+bool line_item(struct span item, uint64_t *first, uint64_t *last);
 
 #endif

@@ -34,6 +34,21 @@ void bench_fail(const char *format, ...)
     exit(EXIT_FAILURE);
 }
 
+void bench_progress(const char *name, double part)
+{
+    enum { WIDTH = 40, TELL_S = 60 };
+    static double told_s;
+    if (isatty(STDERR_FILENO)) {
+        int done = (int)(part * WIDTH);
+        fprintf(stderr, "\r%s [%.*s%.*s] %3.0f %%%s", name, done,
+                "########################################", WIDTH - done,
+                "........................................", part * 100, part >= 1 ? "\n" : "");
+    } else if (told_s == 0 || now_s() - told_s >= TELL_S) {
+        bench_say("%s: %.0f %%", name, part * 100);
+        told_s = now_s();
+    }
+}
+
 #define MOST 10000000000ull /* messages: what a disk holds */
 
 struct bench_options bench_options(int argc, char **argv, double secs)

@@ -11,6 +11,8 @@
 
 NORETURN void bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void bench_say(const char *format, ...) __attribute__((format(printf, 1, 2))); /* stderr */
+/* How far it is, from 0 to 1: a bar on a terminal, else a line a minute. */
+void bench_progress(const char *name, double part);
 
 struct bench_options {
     double secs;       /* of measuring, in all; setting up comes on top */
