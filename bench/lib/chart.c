@@ -8,14 +8,14 @@ enum { WIDTH = 860, PANEL = 130, PLOT = 84, LEFT = 70, RIGHT = 150, TOP = 40, HE
 
 static const char *const colours[CHART_LINES_MAX] = {"#1f6feb", "#d1242f", "#1a7f37"};
 
-/* The next 1, 2 or 5 times a power of ten. */
+/* The next number that is good to read. */
 static double round_up(double value)
 {
     if (value <= 0)
         return 1;
     double power = pow(10, floor(log10(value)));
-    for (int i = 0; i < 3; i++) {
-        static const double steps[] = {1, 2, 5};
+    for (int i = 0; i < 6; i++) {
+        static const double steps[] = {1, 1.5, 2, 3, 5, 7.5};
         if (steps[i] * power >= value)
             return steps[i] * power;
     }

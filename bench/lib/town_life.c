@@ -421,20 +421,18 @@ static void happen(struct town *town)
 void town_on_tick(uv_timer_t *timer)
 {
     struct town *town = timer->data;
-    double now_us = (double)clock_mono_us();
-    if (town->next_us == 0)
-        town->next_us = now_us;
-    while (town->rate > 0 && town->next_us <= now_us) {
+    uint64_t now_us = clock_mono_us();
+    if (town->rate == 0 || town->next_us == 0)
+        town->next_us = (double)now_us;
+    while (town->rate > 0 && town->next_us <= (double)now_us) {
         say_one(town, (uint64_t)town->next_us);
         town->next_us += 1e6 / town->rate;
     }
-    if (town->rate == 0)
-        town->next_us = 0;
     for (size_t i = town->unanswered; i < town->unanswered_aim; i++)
-        say_one(town, (uint64_t)now_us);
-    if (town->event_us < now_us - 1e6)
+        say_one(town, now_us);
+    if (!town->busy)
         town->event_us = now_us;
     for (; town->busy && town->event_us <= now_us; town->event_us += EVENT_US)
         happen(town);
-    send_late(town, now_us / 1e6);
+    send_late(town, (double)now_us / 1e6);
 }

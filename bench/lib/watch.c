@@ -57,7 +57,7 @@ static void on_metrics(struct net *net, const char *why)
 
 static void ask_metrics(struct watch *watch)
 {
-    if (watch->asking || (watch->n > 0 && !watch->metrics.closed))
+    if (watch->asking || !watch->metrics.closed)
         return;
     watch->asking = true;
     watch->metrics = (struct net){.on_bytes = on_bytes, .on_end = on_metrics, .data = watch};
@@ -135,7 +135,10 @@ void watch_begin(struct watch *watch, double interval_s)
     watch->begin_s = now_s();
     watch->timer.data = watch;
     uv_timer_init(watch->loop, &watch->timer);
-    uv_timer_start(&watch->timer, on_timer, 0, (uint64_t)(interval_s * 1000));
+    uint64_t ms = (uint64_t)(interval_s * 1000);
+    uv_timer_start(&watch->timer, on_timer, ms, ms);
+    watch->metrics.closed = true;
+    ask_metrics(watch);
 }
 
 void watch_end(struct watch *watch)

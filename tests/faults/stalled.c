@@ -5,11 +5,11 @@
  * waited, a `lag`, ranges, what the server reads for it, live again.
  * All are in one hall and each in one room of ROOM, so that what is queued for one of them would
  * show both as bytes and as references to shared ones. The last line: `N passed, N failed`. */
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "bench/lib/follower.h"
+#include "bench/lib/verdict.h"
 #include "store/base/clock.h"
 
 enum {
@@ -67,21 +67,6 @@ struct stage {
     struct phase *phase;
     uint64_t answered, wrong;
 };
-
-static unsigned passed, failed;
-
-static void check(bool fine, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void check(bool fine, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    fputs(fine ? "ok    " : "FAIL  ", stdout);
-    vprintf(format, args);
-    puts("");
-    fflush(stdout);
-    va_end(args);
-    fine ? passed++ : failed++;
-}
 
 static void stalled_name(size_t number, char *name, size_t size)
 {
@@ -369,22 +354,23 @@ static void judge(struct stage *stage, struct phase *alone, struct phase *beside
     double kib = (double)stage->readers * 1024;
     double before = beside->before > alone->peak ? beside->before : alone->peak;
     double grown = (beside->peak - before) / kib, late = (beside->peak - beside->settled) / kib;
-    check(alone->answered == messages(stage) && beside->answered == messages(stage),
-          "every message is acknowledged: %llu of %llu beside them",
-          (unsigned long long)beside->answered, (unsigned long long)messages(stage));
-    check(behind(&stage->healthy) == 0 && stage->healthy.lags == 0,
-          "who reads gets every one: %zu are behind, %llu lags", behind(&stage->healthy),
-          (unsigned long long)stage->healthy.lags);
-    check(!MEASURES || grown <= STALLED_KIB_MAX, "memory: %.1f KiB for each of them, at most %d",
-          grown, STALLED_KIB_MAX);
-    check(!MEASURES || late <= FLAT_KIB_MAX,
-          "memory: %.1f KiB of that after their buffers were full, at most %d", late, FLAT_KIB_MAX);
-    check(!MEASURES || as_quick(&beside->acks, &alone->acks),
-          "acknowledged: p99 %.1f ms, without them %.1f", series_at(&beside->acks, 0.99),
-          series_at(&alone->acks, 0.99));
-    check(!MEASURES || as_quick(&beside->deliveries, &alone->deliveries),
-          "delivered to who reads: p99 %.1f ms, without them %.1f",
-          series_at(&beside->deliveries, 0.99), series_at(&alone->deliveries, 0.99));
+    verdict(alone->answered == messages(stage) && beside->answered == messages(stage),
+            "every message is acknowledged: %llu of %llu beside them",
+            (unsigned long long)beside->answered, (unsigned long long)messages(stage));
+    verdict(behind(&stage->healthy) == 0 && stage->healthy.lags == 0,
+            "who reads gets every one: %zu are behind, %llu lags", behind(&stage->healthy),
+            (unsigned long long)stage->healthy.lags);
+    verdict(!MEASURES || grown <= STALLED_KIB_MAX, "memory: %.1f KiB for each of them, at most %d",
+            grown, STALLED_KIB_MAX);
+    verdict(!MEASURES || late <= FLAT_KIB_MAX,
+            "memory: %.1f KiB of that after their buffers were full, at most %d", late,
+            FLAT_KIB_MAX);
+    verdict(!MEASURES || as_quick(&beside->acks, &alone->acks),
+            "acknowledged: p99 %.1f ms, without them %.1f", series_at(&beside->acks, 0.99),
+            series_at(&alone->acks, 0.99));
+    verdict(!MEASURES || as_quick(&beside->deliveries, &alone->deliveries),
+            "delivered to who reads: p99 %.1f ms, without them %.1f",
+            series_at(&beside->deliveries, 0.99), series_at(&alone->deliveries, 0.99));
 }
 
 static void catch_up(struct stage *stage)
@@ -393,19 +379,20 @@ static void catch_up(struct stage *stage)
     uint64_t held = stalled->received;
     size_t late = behind(stalled);
     double begin = now_s();
-    check(late == stage->readers, "nobody of those who stalled has it all: %zu", late);
+    verdict(late == stage->readers, "nobody of those who stalled has it all: %zu", late);
     for (size_t i = 0; i < stalled->count; i++)
         net_go_on(&stalled->each[i].sock.net);
     for (; late > 0 && now_s() < begin + CATCH_UP_S_MAX; late = behind(stalled))
         net_run(stage->loop, 0.02);
-    check(late == 0, "they read again: %zu do not have it all after %.1f s", late, now_s() - begin);
-    check(stalled->missed == 0 && stalled->twice == 0 && stage->wrong == 0,
-          "%llu records: %llu missed, %llu twice, %llu not what was written",
-          (unsigned long long)(stalled->received - held), (unsigned long long)stalled->missed,
-          (unsigned long long)stalled->twice, (unsigned long long)stage->wrong);
-    check(stalled->lags >= stage->readers,
-          "each was told to read by itself: %llu lags, %llu ranges",
-          (unsigned long long)stalled->lags, (unsigned long long)stalled->ranges);
+    verdict(late == 0, "they read again: %zu do not have it all after %.1f s", late,
+            now_s() - begin);
+    verdict(stalled->missed == 0 && stalled->twice == 0 && stage->wrong == 0,
+            "%llu records: %llu missed, %llu twice, %llu not what was written",
+            (unsigned long long)(stalled->received - held), (unsigned long long)stalled->missed,
+            (unsigned long long)stalled->twice, (unsigned long long)stage->wrong);
+    verdict(stalled->lags >= stage->readers,
+            "each was told to read by itself: %llu lags, %llu ranges",
+            (unsigned long long)stalled->lags, (unsigned long long)stalled->ranges);
     printf("      %llu cut off, %llu refused %s\n", (unsigned long long)stalled->ended,
            (unsigned long long)stalled->refused, stalled->why);
 }
@@ -442,6 +429,5 @@ int main(int argc, char **argv)
     phase_close(&alone);
     phase_close(&beside);
     free(stage.convs);
-    printf("%u passed, %u failed\n", passed, failed);
-    return failed == 0 ? 0 : 1;
+    return verdicts_end();
 }
