@@ -25,6 +25,7 @@ struct watch {
     double begin_s;
     struct net metrics;
     bool asking;
+    int failures;               /* of /metrics, in a row */
     double syncs, sync_s, lags; /* sums of /metrics at the last sample */
     double sync_ms, new_lags;   /* since the one before */
 };
