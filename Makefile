@@ -37,7 +37,7 @@ GATEWAY_OBJ := $(call obj,$(call src,gateway))
 LIBS := $(BUILD)/libgateway.a $(BUILD)/libreplication.a $(BUILD)/libcompaction.a $(BUILD)/libstore.a \
 	$(BUILD)/libclient.a $(BUILD)/libbase.a
 
-.PHONY: all setup setup-test run test tests-build unit crash power flips check asan tsan tsan-build fuzz fuzz-build sim \
+.PHONY: all setup setup-test run test tests-build unit crash power flips soak check asan tsan tsan-build fuzz fuzz-build sim \
 	bench bench-build bench-peers install deb clean help web
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -96,6 +96,13 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.c.o $(TEST_LIB_OBJ) $(LIBS)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) -lcriterion
 FAULT_SRC := $(wildcard tests/faults/*.c)
 FAULT_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(FAULT_SRC))
+BENCH_LIB_OBJ := $(call obj,$(wildcard bench/lib/*.c) tests/lib/nodelink.c tests/lib/scratch.c tests/lib/certs.c)
+CROWDED := soak stalled # faults whose clients are those of the benches
+CROWDED_BIN := $(CROWDED:%=$(BUILD)/tests/faults/%)
+$(CROWDED_BIN): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.c.o $(BENCH_LIB_OBJ) $(LIBS)
+	@mkdir -p $(@D)
+	@echo "  link $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS)
 tests-build: all $(TEST_BIN) $(FAULT_BIN) $(BUILD)/bench/storm
 unit: tests-build ## run the unit tests only
 	BUILD=$(BUILD) tests/run unit
@@ -111,13 +118,18 @@ tsan: setup-test ## the threaded parts under ThreadSanitizer
 		TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" $$t || exit 1; done
 tsan-build: $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*/*_tsan.c))
 ROUNDS ?= 100
-FAULTS := $(patsubst tests/faults/%.c,%,$(filter-out %_test.c,$(FAULT_SRC)))
+FAULTS := $(filter-out $(CROWDED),$(patsubst tests/faults/%.c,%,$(filter-out %_test.c,$(FAULT_SRC))))
 crash: ## ROUNDS kills of a node under load
 power: ## ROUNDS power cuts of a node under load
 flips: ## ROUNDS flipped bits in a data directory
 $(FAULTS): setup-test
 	+$(MAKE) --no-print-directory all $(BUILD)/tests/faults/$@
 	@$(BUILD)/tests/faults/$@ $(ROUNDS)
+HOURS ?= 1
+soak: setup-test ## HOURS of a town's life on one server, at RATE messages a second or half of the most
+	+$(MAKE) --no-print-directory all $(BUILD)/tests/faults/soak
+	@BUILD=$(BUILD) $(BUILD)/tests/faults/soak --secs $$(awk 'BEGIN { print 3600 * $(HOURS) }') \
+		$(if $(RATE),--rate $(RATE))
 check: setup-test ## format, clang-tidy, cppcheck, layers
 	+@$(MAKE) --no-print-directory tests-build
 	@BUILD=$(BUILD) tests/check
@@ -208,7 +220,6 @@ $(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.c.o $(TEST_LIB_OBJ) $(LIBS)
 
 # ---- benches: one program per promise, one JSON line per result ---------------------------------
 BENCH_BIN := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
-BENCH_LIB_OBJ := $(call obj,$(wildcard bench/lib/*.c) tests/lib/nodelink.c tests/lib/scratch.c tests/lib/certs.c)
 $(BUILD)/bench/%: $(BUILD)/obj/bench/%.c.o $(BENCH_LIB_OBJ) $(LIBS)
 	@mkdir -p $(@D)
 	@echo "  link $@"

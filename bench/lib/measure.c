@@ -34,12 +34,32 @@ void bench_fail(const char *format, ...)
     exit(EXIT_FAILURE);
 }
 
+void bench_progress(const char *name, double part)
+{
+    enum { WIDTH = 40, TELL_S = 60 };
+    static double told_s;
+    if (isatty(STDERR_FILENO)) {
+        int done = (int)(part * WIDTH);
+        fprintf(stderr, "\r%s [%.*s%.*s] %3.0f %%%s", name, done,
+                "########################################", WIDTH - done,
+                "........................................", part * 100, part >= 1 ? "\n" : "");
+    } else if (told_s == 0 || now_s() - told_s >= TELL_S) {
+        bench_say("%s: %.0f %%", name, part * 100);
+        told_s = now_s();
+    }
+}
+
+#define MOST 10000000000ull /* messages: what a disk holds */
+
 struct bench_options bench_options(int argc, char **argv, double secs)
 {
-    static const struct option LONG[] = {
-        {"secs", required_argument, NULL, 's'},  {"peers", no_argument, NULL, 'p'},
-        {"conns", required_argument, NULL, 'c'}, {"gateways", required_argument, NULL, 'g'},
-        {"tls", no_argument, NULL, 't'},         {0}};
+    static const struct option LONG[] = {{"secs", required_argument, NULL, 's'},
+                                         {"peers", no_argument, NULL, 'p'},
+                                         {"conns", required_argument, NULL, 'c'},
+                                         {"gateways", required_argument, NULL, 'g'},
+                                         {"tls", no_argument, NULL, 't'},
+                                         {"messages", required_argument, NULL, 'm'},
+                                         {0}};
     struct bench_options options = {.secs = secs};
     for (int c; (c = getopt_long(argc, argv, "", LONG, NULL)) != -1;) {
         char *end = NULL;
@@ -53,8 +73,12 @@ struct bench_options bench_options(int argc, char **argv, double secs)
             options.conns = strtoul(optarg, &end, 10);
         else if (c == 'g')
             options.gateways = strtoul(optarg, &end, 10);
+        else if (c == 'm')
+            options.messages = strtoull(optarg, &end, 10);
         else
             exit(2);
+        if (c == 'm' && (*end != '\0' || options.messages < 1000000 || options.messages > MOST))
+            bench_fail("--messages: 1000000 to %llu, not %s", MOST, optarg);
         if (c == 'c' && (*end != '\0' || options.conns < 100 || options.conns > 1000000))
             bench_fail("--conns: 100 to 1000000, not %s", optarg);
         if (c == 'g' && (*end != '\0' || options.gateways < 1 || options.gateways > GATEWAYS_MAX))

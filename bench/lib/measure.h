@@ -11,6 +11,8 @@
 
 NORETURN void bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void bench_say(const char *format, ...) __attribute__((format(printf, 1, 2))); /* stderr */
+/* How far it is, from 0 to 1: a bar on a terminal, else a line a minute. */
+void bench_progress(const char *name, double part);
 
 enum { GATEWAYS_MAX = 16 };
 struct bench_options {
@@ -19,8 +21,9 @@ struct bench_options {
     size_t conns;    /* connections, where a bench has many; 0: its own number */
     size_t gateways; /* that they are spread over, beside one node; 0: one, with the node inside */
     bool tls;        /* the clients come by TLS, where a bench can do that (see net_tls) */
+    uint64_t messages; /* stored before anything is measured, where a bench has many; as conns */
 };
-/* NAME [--secs N] [--peers] [--conns N] [--gateways N] [--tls] */
+/* NAME [--secs N] [--peers] [--conns N] [--gateways N] [--tls] [--messages N] */
 struct bench_options bench_options(int argc, char **argv, double secs);
 
 struct series {

@@ -1,12 +1,13 @@
 #include "bench/lib/net.h"
 
 #include <arpa/inet.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "bench/lib/nettls.h"
 
-enum { READ_MAX = 256 << 10, STALL_S_MAX = 60 };
+enum { READ_MAX = 256 << 10, STALL_S_MAX = 60, SEGMENT = 1448 };
 
 static uint64_t closings, closed; /* of all connections; a loop may hold other handles, too */
 
@@ -79,14 +80,25 @@ void net_tls(struct net *net)
     net->tls = nettls_new();
 }
 
+static void be_small(struct net *net)
+{
+    int fd = -1, segment = SEGMENT, bytes = net->receive_bytes;
+    if (uv_fileno((const uv_handle_t *)&net->tcp, &fd) != 0 ||
+        setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment) != 0 ||
+        uv_recv_buffer_size((uv_handle_t *)&net->tcp, &bytes) != 0)
+        bench_fail("a socket's buffers can't be made small");
+}
+
 void net_open(struct net *net, uv_loop_t *loop, int port)
 {
     struct sockaddr_in at;
     uv_ip4_addr("127.0.0.1", port, &at);
-    uv_tcp_init(loop, &net->tcp);
+    uv_tcp_init_ex(loop, &net->tcp, AF_INET);
     net->tcp.data = net;
     net->connect.data = net;
     net->write.data = net;
+    if (net->receive_bytes > 0)
+        be_small(net);
     if (net->from != 0) {
         struct sockaddr_in own = {.sin_family = AF_INET,
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK - 1 + net->from)};
@@ -142,6 +154,17 @@ static void on_closed(uv_handle_t *handle)
     net->tls = NULL;
     net->closed = true;
     closed++;
+}
+
+void net_stall(struct net *net)
+{
+    uv_read_stop((uv_stream_t *)&net->tcp);
+}
+
+void net_go_on(struct net *net)
+{
+    if (net->connected && !net->closing)
+        uv_read_start((uv_stream_t *)&net->tcp, on_alloc, on_read);
 }
 
 void net_close(struct net *net)

@@ -19,6 +19,9 @@ struct net {
     void (*on_end)(struct net *net, const char *why);
     void *data;
     unsigned from; /* connects from 127.0.0.`from`; 0: from any */
+    /* Of its socket's buffer, and then segments are as on Ethernet (the server's buffer is sized by
+     * them); 0: as the system has them. */
+    int receive_bytes;
     bool connected, closing, blocked, closed;
     uv_connect_t connect;
     uv_write_t write;
@@ -29,6 +32,8 @@ void net_open(struct net *net, uv_loop_t *loop, int port);
 void net_tls(struct net *net);   /* before net_open: it speaks TLS, and trusts anybody */
 void net_flush(struct net *net); /* writes `out` */
 void net_end(struct net *net, const char *why); /* it is of no use any more: on_end, or fails */
+void net_stall(struct net *net);                /* reads nothing until net_go_on */
+void net_go_on(struct net *net);
 void net_close(struct net *net);            /* memory may go after net_settle, or when `closed` */
 void net_reset(struct net *net);            /* the same, and the other side gets a reset */
 void net_settle(uv_loop_t *loop);           /* runs until all that was closed is */

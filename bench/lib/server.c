@@ -137,6 +137,19 @@ static void proc_kill(pid_t pid, const char *name)
         bench_fail("%s had ended before it was killed", name);
 }
 
+bool proc_rest(pid_t pid)
+{
+    double before = cpu_of_s(pid);
+    int calm = 0;
+    for (int turn = 0; calm < REST_TURNS && turn < REST_TURNS_MAX; turn++) {
+        nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+        double used = cpu_of_s(pid);
+        calm = used - before < 0.025 ? calm + 1 : 0; /* two ticks */
+        before = used;
+    }
+    return calm == REST_TURNS;
+}
+
 /* ---- the gateway ---- */
 
 static void make_secret(const char *root, char *path, size_t size)
@@ -292,13 +305,7 @@ void gateway_kill(struct gateway *gateway)
 
 void gateway_rest(const struct gateway *gateway)
 {
-    double before = cpu_of_s(gateway->pid);
-    for (int calm = 0, turn = 0; calm < REST_TURNS && turn < REST_TURNS_MAX; turn++) {
-        nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
-        double used = cpu_of_s(gateway->pid);
-        calm = used - before < 0.025 ? calm + 1 : 0; /* two ticks */
-        before = used;
-    }
+    proc_rest(gateway->pid);
 }
 
 void gateway_drop(struct gateway *gateway)
@@ -322,6 +329,16 @@ void gateway_token(const struct gateway *gateway, const char *user, const char *
 }
 
 /* ---- ports, directories ---- */
+
+void files_allow(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        bench_say("no more than the usual number of descriptors: %s", strerror(errno));
+}
 
 int port_free(void)
 {

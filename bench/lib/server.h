@@ -18,6 +18,7 @@ void bench_dir_drop(const char *path); /* removed now */
 pid_t proc_start(char *const *argv, const char *log);
 void proc_stop(pid_t pid);       /* SIGTERM, and waits; a status other than 0 fails the bench */
 double proc_wait(pid_t pid);     /* the same without the signal; seconds of processor it took */
+bool proc_rest(pid_t pid);       /* until it has nothing to do; false: not within a minute */
 uint64_t proc_memory(pid_t pid); /* bytes of private memory: anonymous pages it wrote */
 
 /* loquat-node, for gateways beside it. */
@@ -51,7 +52,8 @@ void gateway_drop(struct gateway *gateway); /* … until here */
 void gateway_token(const struct gateway *gateway, const char *user, const char *scope,
                    struct buf *token); /* ended by NUL */
 
-int port_free(void); /* one that nobody listens on at the moment */
+void files_allow(void); /* as many descriptors as the system lets this process have */
+int port_free(void);    /* one that nobody listens on at the moment */
 void port_wait(int port, pid_t pid);
 uint64_t dir_bytes(const char *path); /* of the files in it */
 

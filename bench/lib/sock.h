@@ -22,7 +22,7 @@ struct sock_plan {
 };
 void sock_open(struct sock *socks, size_t first, size_t count, const struct sock_plan *plan);
 /* Begins one: connects, upgrades, and asks for auth with "id":1; returns at once. Every line goes
- * to plan->on_line. `sock` is zero but for data, net.on_end and net.from. */
+ * to plan->on_line. `sock` is zero but for data, net.on_end, net.from and net.receive_bytes. */
 void sock_begin(struct sock *sock, const struct sock_plan *plan, size_t number);
 /* Frames of a server that needs neither handshake nor token. */
 void sock_attach(struct sock *sock, uv_loop_t *loop, int port,
