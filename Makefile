@@ -37,7 +37,7 @@ GATEWAY_OBJ := $(call obj,$(call src,gateway))
 LIBS := $(BUILD)/libgateway.a $(BUILD)/libreplication.a $(BUILD)/libcompaction.a $(BUILD)/libstore.a \
 	$(BUILD)/libclient.a $(BUILD)/libbase.a
 
-.PHONY: all setup setup-test run test tests-build unit crash power flips soak check asan tsan tsan-build fuzz fuzz-build sim \
+.PHONY: all setup setup-test run test tests-build unit crash power flips turns soak check asan tsan tsan-build fuzz fuzz-build sim \
 	bench bench-build bench-peers install deb clean help web
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -94,8 +94,14 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.c.o $(TEST_LIB_OBJ) $(LIBS)
 	@mkdir -p $(@D)
 	@echo "  link $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) -lcriterion
-FAULT_SRC := $(wildcard tests/faults/*.c)
-FAULT_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(FAULT_SRC))
+# What is preloaded is no program, and is not sanitized: its functions come before those of all others.
+SHIM := $(BUILD)/tests/faults/shim.so
+FAULT_SRC := $(filter-out tests/faults/shim.c,$(wildcard tests/faults/*.c))
+FAULT_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(FAULT_SRC)) $(SHIM)
+$(SHIM): tests/faults/shim.c tests/faults/shim.h
+	@mkdir -p $(@D)
+	@echo "  link $@"
+	$(Q)$(CC) -std=c17 $(OPT) $(WARN) $(DEFS) -I. -fvisibility=hidden -shared -fPIC -o $@ $< -ldl
 BENCH_LIB_OBJ := $(call obj,$(wildcard bench/lib/*.c) tests/lib/nodelink.c tests/lib/scratch.c tests/lib/certs.c)
 CROWDED := soak stalled # faults whose clients are those of the benches
 CROWDED_BIN := $(CROWDED:%=$(BUILD)/tests/faults/%)
@@ -118,7 +124,7 @@ tsan: setup-test ## the threaded parts under ThreadSanitizer
 		TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" $$t || exit 1; done
 tsan-build: $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*/*_tsan.c))
 ROUNDS ?= 100
-FAULTS := $(filter-out $(CROWDED),$(patsubst tests/faults/%.c,%,$(filter-out %_test.c,$(FAULT_SRC))))
+FAULTS := $(filter-out $(CROWDED),$(patsubst tests/faults/%.c,%,$(filter-out %_test.c %/parse.c,$(FAULT_SRC))))
 crash: ## ROUNDS kills of a node under load
 power: ## ROUNDS power cuts of a node under load
 flips: ## ROUNDS flipped bits in a data directory
@@ -130,6 +136,9 @@ soak: setup-test ## HOURS of a town's life on one server, at RATE messages a sec
 	+$(MAKE) --no-print-directory all $(BUILD)/tests/faults/soak
 	@BUILD=$(BUILD) $(BUILD)/tests/faults/soak --secs $$(awk 'BEGIN { print 3600 * $(HOURS) }') \
 		$(if $(RATE),--rate $(RATE))
+turns: setup-test ## every fallible call of the tools, the parsers and the server's start, in turn
+	+$(MAKE) --no-print-directory all $(BUILD)/tests/faults/parse $(SHIM)
+	@BUILD=$(BUILD) tests/faults/turns.py
 check: setup-test ## format, clang-tidy, cppcheck, layers
 	+@$(MAKE) --no-print-directory tests-build
 	@BUILD=$(BUILD) tests/check

@@ -85,7 +85,6 @@ static struct raft_entry *raft_entries(const struct rcore_entry *entries, size_t
     for (size_t i = 0; i < count; i++)
         size += (entries[i].bytes.n + 7) & ~(size_t)7;
     char *batch = raft_malloc(size), *at = batch;
-    ASSERT(batch != NULL);
     struct raft_entry *made = xcalloc(count, sizeof *made);
     for (size_t i = 0; i < count; i++) {
         size_t n = entries[i].bytes.n;
@@ -98,6 +97,57 @@ static struct raft_entry *raft_entries(const struct rcore_entry *entries, size_t
         at += (n + 7) & ~(size_t)7;
     }
     return made;
+}
+
+/* The library's own, and what it gives out, end the process when there is no memory: see check.h. */
+static void *heap_malloc(void *data, size_t size)
+{
+    (void)data;
+    return xmalloc(size);
+}
+
+static void *heap_calloc(void *data, size_t count, size_t size)
+{
+    (void)data;
+    return xcalloc(count, size);
+}
+
+static void *heap_realloc(void *data, void *ptr, size_t size)
+{
+    (void)data;
+    return xrealloc(ptr, size);
+}
+
+static void heap_free(void *data, void *ptr)
+{
+    (void)data;
+    free(ptr);
+}
+
+static void *heap_aligned(void *data, size_t alignment, size_t size)
+{
+    (void)data;
+    void *ptr = aligned_alloc(alignment, size);
+    if (ptr == NULL)
+        check_no_memory(size);
+    return ptr;
+}
+
+static void heap_aligned_free(void *data, size_t alignment, void *ptr)
+{
+    (void)alignment;
+    heap_free(data, ptr);
+}
+
+__attribute__((constructor)) static void heap_begin(void)
+{
+    static struct raft_heap heap = {.malloc = heap_malloc,
+                                    .free = heap_free,
+                                    .calloc = heap_calloc,
+                                    .realloc = heap_realloc,
+                                    .aligned_alloc = heap_aligned,
+                                    .aligned_free = heap_aligned_free};
+    raft_heap_set(&heap);
 }
 
 struct rcore *rcore_new(const struct rcore_start *start, const struct rcore_ops *ops, void *arg)

@@ -1,21 +1,57 @@
 #include "store/base/check.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 _Noreturn void check_failed(const char *file, int line, const char *expr)
 {
     fprintf(stderr, "loquat: %s:%d: assertion failed: %s\n", file, line, expr);
+    (void)signal(SIGABRT, SIG_DFL);
     abort();
+}
+
+void check_no_memory(size_t size)
+{
+    if (size > 0)
+        fprintf(stderr, "loquat: out of memory (%zu bytes asked for)\n", size);
+    else
+        fprintf(stderr, "loquat: out of memory\n");
+    _exit(EXIT_FAILURE); /* nothing of it may run on: not what exit calls either */
+}
+
+static struct {
+    char text[160];
+    size_t n;
+    bool quits;
+} explained;
+
+static void on_abort(int signal_number)
+{
+    (void)signal_number;
+    ssize_t written = write(STDERR_FILENO, explained.text, explained.n);
+    (void)written; /* nowhere is left to say that it failed */
+    if (explained.quits)
+        _exit(EXIT_FAILURE);
+}
+
+void check_explain_aborts(const char *program, bool quits)
+{
+    snprintf(explained.text, sizeof explained.text,
+             "%s: a library gave up: out of memory, threads or file descriptors?\n", program);
+    explained.n = strlen(explained.text);
+    explained.quits = quits;
+    struct sigaction action = {.sa_handler = on_abort, .sa_flags = (int)SA_RESETHAND};
+    int rv = sigaction(SIGABRT, &action, NULL);
+    ASSERT(rv == 0);
 }
 
 static void *must(void *ptr, size_t size)
 {
-    if (ptr == NULL) {
-        fprintf(stderr, "loquat: out of memory (%zu bytes asked for)\n", size);
-        abort();
-    }
+    if (ptr == NULL)
+        check_no_memory(size);
     return ptr;
 }
 

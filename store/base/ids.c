@@ -51,7 +51,8 @@ static void made_id(char kind, struct span a, struct span b, char *out)
     memcpy(text + 2, a.p, a.n);
     text[2 + a.n] = (unsigned char)b.n;
     memcpy(text + 3 + a.n, b.p, b.n);
-    SHA256(text, 3 + a.n + b.n, hash);
+    if (SHA256(text, 3 + a.n + b.n, hash) == NULL) /* an id of what was there before would stay */
+        check_no_memory(0);
     out[0] = kind;
     out[1] = '-';
     base32(hash, out + 2);

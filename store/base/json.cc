@@ -33,7 +33,10 @@ struct json {
 
 struct json *json_new(size_t bytes_max)
 {
-    return new (std::nothrow) json(bytes_max);
+    struct json *json = new (std::nothrow) struct json(bytes_max);
+    if (json == nullptr)
+        check_no_memory(sizeof *json);
+    return json;
 }
 
 void json_free(struct json *json)
@@ -283,6 +286,8 @@ static int read_object(struct json *json, struct span raw, struct json_obj *obj)
 static const char *reason(simdjson::error_code code)
 {
     switch (code) {
+    case simdjson::MEMALLOC: /* nothing about the text: it must not be refused for this */
+        check_no_memory(0);
     case simdjson::UTF8_ERROR:
         return "not UTF-8";
     case simdjson::DEPTH_ERROR:

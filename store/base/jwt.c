@@ -68,6 +68,12 @@ __attribute__((format(printf, 3, 4))) static bool refuse(char *why, size_t size,
     return false;
 }
 
+void jwt_memory_must(void)
+{
+    cjose_set_alloc_funcs(xmalloc, xrealloc, free);
+    json_set_alloc_funcs(xmalloc, free);
+}
+
 bool user_valid(struct span user)
 {
     for (size_t i = 0; i < user.n; i++) {

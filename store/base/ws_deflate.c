@@ -245,6 +245,8 @@ bool ws_zip_deflate(struct ws_zip *zip, struct span text, struct buf *out)
     int rv = zip->can_write ? deflateReset(stream)
                             : deflateInit2(stream, LEVEL, Z_DEFLATED, -WS_DEFLATE_WINDOW_BITS,
                                            MEM_LEVEL, Z_DEFAULT_STRATEGY);
+    if (rv == Z_MEM_ERROR)
+        check_no_memory(0);
     ASSERT(rv == Z_OK);
     zip->can_write = true;
     buf_reserve(out, text.n + TAIL_SIZE);
@@ -294,6 +296,8 @@ static int inflate_part(z_stream *stream, struct span part, size_t max, struct b
         stream->next_out = (Bytef *)text->p + text->n;
         stream->avail_out = (uInt)room;
         int rv = inflate(stream, Z_SYNC_FLUSH);
+        if (rv == Z_MEM_ERROR) /* its window; not the sender's fault */
+            check_no_memory(0);
         text->n += room - stream->avail_out;
         if (text->n > max)
             return ERR_TOO_LARGE;
@@ -316,6 +320,8 @@ int ws_zip_inflate(struct ws_zip *zip, struct span payload, size_t max, struct b
     if (payload.n == 0)
         return 0;
     int rv = zip->can_read ? inflateReset(stream) : inflateInit2(stream, -MAX_WBITS);
+    if (rv == Z_MEM_ERROR)
+        check_no_memory(0);
     ASSERT(rv == Z_OK);
     zip->can_read = true;
     bool ended = false;

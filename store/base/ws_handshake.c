@@ -22,7 +22,8 @@ bool ws_accept(struct span key, char accept[WS_ACCEPT_SIZE + 1])
             return false;
     memcpy(text, key.p, WS_KEY_SIZE);
     memcpy(text + WS_KEY_SIZE, GUID, sizeof GUID - 1);
-    SHA1(text, sizeof text, hash);
+    if (SHA1(text, sizeof text, hash) == NULL)
+        check_no_memory(0);
     int n = EVP_EncodeBlock((unsigned char *)accept, hash, sizeof hash);
     ASSERT(n == WS_ACCEPT_SIZE);
     return true;
