@@ -16,6 +16,7 @@
 
 enum {
     WHY_MAX = 512,
+    STATUS_FAILED = 1,
     STATUS_USAGE = 2,
     KEY_FIRST = 0x1000, /* argp: options without a short flag */
     KEY_CONFIG = KEY_FIRST - 1,
@@ -32,6 +33,7 @@ struct config {
     size_t count;
     struct given *given;
     char why[WHY_MAX];
+    bool later; /* the same settings may do another time */
 
     const char *path; /* of the file, NULL: none */
     struct buf text;  /* the file */
@@ -166,6 +168,15 @@ static void on_cyaml_log(cyaml_log_t level, void *schema, const char *format, va
     ((struct schema *)schema)->complained = true;
 }
 
+static void *on_cyaml_memory(void *context, void *ptr, size_t size)
+{
+    (void)context;
+    if (size > 0)
+        return xrealloc(ptr, size);
+    free(ptr);
+    return NULL;
+}
+
 static void schema_init(struct schema *schema, const struct config *config)
 {
     schema->fields = xcalloc(config->count + 1, sizeof *schema->fields);
@@ -187,7 +198,7 @@ static void schema_init(struct schema *schema, const struct config *config)
     schema->cyaml = (cyaml_config_t){
         .log_fn = on_cyaml_log,
         .log_ctx = schema,
-        .mem_fn = cyaml_mem,
+        .mem_fn = on_cyaml_memory,
         .log_level = CYAML_LOG_NOTICE, /* it only notices a second document */
     };
 }
@@ -228,7 +239,9 @@ static bool walk_events(struct config *config, yaml_parser_t *parser, bool *seen
     size_t key = config->count;
     for (;;) {
         yaml_event_t event;
-        if (!yaml_parser_parse(parser, &event))
+        if (!yaml_parser_parse(parser, &event) && parser->error == YAML_MEMORY_ERROR)
+            check_no_memory(0);
+        if (parser->error != YAML_NO_ERROR)
             return fail_at(config, parser->problem_mark, "not YAML",
                            parser->problem != NULL ? parser->problem : "");
         bool fine = true, end = event.type == YAML_STREAM_END_EVENT;
@@ -263,7 +276,7 @@ static bool walk(struct config *config, size_t sought, yaml_mark_t *mark)
 {
     yaml_parser_t parser;
     if (!yaml_parser_initialize(&parser))
-        return fail(config, "%s: out of memory", config->path);
+        check_no_memory(0);
     yaml_parser_set_input_string(&parser, (const unsigned char *)config->text.p, config->text.n);
     bool *seen = xcalloc(config->count, sizeof *seen);
     bool fine = walk_events(config, &parser, seen, sought, mark);
@@ -295,7 +308,9 @@ static bool load_text(struct config *config, struct schema *schema, char ***valu
     *values = data; /* NULL for an empty file, which is fine */
     if (err != CYAML_OK || schema->complained) {
         yaml_mark_t mark;
-        walk(config, config->count, &mark);
+        bool fine = walk(config, config->count, &mark);
+        if (fine && (err == CYAML_ERR_LIBYAML_PARSER || err == CYAML_ERR_LIBYAML_PARSER_INIT))
+            check_no_memory(0); /* it is YAML; nothing else is left that libyaml refuses for */
         return fail(config, "%s: not understood: %s", config->path, cyaml_strerror(err));
     }
     bool fine = true;
@@ -312,6 +327,7 @@ static bool read_file(struct config *config)
     if (err == ERR_TOO_LARGE)
         return fail(config, "%s: more than %d bytes; is this the right file?", config->path,
                     CONFIG_FILE_MAX);
+    config->later = errno == EIO || errno == EMFILE || errno == ENFILE || errno == ENOMEM;
     return err == 0 || fail(config, "cannot read %s: %s; give another file with --config",
                             config->path, strerror(errno));
 }
@@ -513,7 +529,7 @@ int config_load(int argc, char **argv, const char *program, const char *usage, c
     bool fine = config.path == NULL || (read_file(&config) && load_text(&config, &schema, &values));
     if (!fine || !check_env_and_flags(&config)) {
         fprintf(stderr, "%s: %s\n", program, config.why);
-        exit(STATUS_USAGE);
+        exit(config.later ? STATUS_FAILED : STATUS_USAGE);
     }
     assign_all(&config);
     if (config.show)

@@ -2,7 +2,8 @@
  * strength; the only includer of cyaml. One table describes an option; from it come the argp
  * options, LOQUAT_NAME, the YAML key and `--help`.
  * Errors are printed to standard error with where they are (flag, variable, file:line:column) and
- * end the program with status 2: a server does not start with a setting that it does not know. */
+ * end the program with status 2: a server does not start with a setting that it does not know. With
+ * status 1 when the file could not be read for now: no descriptor left, an error of the disk. */
 #ifndef LOQUAT_BASE_CONFIG_H
 #define LOQUAT_BASE_CONFIG_H
 
