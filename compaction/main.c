@@ -19,6 +19,8 @@
 #include "store/base/err.h"
 #include "store/base/link.h"
 #include "store/base/log.h"
+#include "store/base/memory.h"
+#include "store/base/output.h"
 #include "store/client/cmd.h"
 #include "store/client/progress.h"
 
@@ -100,7 +102,11 @@ static int ask_node(struct program *program)
     }
     uv_loop_t loop;
     int rv = uv_loop_init(&loop);
-    ASSERT(rv == 0);
+    if (rv != 0) {
+        close(fd);
+        snprintf(program->why, WHY_SIZE, "no event loop: %s", uv_strerror(rv));
+        return ERR_INTERNAL;
+    }
     program->report = NULL;
     progress_begin(&program->progress);
     if (link_open_fd(&conversation.link, &loop, fd, &ops) == 0) {
@@ -134,19 +140,27 @@ static int on_progress(void *arg, const char *phase, uint64_t at, uint64_t all)
 
 /* The raft log is no part of the data DB, but of what must be whole: its checksums and indexes are
  * read; what it holds beyond the data DB's files is applied at the next start. */
-static void check_raft(const struct datadir *dir, struct kv *data, struct outcome *outcome)
+static int check_raft(const struct datadir *dir, struct kv *data, struct outcome *outcome)
 {
     struct kv_options options = {.read_only = true};
     struct kv *raft = NULL;
     uint64_t ahead = 0;
-    if (kv_open(dir->raft, KV_RAFT, &options, &raft) != 0) {
+    int err = kv_open(dir->raft, KV_RAFT, &options, &raft);
+    if (err != 0 && !kv_damaged(err))
+        return err;
+    if (err != 0) {
         outcome_damage(outcome, KV_LOG, 0, "", 0, "the raft log can't be opened");
-        return;
+        return 0;
     }
-    for (uint32_t p = 0; p < dir->partitions; p++) {
+    for (uint32_t p = 0; p < dir->partitions && err == 0; p++) {
         struct rlog log;
         uint64_t index = 0, term = 0;
-        if (rlog_load(&log, raft, p) != 0) {
+        int loaded = rlog_load(&log, raft, p);
+        if (loaded == ERR_IO && !kv_damaged(loaded)) {
+            err = loaded;
+            continue;
+        }
+        if (loaded != 0) {
             outcome_damage(outcome, KV_LOG, p, "", 0, "the raft log of the partition is damaged");
             continue;
         }
@@ -160,15 +174,19 @@ static void check_raft(const struct datadir *dir, struct kv *data, struct outcom
                      "%llu entries of the raft log are newer than what was looked at; the next "
                      "start of the server applies them",
                      (unsigned long long)ahead);
+    return err;
 }
 
-/* What keeper_do found, and what only a directory at rest lets one see. */
-static void add_raft(struct program *program, const struct datadir *dir, struct kv *data)
+/* What keeper_do found, and what only a directory at rest lets one see. An error: what is there
+ * could not be read for now, which is no damage. */
+static int add_raft(struct program *program, const struct datadir *dir, struct kv *data)
 {
     struct outcome *outcome = xcalloc(1, sizeof *outcome);
     struct buf packed = {0};
     outcome_init(outcome, 1);
-    check_raft(dir, data, outcome);
+    int err = check_raft(dir, data, outcome);
+    if (err != 0)
+        snprintf(program->why, WHY_SIZE, "%s can't be read: %s", dir->raft, kv_error());
     outcome_pack(outcome, 0, "", &packed);
     Loquat__Report *more =
         loquat__report__unpack(&program->arena.allocator, packed.n, (const uint8_t *)packed.p);
@@ -191,6 +209,7 @@ static void add_raft(struct program *program, const struct datadir *dir, struct 
     outcome_close(outcome);
     free(outcome);
     buf_close(&packed);
+    return err;
 }
 
 static int read_at_rest(struct program *program, const struct datadir *dir)
@@ -202,9 +221,8 @@ static int read_at_rest(struct program *program, const struct datadir *dir)
     int err = kv_open(dir->data, KV_DATA, &options, &keeper.kv);
     if (err != 0) {
         snprintf(program->why, WHY_SIZE,
-                 "%s can't be opened: %s; restore the directory from a "
-                 "backup",
-                 dir->data, kv_error());
+                 "%s can't be opened: %s%s", dir->data, kv_error(),
+                 kv_damaged(err) ? "; restore the directory from a backup" : "");
         return err;
     }
     struct buf bytes = {0};
@@ -214,10 +232,10 @@ static int read_at_rest(struct program *program, const struct datadir *dir)
     program->report =
         loquat__report__unpack(&program->arena.allocator, bytes.n, (const uint8_t *)bytes.p);
     ASSERT(program->report != NULL);
-    add_raft(program, dir, keeper.kv);
+    err = add_raft(program, dir, keeper.kv);
     buf_close(&bytes);
     kv_close(keeper.kv);
-    return 0;
+    return err;
 }
 
 static int run_at_rest(struct program *program)
@@ -276,9 +294,7 @@ static int show(struct program *program, bool running)
     buf_close(&out);
     if (report->err != 0)
         fail(program, report->msg);
-    if (fflush(stdout) != 0 || ferror(stdout))
-        return fail(program, "standard output can't be written");
-    return status;
+    return output_finish(program->name) ? status : FAILED;
 }
 
 static int ask_and_show(struct program *program, bool quiet)
@@ -453,6 +469,10 @@ static void print_help(FILE *out)
 
 int main(int argc, char **argv)
 {
+    memory_must();
+    check_explain_aborts("loquat-compact", true);
+    if (!output_begin("loquat-compact"))
+        return FAILED;
     if (signal(SIGPIPE, SIG_IGN) == SIG_ERR) /* a closed pipe is an error of the write */
         return FAILED;
     log_setup("loquat-compact", LOG_WARN, LOG_AUTO);

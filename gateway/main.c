@@ -16,6 +16,8 @@
 #include "store/base/config.h"
 #include "store/base/file.h"
 #include "store/base/log.h"
+#include "store/base/memory.h"
+#include "store/base/output.h"
 #include "store/base/secret.h"
 
 enum { EXIT_USAGE = 2, LOOPS_MAX = 256, SPARE_FILES = 256 };
@@ -404,6 +406,10 @@ int main(int argc, char **argv)
     char why[1024] = "", actual[LISTEN_ADDRESS_MAX];
     int admin_fd = -1;
     sigset_t signals;
+    memory_must();
+    check_explain_aborts("loquat-gateway", false);
+    if (!output_begin("loquat-gateway"))
+        fail("standard input, output and error are not to be had");
     int first =
         config_load(argc, argv, "loquat-gateway", "--embed DIR | --nodes HOST:PORT",
                     "Serves chat clients over WebSocket and HTTP, from logs on disk.", TABLE);

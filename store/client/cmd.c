@@ -1,11 +1,11 @@
 #include "store/client/cmd.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "store/base/check.h"
 #include "store/base/file.h"
+#include "store/base/output.h"
 
 int cmd_load(struct cmd *cmd, int argc, char **argv, const char *usage, const char *doc,
              bool with_json, const struct config_option *own)
@@ -96,9 +96,7 @@ int cmd_usage(const struct cmd *cmd, const char *text)
 
 int cmd_finish(const struct cmd *cmd)
 {
-    if (fflush(stdout) != 0 || ferror(stdout))
-        return cmd_fail(cmd, "cannot write to standard output", strerror(errno));
-    return CMD_DONE;
+    return output_finish(cmd->name) ? CMD_DONE : CMD_FAILED;
 }
 
 bool cmd_seconds(const char *text, uint64_t *seconds)

@@ -3,6 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "store/base/check.h"
+#include "store/base/memory.h"
+#include "store/base/output.h"
 #include "store/client/cmd.h"
 
 static const struct {
@@ -34,6 +37,10 @@ static void print_help(FILE *out)
 
 int main(int argc, char **argv)
 {
+    memory_must();
+    check_explain_aborts("loquat-log", true);
+    if (!output_begin("loquat-log"))
+        return CMD_FAILED;
     if (signal(SIGPIPE, SIG_IGN) == SIG_ERR) /* a closed pipe is an error of the write */
         return CMD_FAILED;
     const char *name = argc > 1 ? argv[1] : "";
