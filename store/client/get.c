@@ -116,7 +116,10 @@ int get_run(struct get *get, char *why, size_t why_size)
     if (get->url.tls && (trust = tlsc_trust_new(get->options->ca, why, why_size)) == NULL)
         return LOQUAT_BAD_REQUEST;
     int err = uv_loop_init(&loop);
-    ASSERT(err == 0);
+    if (err != 0) {
+        snprintf(why, why_size, "%s", uv_strerror(err));
+        return LOQUAT_UNAVAILABLE;
+    }
     get->done = get->stopped = false;
     get->status = 0;
     get->refusal.n = 0;

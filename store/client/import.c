@@ -342,7 +342,10 @@ int import_run(struct import *import, const struct loquat_options *options)
 {
     uv_loop_t loop;
     int err = uv_loop_init(&loop);
-    ASSERT(err == 0);
+    if (err != 0) {
+        snprintf(import->why, sizeof import->why, "%s", uv_strerror(err));
+        return LOQUAT_UNAVAILABLE;
+    }
     struct loquat_options session = {.url = options->url,
                                      .ca = options->ca,
                                      .token = options->token,

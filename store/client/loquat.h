@@ -117,8 +117,8 @@ struct loquat_options {
     void *data; /* the caller's: loquat_data */
 };
 
-/* NULL when the options are wrong: `why` (may be NULL) says how. Strings are copied. Nothing is
- * connected before loquat_start or a wait. */
+/* NULL when the options are wrong, or no event loop is to be had: `why` (may be NULL) says so.
+ * Strings are copied. Nothing is connected before loquat_start or a wait. */
 struct loquat *loquat_new(const struct loquat_options *options, char *why, size_t why_size);
 void *loquat_data(const struct loquat *chat);
 void loquat_start(struct loquat *chat);

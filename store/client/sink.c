@@ -45,7 +45,8 @@ struct sink *sink_open(const char *path)
     }
     if (ends_with(path, ".zst")) {
         sink->zstd = ZSTD_createCStream();
-        ASSERT(sink->zstd != NULL);
+        if (sink->zstd == NULL)
+            check_no_memory(0);
         ZSTD_CCtx_setParameter(sink->zstd, ZSTD_c_compressionLevel, ZSTD_LEVEL);
         ZSTD_CCtx_setParameter(sink->zstd, ZSTD_c_checksumFlag, 1);
         buf_reserve(&sink->packed, ZSTD_CStreamOutSize());
@@ -60,7 +61,10 @@ static bool pack(struct sink *sink, struct span bytes, ZSTD_EndDirective mode)
     do {
         ZSTD_outBuffer out = {sink->packed.p, ZSTD_CStreamOutSize(), 0};
         rest = ZSTD_compressStream2(sink->zstd, &out, &in, mode);
-        ASSERT(!ZSTD_isError(rest));
+        if (ZSTD_isError(rest)) { /* it allocates when it begins; no other error is possible */
+            errno = ENOMEM;
+            return false;
+        }
         if (fwrite(sink->packed.p, 1, out.pos, sink->file) != out.pos)
             return false;
     } while (mode == ZSTD_e_end ? rest > 0 : in.pos < in.size);
@@ -87,10 +91,11 @@ bool sink_close(struct sink *sink, bool whole)
     if (sink->path.n > 0) {
         fine = fsync(fileno(sink->file)) == 0 && fine;
         fine = fclose(sink->file) == 0 && fine;
-        if (fine && whole)
-            fine = rename(sink->part.p, sink->path.p) == 0;
-        else
+        fine = fine && (!whole || rename(sink->part.p, sink->path.p) == 0);
+        int problem = errno;
+        if (!fine || !whole)
             unlink(sink->part.p);
+        errno = problem;
     }
     ZSTD_freeCStream(sink->zstd);
     buf_close(&sink->packed);

@@ -79,6 +79,8 @@ static int read_piece(struct source *source)
         source->begun = true;
         source->packed = n >= 4 && memcmp(source->piece, MAGIC, sizeof MAGIC) == 0;
         source->zstd = source->packed ? ZSTD_createDStream() : NULL;
+        if (source->packed && source->zstd == NULL)
+            check_no_memory(0);
         if (source->packed)
             ZSTD_DCtx_setParameter(source->zstd, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG_MAX);
     }

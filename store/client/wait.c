@@ -26,6 +26,13 @@ struct loquat *loquat_new(const struct loquat_options *options, char *why, size_
     struct tlsc_trust *trust = url.tls ? tlsc_trust_new(options->ca, why, why_size) : NULL;
     if (url.tls && trust == NULL)
         return NULL;
+    uv_loop_t *own_loop = options->loop == NULL ? xcalloc(1, sizeof *own_loop) : NULL;
+    int err = own_loop != NULL ? uv_loop_init(own_loop) : 0;
+    if (err != 0) {
+        free(own_loop);
+        tlsc_trust_free(trust);
+        return options_refused(why, why_size, uv_strerror(err));
+    }
     struct loquat *chat = xcalloc(1, sizeof *chat);
     chat->options = *options;
     chat->options.url = chat->options.ca = NULL;
@@ -34,13 +41,8 @@ struct loquat *loquat_new(const struct loquat_options *options, char *why, size_
     chat->options.device = xstrdup(options->device != NULL ? options->device : "c");
     chat->token = xstrdup(options->token);
     chat->url = url;
-    chat->own_loop = options->loop == NULL;
-    chat->loop = options->loop;
-    if (chat->own_loop) {
-        chat->loop = xcalloc(1, sizeof *chat->loop);
-        int err = uv_loop_init(chat->loop);
-        ASSERT(err == 0);
-    }
+    chat->own_loop = own_loop != NULL;
+    chat->loop = own_loop != NULL ? own_loop : options->loop;
     chat->pool = ws_pool_new(SESSION_MESSAGE_MAX, false);
     chat->json = json_new(SESSION_MESSAGE_MAX);
     requests_init(&chat->requests, options->window > 0 ? options->window : WINDOW_DEFAULT);
