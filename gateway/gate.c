@@ -16,6 +16,7 @@
 #include "store/base/err.h"
 #include "store/base/log.h"
 #include "store/base/metrics.h"
+#include "store/base/thread.h"
 
 enum { ACCEPT_PAUSE_MS = 200, HOARD_PAUSE_MS = 20, INNER_BYTES_MAX = 1 << 20 };
 
@@ -340,6 +341,8 @@ static void on_ready(void *arg)
 static void on_link_closed(void *arg)
 {
     struct gate *gate = arg;
+    if (gate->dial.target == NULL && gate->state == GATE_STARTING)
+        log_fatal("the store has gone before it could be used", ""); /* nobody brings it back */
     if (gate->state != GATE_CLOSING)
         log_error("the store has gone: nothing can be written or read");
     if (gate->dial.target != NULL)
@@ -388,7 +391,8 @@ static void close_handles(struct gate *gate)
 static void init_handles(struct gate *gate)
 {
     int rv = uv_loop_init(&gate->loop);
-    ASSERT(rv == 0);
+    if (rv != 0)
+        log_fatal("no event loop could be made", uv_strerror(rv));
     uv_prepare_init(&gate->loop, &gate->prepare);
     uv_timer_init(&gate->loop, &gate->timer);
     uv_async_init(&gate->loop, &gate->async, on_async);
@@ -450,9 +454,7 @@ static void *run(void *arg)
 
 void gate_start(struct gate *gate)
 {
-    int rv = pthread_create(&gate->thread, NULL, run, gate);
-    ASSERT(rv == 0);
-    (void)pthread_setname_np(gate->thread, "gateway loop"); /* for top -H and perf */
+    thread_start(&gate->thread, "gateway loop", run, gate);
 }
 
 void gate_drain(struct gate *gate)

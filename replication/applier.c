@@ -9,6 +9,7 @@
 #include "store/base/link.h"
 #include "store/base/log.h"
 #include "store/base/metrics.h"
+#include "store/base/thread.h"
 
 struct jobs {
     struct job *first, **end;
@@ -219,9 +220,7 @@ struct applier *applier_new(uv_loop_t *loop, struct kv *kv)
     int rv = uv_async_init(loop, &applier->async, on_async);
     ASSERT(rv == 0);
     applier->async.data = applier;
-    rv = pthread_create(&applier->thread, NULL, run, applier);
-    ASSERT(rv == 0);
-    (void)pthread_setname_np(applier->thread, "apply");
+    thread_start(&applier->thread, "apply", run, applier);
     return applier;
 }
 

@@ -370,8 +370,12 @@ static void on_request(struct client *client, struct span body)
     control->owner = client;
     control->working = true;
     atomic_store(&control->cancelled, false);
-    int rv = pthread_create(&control->thread, NULL, work, control);
-    ASSERT(rv == 0);
+    if (pthread_create(&control->thread, NULL, work, control) == 0)
+        return;
+    control->working = false;
+    control->owner = NULL;
+    buf_close(&control->request);
+    send_refusal(client, ERR_UNAVAILABLE, "the node gets no thread to do it; try again later");
 }
 
 static void on_message(struct link *link, int type, struct span body)

@@ -15,13 +15,14 @@
 
 #include "store/base/clock.h"
 #include "store/base/err.h"
+#include "store/base/file.h"
 #include "store/base/ids.h"
 
 #define FORMAT_TEXT "loquat data directory\nformat %u\npartitions %u\nid %32s\n"
 
 #define SUM_TEXT "sum %016" PRIx64 "\n"
 
-enum { ID_SIZE = 32, SUM_SIZE = 16 };
+enum { ID_SIZE = 32, SUM_SIZE = 16, FORMAT_MAX = 4096 };
 
 static int join(char out[DATADIR_PATH_MAX], const char *dir, const char *name)
 {
@@ -95,21 +96,25 @@ static bool sum_fits(const char *text, const char *at)
 /* 0, ERR_NOT_FOUND, or what is wrong with it. */
 static int read_format(struct datadir *dir, const char *path, char *why, size_t size)
 {
-    char file[DATADIR_PATH_MAX], text[256] = {0};
+    char file[DATADIR_PATH_MAX], text[FORMAT_MAX + 1] = {0};
+    struct buf bytes = {0};
     if (join(file, path, "FORMAT") != 0)
         return ERR_TOO_LARGE;
-    int fd = open(file, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        if (errno == ENOENT)
+    int err = file_read(file, FORMAT_MAX, &bytes, NULL);
+    if (err == ERR_IO) {
+        int problem = errno;
+        buf_close(&bytes);
+        if (problem == ENOENT)
             return ERR_NOT_FOUND;
-        snprintf(why, size, "%s: %s", file, strerror(errno));
+        snprintf(why, size, "%s: %s", file, strerror(problem));
         return ERR_IO;
     }
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
+    if (err == 0 && bytes.n > 0)
+        memcpy(text, bytes.p, bytes.n);
+    buf_close(&bytes);
     unsigned long format = 0, partitions = 0;
     const char *at = text;
-    if (n <= 0 || !take_word(&at, "loquat data directory\n") ||
+    if (!take_word(&at, "loquat data directory\n") ||
         !take_number(&at, "format ", &format)) {
         snprintf(why, size,
                  "%s is damaged: it does not begin as it should; restore it from a backup", file);

@@ -18,6 +18,7 @@
 #include "store/base/err.h"
 #include "store/base/log.h"
 #include "store/base/metrics.h"
+#include "store/base/thread.h"
 
 enum {
     TICK_MS = 20,
@@ -392,12 +393,9 @@ static int open_databases(struct node *node, const struct node_config *config, c
     err = node->dir.fresh ? 0 : look_at_both(node, &path);
     if (err == 0)
         err = open_both(node, &options, &path);
-    if (err != 0) {
-        /* A damaged CURRENT names a MANIFEST that nobody wrote. */
-        bool damaged = err == ERR_CORRUPT || strstr(kv_error(), "No such file") != NULL;
+    if (err != 0)
         snprintf(why, size, "%s can't be opened: %s%s", path, kv_error(),
-                 damaged ? "; restore the directory from a backup" : "");
-    }
+                 kv_damaged(err) ? "; restore the directory from a backup" : "");
     return err;
 }
 
@@ -431,7 +429,8 @@ static int open_watermark(struct node *node, char *why, size_t size)
 static void init_loop(struct node *node, const struct node_config *config)
 {
     int rv = uv_loop_init(&node->loop);
-    ASSERT(rv == 0);
+    if (rv != 0)
+        log_fatal("no event loop could be made", uv_strerror(rv));
     uv_prepare_init(&node->loop, &node->prepare);
     uv_timer_init(&node->loop, &node->timer);
     uv_async_init(&node->loop, &node->async, on_async);
@@ -472,10 +471,10 @@ static int start_shards(struct node *node, char *why, size_t size)
         int err = shard_start(&node->shards[p], p, node->dir.partitions, node->raft, node->data,
                               &node->shard_env);
         if (err != 0) {
-            snprintf(why, size,
-                     "partition %u of %s is damaged (%s: %s); restore the directory "
-                     "from a backup",
-                     p, node->path, err_name(err), kv_error());
+            bool damaged = err != ERR_IO || kv_damaged(err);
+            snprintf(why, size, "partition %u of %s %s (%s: %s)%s", p, node->path,
+                     damaged ? "is damaged" : "can't be read", err_name(err), kv_error(),
+                     damaged ? "; restore the directory from a backup" : "");
             return err;
         }
     }
@@ -540,9 +539,7 @@ int node_start(const struct node_config *config, struct node **out, char *why, s
     });
     uv_prepare_start(&node->prepare, on_prepare);
     uv_timer_start(&node->timer, on_tick, TICK_MS, TICK_MS);
-    int rv = pthread_create(&node->thread, NULL, run, node);
-    ASSERT(rv == 0);
-    (void)pthread_setname_np(node->thread, "node loop");
+    thread_start(&node->thread, "node loop", run, node);
     pthread_mutex_lock(&node->mutex);
     while (!node->ready)
         pthread_cond_wait(&node->cond, &node->mutex);

@@ -8,6 +8,7 @@
 #include "store/base/err.h"
 #include "store/base/log.h"
 #include "store/base/metrics.h"
+#include "store/base/thread.h"
 
 struct notice {
     wal_durable done;
@@ -106,9 +107,7 @@ struct wal *wal_new(uv_loop_t *loop, struct kv *kv, void (*after)(void *arg), vo
     int rv = uv_async_init(loop, &wal->async, on_async);
     ASSERT(rv == 0);
     wal->async.data = wal;
-    rv = pthread_create(&wal->thread, NULL, run, wal);
-    ASSERT(rv == 0);
-    (void)pthread_setname_np(wal->thread, "wal");
+    thread_start(&wal->thread, "wal", run, wal);
     return wal;
 }
 

@@ -39,6 +39,9 @@ enum { KV_KEEP, KV_DROP, KV_REPLACE };
 int kv_open(const char *dir, enum kv_kind kind, const struct kv_options *options, struct kv **kv);
 void kv_close(struct kv *kv); /* data DB: flushes first */
 const char *kv_error(void);
+/* Whether the error that was last returned says that files are damaged, and not that they can't be
+ * read for now. */
+bool kv_damaged(int err);
 const char *kv_cf_name(enum kv_cf cf);
 
 struct kv_batch {
