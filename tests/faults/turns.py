@@ -7,15 +7,34 @@ does the rest. --short leaves out more and more of the later calls, by the seed 
 The last line, `N passed, N failed`, counts runs."""
 import argparse
 import os
+import re
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import turns_compact  # noqa: E402
+import turns_gateway  # noqa: E402
 import turns_lib  # noqa: E402
 import turns_log  # noqa: E402
 
 
+class Parsers:
+    """build/tests/faults/parse, which takes its turns by itself."""
+
+    def __init__(self, turns):
+        self.turns = turns
+
+    def all(self):
+        done = subprocess.run([turns_lib.BUILD / "tests/faults/parse"], stdout=subprocess.PIPE, text=True,
+                              env=dict(self.turns.clean, LD_PRELOAD=str(turns_lib.SHIM)))
+        print(done.stdout, end="")
+        counts = re.search(r"(\d+) passed, (\d+) failed\s*$", done.stdout)
+        self.turns.passed += int(counts.group(1)) if counts else 0
+        self.turns.failed += int(counts.group(2)) if counts else 1
+
+
 def main():
-    parts = {"log": lambda turns: turns_log.Log(turns).all()}
+    parts = {"parsers": Parsers, "log": turns_log.Log, "compact": turns_compact.Compact, "gateway": turns_gateway.Gateway}
     parser = argparse.ArgumentParser()
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "little"))
@@ -26,7 +45,7 @@ def main():
     turns = turns_lib.Turns(options.short, options.seed, options.only)
     try:
         for part in options.parts:
-            parts[part](turns)
+            parts[part](turns).all()
     finally:
         turns.close()
     print(f"{turns.passed} passed, {turns.failed} failed")
