@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* Assertions are on in every build, and evaluate what they assert once. */
 Test(check, assertion_that_holds_is_evaluated_once)
@@ -39,6 +41,69 @@ Test(check, blocks_of_any_size)
     free(some);
     free(empty);
     free(copy);
+}
+
+/* Runs `run` in a process of its own: its status, or -SIGNAL; and what it says. */
+static int ended(void (*run)(void), char said[256])
+{
+    int ends[2], status = 0;
+    cr_assert(eq(int, pipe(ends), 0));
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(ends[1], STDERR_FILENO);
+        run();
+        _exit(0);
+    }
+    close(ends[1]);
+    ssize_t n = read(ends[0], said, 255);
+    said[n > 0 ? n : 0] = 0;
+    close(ends[0]);
+    cr_assert(eq(int, waitpid(pid, &status, 0), pid));
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static void lack_memory(void)
+{
+    check_no_memory(7);
+}
+
+/* Nobody's mistake: a message and 1, no core. */
+Test(check, no_memory_ends_with_one)
+{
+    char said[256];
+    cr_assert(eq(int, ended(lack_memory, said), 1));
+    cr_assert(ne(ptr, strstr(said, "out of memory (7 bytes asked for)"), NULL), "%s", said);
+}
+
+static void abort_as_a_tool(void)
+{
+    check_explain_aborts("tool", true);
+    abort();
+}
+
+static void abort_as_a_server(void)
+{
+    check_explain_aborts("server", false);
+    abort();
+}
+
+static void fail_as_a_tool(void)
+{
+    check_explain_aborts("tool", true);
+    ASSERT(1 + 1 == 3);
+}
+
+/* A library's abort is explained; a tool leaves no core of it, a server does. An assertion of ours
+ * explains itself and leaves one everywhere. */
+Test(check, aborts_are_explained)
+{
+    char said[256];
+    cr_assert(eq(int, ended(abort_as_a_tool, said), 1));
+    cr_assert(eq(int, strncmp(said, "tool: a library gave up: ", 25), 0), "%s", said);
+    cr_assert(eq(int, ended(abort_as_a_server, said), -SIGABRT));
+    cr_assert(eq(int, strncmp(said, "server: a library gave up: ", 27), 0), "%s", said);
+    cr_assert(eq(int, ended(fail_as_a_tool, said), -SIGABRT));
+    cr_assert(eq(ptr, strstr(said, "a library gave up"), NULL), "%s", said);
 }
 
 struct outer {

@@ -96,7 +96,7 @@ class Log:
                 return got, "ended with 0, and the message is not there once"
             self.must(*argv, text)
             return got, None if self.count_of(text) == 1 else "the message is not there once"
-        self.turns.each("log send", FAULTS, turn)
+        self.turns.each("log send", FAULTS, turn, dear=True)
 
     def open(self):
         def turn(fault, n):
@@ -120,7 +120,7 @@ class Log:
                 self.must("import", file)
             group = self.find(name)
             return got, None if self.must("export", group) == text else "not what was imported"
-        self.turns.each("log import", FAULTS, turn)
+        self.turns.each("log import", FAULTS, turn, dear=True)
 
     def find(self, name):
         """The id of one of the newest conversations by its name."""
@@ -168,7 +168,7 @@ class Log:
             if got.status == 0 and got.out != want:
                 return got, "not every record once"
             return got, None
-        self.turns.each("log tail", FAULTS, turn)
+        self.turns.each("log tail", FAULTS, turn, dear=True)
 
     # ---- standard output and input ----
 
