@@ -220,8 +220,7 @@ static int read_at_rest(struct program *program, const struct datadir *dir)
         .partitions = dir->partitions, .now_ms = clock_wall_ms(), .ops = &ops, .arg = program};
     int err = kv_open(dir->data, KV_DATA, &options, &keeper.kv);
     if (err != 0) {
-        snprintf(program->why, WHY_SIZE,
-                 "%s can't be opened: %s%s", dir->data, kv_error(),
+        snprintf(program->why, WHY_SIZE, "%s can't be opened: %s%s", dir->data, kv_error(),
                  kv_damaged(err) ? "; restore the directory from a backup" : "");
         return err;
     }

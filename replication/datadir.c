@@ -114,8 +114,7 @@ static int read_format(struct datadir *dir, const char *path, char *why, size_t 
     buf_close(&bytes);
     unsigned long format = 0, partitions = 0;
     const char *at = text;
-    if (!take_word(&at, "loquat data directory\n") ||
-        !take_number(&at, "format ", &format)) {
+    if (!take_word(&at, "loquat data directory\n") || !take_number(&at, "format ", &format)) {
         snprintf(why, size,
                  "%s is damaged: it does not begin as it should; restore it from a backup", file);
         return ERR_CORRUPT;

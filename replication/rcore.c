@@ -99,7 +99,7 @@ static struct raft_entry *raft_entries(const struct rcore_entry *entries, size_t
     return made;
 }
 
-/* The library's own, and what it gives out, end the process when there is no memory: see check.h. */
+/* The library's own allocations end the process when there is no memory: see check.h. */
 static void *heap_malloc(void *data, size_t size)
 {
     (void)data;

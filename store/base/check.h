@@ -29,8 +29,8 @@ char *xstrdup(const char *text);
 /* For what a library could not allocate. Size 0: it does not say how much. */
 NORETURN void check_no_memory(size_t size);
 
-/* libuv aborts without a word when it gets no thread, descriptor or memory deep inside, and C++ when
- * an exception is caught by nobody. From here on an abort that is not an assertion's is explained
+/* libuv aborts without a word when it gets no thread or descriptor deep inside, and C++ when an
+ * exception is caught by nobody. From here on an abort that is not an assertion's is explained
  * on standard error; with `quits` the process then ends with status 1, as for tools, where a core
  * says nothing more. Before there are threads. */
 void check_explain_aborts(const char *program, bool quits);

@@ -1,6 +1,6 @@
 /* parse: the parsers and packers with no memory, each allocation in turn, of ours and of the
- * libraries under them. Run under tests/faults/shim.c. Each turn is a child: it ends with what it is
- * to find when nothing fails (a forged token is refused, every line of an archive is there), or
+ * libraries under them. Run under tests/faults/shim.c. Each turn is a child: it ends with what it
+ * is to find when nothing fails (a forged token is refused, every line of an archive is there), or
  * says so and ends with 1. Never by a signal, never with another result. Prints what went wrong;
  * the last line is `N passed, N failed`. */
 #include <errno.h>
