@@ -34,7 +34,8 @@ class Parsers:
 
 
 def main():
-    parts = {"parsers": Parsers, "log": turns_log.Log, "compact": turns_compact.Compact, "gateway": turns_gateway.Gateway}
+    parts = {"parsers": Parsers, "log": turns_log.Log, "compact": turns_compact.Compact,
+             "gateway": turns_gateway.Gateway}
     parser = argparse.ArgumentParser()
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "little"))

@@ -6,8 +6,8 @@ import socket
 import subprocess
 import time
 
-from turns_lib import (BUILD, DISK, EAGAIN, ECONNABORTED, EINTR, EIO, EMFILE, ENFILE, ENOBUFS, ENOMEM,
-                       MEMORY, OURS, Fault, Run, calls)
+from turns_lib import (BUILD, DISK, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, MEMORY,
+                       OURS, TURN_S, Fault, Run, calls)
 
 STUCK = [EMFILE, ENFILE, ENOBUFS, ENOMEM]  # accept: not now
 GONE = [ECONNABORTED, EINTR]  # accept: that one is not there any more
@@ -31,7 +31,7 @@ class Gateway:
             status = self.turns.stop(process)
         else:
             try:
-                status = process.wait(5)
+                status = process.wait(TURN_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
