@@ -59,12 +59,6 @@ const char *kv_cf_name(enum kv_cf cf)
     return cf == KV_LOG ? "log" : cf_names[cf];
 }
 
-bool kv_damaged(int err)
-{
-    /* A damaged CURRENT names a MANIFEST that nobody wrote. */
-    return err == ERR_CORRUPT || (err == ERR_IO && strstr(error_text, "No such file") != NULL);
-}
-
 /* Takes RocksDB's message over and makes one of ours of it. */
 static int translate(char *message)
 {

@@ -10,6 +10,7 @@
 #define LOQUAT_STORE_KV_H
 
 #include "store/base/buf.h"
+#include "store/base/err.h"
 
 enum kv_cf {
     KV_LOG, /* the raft DB has only this one: its own keys */
@@ -41,7 +42,11 @@ void kv_close(struct kv *kv); /* data DB: flushes first */
 const char *kv_error(void);
 /* Whether the error that was last returned says that files are damaged, and not that they can't be
  * read for now. */
-bool kv_damaged(int err);
+static inline bool kv_damaged(int err)
+{
+    /* A damaged CURRENT names a MANIFEST that nobody wrote. */
+    return err == ERR_CORRUPT || (err == ERR_IO && strstr(kv_error(), "No such file") != NULL);
+}
 const char *kv_cf_name(enum kv_cf cf);
 
 struct kv_batch {
