@@ -367,7 +367,8 @@ static void serve(struct settings *settings, struct gate *const *gates, const ch
                      {"loops", log_int((int64_t)options.loops)},
                      {"tls", log_str(settings->tls != NULL ? "yes" : "no")});
             printf("ready listen=%s\n", actual);
-            (void)fflush(stdout);
+            if (!output_finish("loquat-gateway")) /* who waits for the line would wait for good */
+                log_fatal("the line that says it is ready could not be written", "");
         }
     } while (sig < 0 || sig == SIGHUP);
     log_info("draining", {"signal", log_int(sig)});
