@@ -26,8 +26,10 @@ enum {
     DISK_CHECK_BYTES = 1 << 20, /* taken since: it is looked at again before its time */
     START_BYTES = 4 << 20,      /* free when it starts, beside what the raft DB has to write then */
     TRIM_TICKS = 50,
-    FLUSH_BYTES = 32 << 20, /* of the raft log, that a start after a crash would have to replay */
-    FLUSH_MS = 300000,      /* or whatever there is, after so long */
+    FLUSH_BYTES =
+        64 << 20,      /* of the raft log, that a start after a crash would have to replay; half
+                               of it flushes by itself, if it filled the data DB as well */
+    FLUSH_MS = 300000, /* or whatever there is, after so long */
     CONNECTS_MAX = 64
 };
 
@@ -51,7 +53,7 @@ struct node {
     uv_async_t async;
     uv_work_t flush;
     bool flushing;
-    uint64_t flushed_bytes, flushed_ms; /* applied at the last flush, and when that was */
+    uint64_t flushed_ms; /* when the last flush began */
     struct watermark mark;
     struct wal *wal;
     struct applier *applier;
@@ -224,18 +226,17 @@ static void on_flush_done(uv_work_t *work, int status)
     trim_all(node);
 }
 
-static uint64_t applied_bytes(const struct node *node)
+static uint64_t unflushed_bytes(const struct node *node)
 {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < node->dir.partitions; i++)
-        bytes += node->shards[i].applied_bytes;
+        bytes += node->shards[i].unflushed_bytes;
     return bytes;
 }
 
 static void start_flush(struct node *node)
 {
     node->flushing = true;
-    node->flushed_bytes = applied_bytes(node);
     node->flushed_ms = now_ms();
     int rv = uv_queue_work(&node->loop, &node->flush, on_flush_work, on_flush_done);
     ASSERT(rv == 0);
@@ -243,7 +244,7 @@ static void start_flush(struct node *node)
 
 static void flush_if_due(struct node *node)
 {
-    uint64_t bytes = applied_bytes(node) - node->flushed_bytes;
+    uint64_t bytes = unflushed_bytes(node);
     if (node->phase != NODE_SERVING || node->flushing || node->disk_full || bytes == 0)
         return;
     if (bytes > FLUSH_BYTES || now_ms() - node->flushed_ms > FLUSH_MS)

@@ -141,6 +141,16 @@ void rlog_drop_payload(struct rlog *log, uint64_t index)
     entry->bytes = NULL;
 }
 
+uint64_t rlog_bytes(const struct rlog *log, uint64_t after, uint64_t upto)
+{
+    uint64_t bytes = 0;
+    for (uint64_t index = after + 1; index <= upto; index++) {
+        const struct rlog_entry *entry = rlog_get(log, index);
+        bytes += entry != NULL ? entry->size : 0;
+    }
+    return bytes;
+}
+
 /* ---- writing ---- */
 
 void rlog_put_hard(struct rlog *log, struct kv_batch *batch, uint64_t term, uint64_t voted_for)

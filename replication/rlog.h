@@ -49,5 +49,6 @@ void rlog_set_conf(struct rlog *log, uint64_t index, struct span conf); /* it wa
 void rlog_trim(struct rlog *log, struct kv_batch *batch, uint64_t index, uint64_t term,
                uint64_t upto);
 void rlog_drop_payload(struct rlog *log, uint64_t index);
+uint64_t rlog_bytes(const struct rlog *log, uint64_t after, uint64_t upto); /* of payloads */
 
 #endif

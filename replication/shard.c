@@ -189,7 +189,6 @@ static void on_entry_applied(struct job *job)
 {
     struct shard *shard = job->owner;
     shard->applied = job->index;
-    shard->applied_bytes += job->payload.n;
     struct proposal *proposal = NULL;
     struct list_link *link = list_first(&shard->inflight);
     if (link != NULL && container_of(link, struct proposal, link)->index == job->index) {
@@ -381,6 +380,7 @@ void shard_trim(struct shard *shard, struct kv *data, uint64_t now_ms)
                  {"partition", log_int(shard->partition)}, {"err", log_str(err_name(err))});
         return;
     }
+    shard->unflushed_bytes = rlog_bytes(&shard->log, index, shard->applied);
     if (index <= shard->log.snapshot_index + SHARD_TRAILING || index > shard->applied ||
         rlog_term_at(&shard->log, index) == 0 || shard->log.conf.n == 0)
         return;

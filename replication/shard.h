@@ -65,14 +65,15 @@ struct shard {
     struct apply *apply;
     bool serving;
     uint64_t applied_at_start;
-    uint64_t term_start;    /* last index when this node began to lead */
-    uint64_t committed;     /* as told by consensus */
-    uint64_t pushed;        /* handed to the applier */
-    uint64_t applied;       /* and come back */
-    uint64_t applied_bytes; /* of entries, since the start */
-    struct list ready;      /* closed proposals, oldest first */
-    struct proposal *open;  /* collects this turn's commands */
-    struct list inflight;   /* submitted, in index order */
+    uint64_t term_start;      /* last index when this node began to lead */
+    uint64_t committed;       /* as told by consensus */
+    uint64_t pushed;          /* handed to the applier */
+    uint64_t applied;         /* and come back */
+    uint64_t unflushed_bytes; /* of entries that a start after a crash would apply again; as of the
+                                 last shard_trim */
+    struct list ready;        /* closed proposals, oldest first */
+    struct proposal *open;    /* collects this turn's commands */
+    struct list inflight;     /* submitted, in index order */
     size_t inflight_count, waiting_bytes, unfinished;
     uint64_t *done; /* numbers of effects delivered, to be dropped */
     size_t done_count, done_cap;

@@ -9,7 +9,7 @@
 #include "store/base/err.h"
 
 enum {
-    MEMTABLE_DATA = 64 << 20,
+    MEMTABLE_DATA = 32 << 20,
     MEMTABLE_SMALL = 16 << 20,
     MEMTABLES_TOTAL = 128 << 20,
     MEMTABLE_RAFT = 128 << 20,
@@ -26,6 +26,8 @@ enum {
     LEVEL0_SLOW = 36,
     LEVEL0_STOP = 48,
     LEVEL_BASE = 1 << 30,
+    SYNC_STEP = 1 << 20, /* files are written back as they grow: who syncs the raft log would wait
+                            for a whole one (ext4 orders them) */
     ZSTD_LEVEL = 1,
     ZSTD_WINDOW = -14, /* RocksDB's default */
 };
@@ -207,6 +209,7 @@ static rocksdb_options_t *raft_options(const struct kv *kv)
     rocksdb_options_set_keep_log_file_num(o, 4);
     rocksdb_options_set_allow_concurrent_memtable_write(o, 0);
     rocksdb_options_set_compression(o, rocksdb_no_compression); /* it will soon be trimmed */
+    rocksdb_options_set_bytes_per_sync(o, SYNC_STEP);
     return o; /* no insert hints: with DeleteRange they corrupt the memtable (RocksDB < 9.2) */
 }
 
@@ -227,6 +230,7 @@ static rocksdb_options_t *data_options(struct kv *kv, enum kv_cf cf)
     rocksdb_options_set_max_open_files(o, OPEN_FILES_MAX);
     rocksdb_options_set_keep_log_file_num(o, 4);
     rocksdb_options_set_allow_concurrent_memtable_write(o, 0);
+    rocksdb_options_set_bytes_per_sync(o, SYNC_STEP);
     rocksdb_options_set_level0_file_num_compaction_trigger(o, LEVEL0_FILES);
     rocksdb_options_set_level0_slowdown_writes_trigger(o, LEVEL0_SLOW);
     rocksdb_options_set_level0_stop_writes_trigger(o, LEVEL0_STOP);
