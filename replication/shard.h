@@ -14,7 +14,7 @@
 #include "store/base/list.h"
 
 enum {
-    SHARD_INFLIGHT_MAX = 2,
+    SHARD_INFLIGHT_MAX = 3,
     SHARD_WAITING_MAX = 4 << 20,
     SHARD_TRAILING = 64, /* entries kept below the flushed index, for followers a little behind */
 };
