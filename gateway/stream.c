@@ -1,5 +1,6 @@
 /* gateway/stream.c: a range of a conversation as NDJSON, page by page. The next page is read when
- * the client has taken most of the one before. */
+ * the client has taken most of the one before; of a long way up the next two at the same time, each
+ * a fixed window of sequences, so that the node reads while this one writes JSON. */
 #include <stdlib.h>
 
 #include "gateway/httpd.h"
@@ -10,31 +11,62 @@
 #include "store/base/err.h"
 #include "store/base/log.h"
 
-enum { STREAM_PAGE_RECORDS = 2000 }; /* some 1.2 ms of writing JSON: others wait no longer */
+enum {
+    STREAM_PAGE_RECORDS = 2000, /* some 1.2 ms of writing JSON: others wait no longer */
+    STREAM_WINDOWS = 2,
+};
+
+struct window {
+    uint64_t from, to; /* sequences; from == to: nothing of it is left to be read */
+    bool asked;
+    struct buf text; /* of what was read before its turn came */
+};
 
 struct stream {
-    Loquat__Read read; /* of the next page; strings are `conv` and the user's */
+    Loquat__Read read; /* strings are `conv` and the user's */
     char conv[CONV_ID_MAX + 1];
-    bool reading, begun;
+    bool begun;
     uint64_t left; /* records that are still wanted */
+    size_t asked;
+    uint64_t end; /* windows are used: behind the last sequence; 0: one page after the other */
+    struct window windows[STREAM_WINDOWS];
+    size_t turn; /* the window whose text comes next */
+};
+
+/* A page on its way; the stream may be gone when it comes. */
+struct page_ask {
+    struct conn *conn;
+    size_t window;
 };
 
 static void on_page(void *owner, const Loquat__Reply *reply);
 
-static bool ask(struct conn *conn)
+static bool ask(struct conn *conn, size_t window)
 {
     struct stream *stream = conn->stream;
-    stream->read.user = conn->who->user;
-    stream->read.conv = stream->conv;
-    if (upstream_read(&conn->gate->up, &stream->read, on_page, conn) != 0)
+    struct page_ask *page = xmalloc(sizeof *page);
+    Loquat__Read read = stream->read;
+    read.user = conn->who->user;
+    read.conv = stream->conv;
+    if (stream->end != 0) {
+        read.from = stream->windows[window].from;
+        read.to = stream->windows[window].to;
+    }
+    *page = (struct page_ask){conn, window};
+    if (upstream_read(&conn->gate->up, &read, on_page, page) != 0) {
+        free(page);
         return false;
-    stream->reading = true;
+    }
+    stream->windows[window].asked = true;
+    stream->asked++;
     conn_ref(conn);
     return true;
 }
 
 void httpd_stream_end(struct conn *conn)
 {
+    for (size_t i = 0; i < STREAM_WINDOWS; i++)
+        buf_close(&conn->stream->windows[i].text);
     free(conn->stream);
     conn->stream = NULL;
 }
@@ -43,8 +75,7 @@ void httpd_stream_end(struct conn *conn)
 static void fail(struct conn *conn, int err, const char *msg)
 {
     bool begun = conn->stream->begun;
-    conn->keep =
-        conn->keep && !conn->stream->reading; /* its page must not be taken for another's */
+    conn->keep = conn->keep && conn->stream->asked == 0; /* no page may be taken for another's */
     httpd_stream_end(conn);
     if (begun)
         conn_close_soon(conn);
@@ -66,37 +97,14 @@ static int say_page(struct conn *conn, const Loquat__Reply *reply, struct buf *t
     return err;
 }
 
-/* Where the next page begins; false: this one is the last. */
-static bool move_on(struct conn *conn, const Loquat__Reply *reply)
-{
-    struct stream *stream = conn->stream;
-    for (size_t i = 0; i < reply->n_items; i++)
-        stream->left -= reply->items[i]->hole == 0;
-    if (stream->left < stream->read.max)
-        stream->read.max = (uint32_t)stream->left;
-    stream->read.from = reply->next;
-    return reply->next != 0 && stream->left > 0 && !conn->head_only;
-}
-
 static bool token_holds(const struct conn *conn)
 {
     return conn->who->exp_ms > clock_wall_ms();
 }
 
-static void take_page(struct conn *conn, const Loquat__Reply *reply)
+static void send_text(struct conn *conn, struct buf *text)
 {
     struct stream *stream = conn->stream;
-    struct buf *text = &conn->gate->answer;
-    text->n = 0;
-    bool more = reply->err == 0 && move_on(conn, reply);
-    /* The node reads the next page while this one is written as JSON. */
-    if (more && conn->out.bytes <= CONN_OUT_LOW && token_holds(conn) && ask(conn))
-        link_flush(&conn->gate->up.link);
-    int err = reply->err != 0 ? reply->err : say_page(conn, reply, text);
-    if (err != 0) {
-        fail(conn, err, reply->msg);
-        return;
-    }
     if (!stream->begun)
         httpd_begin_chunks(conn, "application/x-ndjson");
     stream->begun = true;
@@ -104,6 +112,136 @@ static void take_page(struct conn *conn, const Loquat__Reply *reply)
         struct frame *chunk = httpd_chunk(text);
         conn_send_frame(conn, chunk);
         frame_unref(chunk);
+    }
+    text->n = 0;
+}
+
+/* ---- windows ---- */
+
+static bool finished(const struct stream *stream)
+{
+    for (size_t i = 0; i < STREAM_WINDOWS; i++)
+        if (stream->windows[i].from < stream->windows[i].to || stream->windows[i].asked)
+            return false;
+    return stream->read.from >= stream->end;
+}
+
+/* The next window in order, or none: read.from is where no window has begun yet. */
+static void next_window(struct stream *stream, struct window *window)
+{
+    uint64_t from = stream->read.from, left = stream->end - from;
+    window->from = from;
+    window->to = from + (left < STREAM_PAGE_RECORDS ? left : STREAM_PAGE_RECORDS);
+    stream->read.from = window->to;
+}
+
+static bool begin_windows(struct stream *stream, const Loquat__Reply *reply)
+{
+    uint64_t end = reply->head + 1;
+    if (stream->read.to != 0 && stream->read.to < end)
+        end = stream->read.to;
+    if (stream->read.desc || stream->left < end - reply->next)
+        return false;
+    stream->end = end;
+    for (size_t i = 0; i < STREAM_WINDOWS; i++)
+        next_window(stream, &stream->windows[i]);
+    return true;
+}
+
+static bool ask_windows(struct conn *conn)
+{
+    struct stream *stream = conn->stream;
+    for (size_t i = 0; i < STREAM_WINDOWS; i++) {
+        const struct window *window = &stream->windows[(stream->turn + i) % STREAM_WINDOWS];
+        if (!window->asked && window->from < window->to &&
+            !ask(conn, (stream->turn + i) % STREAM_WINDOWS))
+            return false;
+    }
+    return true;
+}
+
+/* The window whose turn it is has been read whole: a new one takes its place. */
+static void turn_window(struct stream *stream)
+{
+    next_window(stream, &stream->windows[stream->turn]);
+    stream->turn = (stream->turn + 1) % STREAM_WINDOWS;
+}
+
+/* Sends what was held for its turn. */
+static void send_held(struct conn *conn)
+{
+    struct stream *stream = conn->stream;
+    for (size_t i = 0; i < STREAM_WINDOWS; i++) {
+        struct window *window = &stream->windows[stream->turn];
+        send_text(conn, &window->text);
+        if (window->asked || window->from < window->to)
+            return;
+        turn_window(stream);
+    }
+}
+
+/* Where the text of a window's page is to be written. */
+static struct buf *take_window(struct conn *conn, const Loquat__Reply *reply, size_t at)
+{
+    struct stream *stream = conn->stream;
+    struct window *window = &stream->windows[at];
+    window->from = reply->next != 0 ? reply->next : window->to;
+    if (at != stream->turn)
+        return &window->text;
+    send_text(conn, &window->text);
+    if (window->from == window->to)
+        turn_window(stream);
+    return &conn->gate->answer;
+}
+
+/* ---- pages ---- */
+
+/* What of the range is left after this page; false: nothing. */
+static bool move_on(struct conn *conn, const Loquat__Reply *reply)
+{
+    struct stream *stream = conn->stream;
+    for (size_t i = 0; i < reply->n_items; i++)
+        stream->left -= reply->items[i]->hole == 0;
+    if (stream->end != 0)
+        return !finished(stream);
+    if (stream->left < stream->read.max)
+        stream->read.max = (uint32_t)stream->left;
+    stream->read.from = reply->next;
+    if (reply->next == 0 || stream->left == 0 || conn->head_only)
+        return false;
+    begin_windows(stream, reply);
+    return true;
+}
+
+static bool ask_more(struct conn *conn)
+{
+    bool asked = conn->stream->end != 0 ? ask_windows(conn) : ask(conn, 0);
+    link_flush(&conn->gate->up.link);
+    return asked;
+}
+
+static void take_page(struct conn *conn, const Loquat__Reply *reply, size_t at)
+{
+    struct stream *stream = conn->stream;
+    struct buf *text = &conn->gate->answer;
+    text->n = 0;
+    bool more = reply->err == 0;
+    if (more && stream->end != 0)
+        text = take_window(conn, reply, at);
+    more = more && move_on(conn, reply);
+    /* The node goes on reading while this page is written as JSON. */
+    if (more && conn->out.bytes <= CONN_OUT_LOW && token_holds(conn))
+        (void)ask_more(conn); /* or later */
+    int err = reply->err != 0 ? reply->err : say_page(conn, reply, text);
+    if (err != 0) {
+        fail(conn, err, reply->msg);
+        return;
+    }
+    if (text == &conn->gate->answer)
+        send_text(conn, text);
+    if (stream->end != 0) {
+        send_held(conn);
+        more = !finished(stream);
     }
     if (more) {
         httpd_stream_go_on(conn);
@@ -115,24 +253,28 @@ static void take_page(struct conn *conn, const Loquat__Reply *reply)
 
 static void on_page(void *owner, const Loquat__Reply *reply)
 {
-    struct conn *conn = owner;
+    struct page_ask *page = owner;
+    struct conn *conn = page->conn;
     if (!conn_gone(conn) && conn->stream != NULL) {
-        conn->stream->reading = false;
-        take_page(conn, reply);
+        conn->stream->windows[page->window].asked = false;
+        conn->stream->asked--;
+        take_page(conn, reply, page->window);
         if (!conn_gone(conn))
             conn_settle(conn);
     }
+    free(page);
     conn_unref(conn);
 }
 
 void httpd_stream_go_on(struct conn *conn)
 {
     struct stream *stream = conn->stream;
-    if (stream->reading || conn->out.bytes > CONN_OUT_LOW)
+    bool waits = stream->end != 0 ? stream->asked == STREAM_WINDOWS : stream->asked > 0;
+    if (waits || conn->out.bytes > CONN_OUT_LOW)
         return;
     if (!token_holds(conn))
         fail(conn, ERR_UNAUTHORIZED, "the token has expired");
-    else if (!ask(conn))
+    else if (!ask_more(conn))
         fail(conn, ERR_BUSY, NULL);
 }
 
@@ -151,7 +293,7 @@ int op_records(struct request *request)
     stream->left = max;
     memcpy(stream->conv, request->call->conv, sizeof stream->conv);
     conn->stream = stream;
-    if (!ask(conn)) {
+    if (!ask(conn, 0)) {
         httpd_stream_end(conn);
         return ERR_BUSY;
     }
