@@ -232,9 +232,10 @@ static int scrub_convs(struct scrub *scrub, const struct conv_id *only)
         members = key_member(p, *only, (struct span){0});
     }
     struct kv_iter convs, log;
-    kv_iter_open(&convs, scrub->keeper->kv, &scrub->view, KV_CONV, key_span(&header),
-                 key_span(&members));
-    kv_iter_open(&log, scrub->keeper->kv, &scrub->view, KV_LOG, key_span(&from), key_span(&until));
+    kv_iter_open_scan(&convs, scrub->keeper->kv, &scrub->view, KV_CONV, key_span(&header),
+                      key_span(&members));
+    kv_iter_open_scan(&log, scrub->keeper->kv, &scrub->view, KV_LOG, key_span(&from),
+                      key_span(&until));
     kv_iter_first(&log);
     int err = 0;
     uint64_t before = scrub->outcome->report.conv_count;

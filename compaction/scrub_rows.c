@@ -30,7 +30,8 @@ static bool owed(struct scrub *scrub, uint32_t partition, const char *user, cons
     struct key from = key_partition(partition), until = key_partition(partition + 1);
     struct kv_iter iter;
     bool found = false;
-    kv_iter_open(&iter, scrub->keeper->kv, &scrub->view, KV_OUT, key_span(&from), key_span(&until));
+    kv_iter_open_scan(&iter, scrub->keeper->kv, &scrub->view, KV_OUT, key_span(&from),
+                      key_span(&until));
     for (kv_iter_first(&iter); kv_iter_valid(&iter) && !found; kv_iter_next(&iter))
         found = row_owes(scrub, kv_iter_value(&iter), user, conv);
     kv_iter_close(&iter);
@@ -80,8 +81,8 @@ int scrub_members(struct scrub *scrub, const struct scrub_conv *conv)
     struct key until = from;
     until.p[until.n - 1]++;
     struct kv_iter iter;
-    kv_iter_open(&iter, scrub->keeper->kv, &scrub->view, KV_CONV, key_span(&from),
-                 key_span(&until));
+    kv_iter_open_scan(&iter, scrub->keeper->kv, &scrub->view, KV_CONV, key_span(&from),
+                      key_span(&until));
     uint64_t members = 0, owners = 0;
     int err = 0;
     for (kv_iter_first(&iter); err == 0 && kv_iter_valid(&iter); kv_iter_next(&iter)) {
@@ -151,7 +152,8 @@ static int each_row(struct scrub *scrub, const struct scrub_conv *conv, enum kv_
     until.n += 9;
     struct kv_iter iter;
     int err = 0;
-    kv_iter_open(&iter, scrub->keeper->kv, &scrub->view, cf, key_span(&from), key_span(&until));
+    kv_iter_open_scan(&iter, scrub->keeper->kv, &scrub->view, cf, key_span(&from),
+                      key_span(&until));
     for (kv_iter_first(&iter); err == 0 && kv_iter_valid(&iter); kv_iter_next(&iter)) {
         struct span key = kv_iter_key(&iter);
         if (key.n == KEY_SEQ_SIZE)
@@ -288,8 +290,8 @@ int scrub_users(struct scrub *scrub)
     struct kv_iter iter;
     struct user user = {0};
     int err = 0;
-    kv_iter_open(&iter, scrub->keeper->kv, &scrub->view, KV_USER, key_span(&from),
-                 key_span(&until));
+    kv_iter_open_scan(&iter, scrub->keeper->kv, &scrub->view, KV_USER, key_span(&from),
+                      key_span(&until));
     for (kv_iter_first(&iter); err == 0 && kv_iter_valid(&iter); kv_iter_next(&iter)) {
         struct span key = kv_iter_key(&iter), value = kv_iter_value(&iter);
         if (key.n <= KEY_CONV_SIZE) {
@@ -341,7 +343,8 @@ static int numbered(struct scrub *scrub, enum kv_cf cf)
     struct key from = key_partition(scrub->partition), until = key_partition(scrub->partition + 1);
     struct kv_iter iter;
     int err = 0;
-    kv_iter_open(&iter, scrub->keeper->kv, &scrub->view, cf, key_span(&from), key_span(&until));
+    kv_iter_open_scan(&iter, scrub->keeper->kv, &scrub->view, cf, key_span(&from),
+                      key_span(&until));
     for (kv_iter_first(&iter); err == 0 && kv_iter_valid(&iter); kv_iter_next(&iter)) {
         struct span key = kv_iter_key(&iter), value = kv_iter_value(&iter);
         uint64_t number = key.n == 10 ? get_be64(key.p + 2) : UINT64_MAX;

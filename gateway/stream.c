@@ -12,8 +12,10 @@
 #include "store/base/log.h"
 
 enum {
-    STREAM_PAGE_RECORDS = 2000, /* some 1.2 ms of writing JSON: others wait no longer */
-    STREAM_WINDOWS = 2,
+    STREAM_PAGE_RECORDS = 2000, /* about a millisecond of writing JSON: others wait no longer */
+    STREAM_PAGE_BYTES = 512 << 10,
+    STREAM_WINDOWS = 2, /* so many pages, and one more, wait at most for who does not read */
+    STREAM_WINDOW_MIN = 16,
 };
 
 struct window {
@@ -29,6 +31,7 @@ struct stream {
     uint64_t left; /* records that are still wanted */
     size_t asked;
     uint64_t end; /* windows are used: behind the last sequence; 0: one page after the other */
+    uint64_t window_size; /* sequences: about a page */
     struct window windows[STREAM_WINDOWS];
     size_t turn; /* the window whose text comes next */
 };
@@ -131,8 +134,17 @@ static void next_window(struct stream *stream, struct window *window)
 {
     uint64_t from = stream->read.from, left = stream->end - from;
     window->from = from;
-    window->to = from + (left < STREAM_PAGE_RECORDS ? left : STREAM_PAGE_RECORDS);
+    window->to = from + (left < stream->window_size ? left : stream->window_size);
     stream->read.from = window->to;
+}
+
+/* A little less than the first page had, so that one page nearly always has a window whole. */
+static uint64_t window_size(uint64_t from, const Loquat__Reply *reply)
+{
+    uint64_t size = (reply->next - from) * 7 / 8;
+    return size < STREAM_WINDOW_MIN     ? STREAM_WINDOW_MIN
+           : size > STREAM_PAGE_RECORDS ? STREAM_PAGE_RECORDS
+                                        : size;
 }
 
 static bool begin_windows(struct stream *stream, const Loquat__Reply *reply)
@@ -143,6 +155,8 @@ static bool begin_windows(struct stream *stream, const Loquat__Reply *reply)
     if (stream->read.desc || stream->left < end - reply->next)
         return false;
     stream->end = end;
+    stream->window_size = window_size(stream->read.from, reply);
+    stream->read.from = reply->next;
     for (size_t i = 0; i < STREAM_WINDOWS; i++)
         next_window(stream, &stream->windows[i]);
     return true;
@@ -153,7 +167,8 @@ static bool ask_windows(struct conn *conn)
     struct stream *stream = conn->stream;
     for (size_t i = 0; i < STREAM_WINDOWS; i++) {
         const struct window *window = &stream->windows[(stream->turn + i) % STREAM_WINDOWS];
-        if (!window->asked && window->from < window->to &&
+        bool held = i > 0 && window->text.n > 0;
+        if (!window->asked && !held && window->from < window->to &&
             !ask(conn, (stream->turn + i) % STREAM_WINDOWS))
             return false;
     }
@@ -206,10 +221,10 @@ static bool move_on(struct conn *conn, const Loquat__Reply *reply)
         return !finished(stream);
     if (stream->left < stream->read.max)
         stream->read.max = (uint32_t)stream->left;
-    stream->read.from = reply->next;
     if (reply->next == 0 || stream->left == 0 || conn->head_only)
         return false;
-    begin_windows(stream, reply);
+    if (!begin_windows(stream, reply))
+        stream->read.from = reply->next;
     return true;
 }
 
@@ -289,6 +304,8 @@ int op_records(struct request *request)
         return err;
     struct stream *stream = xcalloc(1, sizeof *stream);
     stream->read = read;
+    stream->read.scan = true;
+    stream->read.bytes_max = STREAM_PAGE_BYTES;
     stream->read.max = (uint32_t)(max < STREAM_PAGE_RECORDS ? max : STREAM_PAGE_RECORDS);
     stream->left = max;
     memcpy(stream->conv, request->call->conv, sizeof stream->conv);

@@ -340,7 +340,8 @@ int dedup_warm(struct dedup *dedup, size_t rows, bool *done)
     struct key until =
         key_seq(dedup->partition, (struct conv_id){UINT64_MAX, UINT64_MAX}, UINT64_MAX);
     struct kv_iter iter;
-    kv_iter_open(&iter, dedup->kv, NULL, KV_DEDUP, key_span(&dedup->next_key), key_span(&until));
+    kv_iter_open_scan(&iter, dedup->kv, NULL, KV_DEDUP, key_span(&dedup->next_key),
+                      key_span(&until));
     int err = 0;
     kv_iter_first(&iter);
     for (size_t n = 0; kv_iter_valid(&iter) && n < rows && err == 0; n++) {

@@ -458,8 +458,8 @@ int kv_view_get(const struct kv_view *view, enum kv_cf cf, struct span key, stru
     return err;
 }
 
-void kv_iter_open(struct kv_iter *iter, struct kv *kv, const struct kv_view *view, enum kv_cf cf,
-                  struct span from, struct span until)
+static void iter_open(struct kv_iter *iter, struct kv *kv, const struct kv_view *view,
+                      enum kv_cf cf, struct span from, struct span until, bool scan)
 {
     ASSERT(cf < kv->cf_count);
     *iter = (struct kv_iter){0};
@@ -472,8 +472,21 @@ void kv_iter_open(struct kv_iter *iter, struct kv *kv, const struct kv_view *vie
         rocksdb_readoptions_set_iterate_lower_bound(read, iter->lower.p, iter->lower.n);
     if (until.n > 0)
         rocksdb_readoptions_set_iterate_upper_bound(read, iter->upper.p, iter->upper.n);
+    rocksdb_readoptions_set_fill_cache(read, !scan);
     iter->options = read;
     iter->rocks = rocksdb_create_iterator_cf(kv->db, read, kv->cf[cf]);
+}
+
+void kv_iter_open(struct kv_iter *iter, struct kv *kv, const struct kv_view *view, enum kv_cf cf,
+                  struct span from, struct span until)
+{
+    iter_open(iter, kv, view, cf, from, until, false);
+}
+
+void kv_iter_open_scan(struct kv_iter *iter, struct kv *kv, const struct kv_view *view,
+                       enum kv_cf cf, struct span from, struct span until)
+{
+    iter_open(iter, kv, view, cf, from, until, true);
 }
 
 void kv_iter_close(struct kv_iter *iter)

@@ -88,6 +88,9 @@ struct kv_iter {
 };
 void kv_iter_open(struct kv_iter *iter, struct kv *kv, const struct kv_view *view, enum kv_cf cf,
                   struct span from, struct span until);
+/* The same for many rows that are read once: they don't drive others out of the block cache. */
+void kv_iter_open_scan(struct kv_iter *iter, struct kv *kv, const struct kv_view *view,
+                       enum kv_cf cf, struct span from, struct span until);
 void kv_iter_close(struct kv_iter *iter);
 void kv_iter_first(struct kv_iter *iter);
 void kv_iter_last(struct kv_iter *iter);

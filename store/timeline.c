@@ -277,6 +277,17 @@ static size_t bytes_max(const Loquat__Read *read)
                                                                        : TIMELINE_BYTES_MAX;
 }
 
+/* The last row has it, unless all were trimmed. */
+static int find_head(struct reader *r, struct kv_iter *iter)
+{
+    kv_iter_last(iter);
+    if (!kv_iter_valid(iter))
+        return kv_iter_error(iter);
+    uint64_t last = get_be64(kv_iter_key(iter).p + KEY_CONV_SIZE);
+    r->head = last > r->head ? last : r->head;
+    return 0;
+}
+
 static int read_page(struct reader *r)
 {
     int err = find_conv(r);
@@ -285,17 +296,17 @@ static int read_page(struct reader *r)
     struct key from = key_seq(r->partition, r->id, 0);
     struct key until = key_seq(r->partition, r->id, UINT64_MAX);
     struct kv_iter iter;
-    kv_iter_open(&iter, r->kv, &r->view, KV_LOG, key_span(&from), key_span(&until));
-    kv_iter_last(&iter);
-    if (kv_iter_valid(&iter)) {
-        uint64_t last = get_be64(kv_iter_key(&iter).p + KEY_CONV_SIZE);
-        r->head = last > r->head ? last : r->head;
-    } else {
-        err = kv_iter_error(&iter);
-    }
+    if (r->read->scan)
+        kv_iter_open_scan(&iter, r->kv, &r->view, KV_LOG, key_span(&from), key_span(&until));
+    else
+        kv_iter_open(&iter, r->kv, &r->view, KV_LOG, key_span(&from), key_span(&until));
+    const Loquat__Read *read = r->read;
+    if (read->scan && read->to != 0 && !read->desc)
+        r->head = read->to - 1 > r->head ? read->to - 1 : r->head;
+    else
+        err = find_head(r, &iter);
     r->reply->head = r->head;
     r->reply->floor = r->floor;
-    const Loquat__Read *read = r->read;
     if (err == 0 && read->desc) {
         uint64_t at = read->from == 0 || read->from > r->head ? r->head : read->from;
         err = at > read->to ? read_down(r, &iter, at, read->to) : 0;

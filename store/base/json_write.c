@@ -1,5 +1,18 @@
 #include "store/base/json.h"
 
+#define EACH_BYTE 0x0101010101010101u
+
+/* One of eight bytes is below 0x20, a quote or a backslash. Source: S. E. Anderson, "Bit Twiddling
+ * Hacks", "Determine if a word has a byte less than n". */
+static bool has_special(const char *p)
+{
+    uint64_t v = get_le64(p), quote = v ^ EACH_BYTE * '"', slash = v ^ EACH_BYTE * '\\';
+    uint64_t found = (v - EACH_BYTE * 0x20) & ~v;
+    found |= (quote - EACH_BYTE) & ~quote;
+    found |= (slash - EACH_BYTE) & ~slash;
+    return (found & EACH_BYTE * 0x80) != 0;
+}
+
 void json_put_string(struct buf *buf, struct span text)
 {
     static const char digits[] = "0123456789abcdef";
@@ -7,6 +20,10 @@ void json_put_string(struct buf *buf, struct span text)
     buf->p[buf->n++] = '"';
     size_t from = 0;
     for (size_t i = 0; i < text.n; i++) {
+        while (text.n - i >= 8 && !has_special(text.p + i))
+            i += 8;
+        if (i == text.n)
+            break;
         unsigned char c = (unsigned char)text.p[i];
         if (c >= 0x20 && c != '"' && c != '\\')
             continue;
@@ -42,10 +59,13 @@ void json_put_u64(struct buf *buf, uint64_t v)
 {
     char text[20];
     size_t at = sizeof text;
-    do {
-        text[--at] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v > 0);
+    for (; v >= 10; v /= 100) {
+        unsigned two = (unsigned)(v % 100);
+        text[--at] = (char)('0' + two % 10);
+        text[--at] = (char)('0' + two / 10);
+    }
+    if (v > 0 || at == sizeof text)
+        text[--at] = (char)('0' + v);
     buf_add(buf, text + at, sizeof text - at);
 }
 

@@ -487,6 +487,33 @@ Test(json, written_strings_read_back)
     buf_close(&out);
 }
 
+/* Numbers of every length; a character that needs an escape wherever it stands. */
+Test(json, put_at_every_length)
+{
+    char want[64], text[32];
+    for (uint64_t v = 1, i = 0; i < 64; i++, v <<= 1) {
+        for (uint64_t w = v - 2; w != v + 3; w++) {
+            struct buf out = {0};
+            json_put_u64(&out, w);
+            snprintf(want, sizeof want, "%llu", (unsigned long long)w);
+            cr_assert(span_is(buf_span(&out), want), "%s", want);
+            buf_close(&out);
+        }
+    }
+    for (size_t n = 1; n < sizeof text; n++) {
+        for (size_t at = 0; at < n; at++) {
+            struct buf out = {0};
+            memset(text, 0xc3, n);
+            text[at] = "\"\\\n"[at % 3];
+            json_put_string(&out, span_of(text, n));
+            cr_assert(eq(sz, out.n, n + 3));
+            cr_assert(eq(chr, out.p[1 + at], '\\'));
+            cr_assert(eq(chr, out.p[2 + at], "\"\\n"[at % 3]));
+            buf_close(&out);
+        }
+    }
+}
+
 Test(json, numbers_are_written)
 {
     struct buf out = {0};
