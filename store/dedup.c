@@ -29,6 +29,7 @@ void dedup_close(struct dedup *dedup)
     entries_close(&dedup->filling);
     entries_close(&dedup->sealing);
     buf_close(&dedup->chunk);
+    buf_close(&dedup->row);
 }
 
 /* Never 0: that stands for none in a row. */
@@ -116,24 +117,34 @@ int dedup_row_read(struct span value, uint64_t hashes[DEDUP_ROW])
     return 0;
 }
 
+/* In the row where the one before was found, or the next. */
+static int find_near(struct dedup *dedup, struct conv_id conv, uint64_t hash, uint64_t *hint,
+                     uint64_t *seq)
+{
+    int err = ERR_NOT_FOUND;
+    uint64_t place = 0;
+    for (uint64_t row = *hint; err == ERR_NOT_FOUND && row <= *hint + DEDUP_ROW; row += DEDUP_ROW) {
+        struct key key = key_seq(dedup->partition, conv, row);
+        err = kv_get(dedup->kv, KV_DEDUP, key_span(&key), &dedup->row);
+        if (err == 0)
+            err = find_in_row(buf_span(&dedup->row), hash, &place);
+        *seq = row + place;
+    }
+    if (err == 0)
+        *hint = *seq - *seq % DEDUP_ROW;
+    return err;
+}
+
 static int find_sealed(struct dedup *dedup, struct conv_id conv, uint64_t hash, uint64_t *hint,
                        uint64_t *seq)
 {
     struct key from = key_seq(dedup->partition, conv, 0);
     struct key until = key_seq(dedup->partition, conv, UINT64_MAX);
-    struct key begin = key_seq(dedup->partition, conv, *hint);
     struct kv_iter iter;
     kv_iter_open(&iter, dedup->kv, NULL, KV_DEDUP, key_span(&from), key_span(&until));
     int err = ERR_NOT_FOUND;
     uint64_t place = 0;
-    kv_iter_seek(&iter, key_span(&begin));
-    for (int i = 0; i < 2 && err == ERR_NOT_FOUND && kv_iter_valid(&iter); i++) {
-        err = find_in_row(kv_iter_value(&iter), hash, &place);
-        if (err == ERR_NOT_FOUND)
-            kv_iter_next(&iter);
-    }
-    if (err == ERR_NOT_FOUND)
-        kv_iter_last(&iter);
+    kv_iter_last(&iter);
     while (err == ERR_NOT_FOUND && kv_iter_valid(&iter)) {
         err = find_in_row(kv_iter_value(&iter), hash, &place);
         if (err == ERR_NOT_FOUND)
@@ -157,7 +168,8 @@ int dedup_find(struct dedup *dedup, struct conv_id conv, uint64_t hash, uint64_t
         return ERR_NOT_FOUND;
     if (dedup_find_recent(dedup, conv, hash, seq))
         return 0;
-    return find_sealed(dedup, conv, hash, hint, seq);
+    int err = find_near(dedup, conv, hash, hint, seq);
+    return err == ERR_NOT_FOUND ? find_sealed(dedup, conv, hash, hint, seq) : err;
 }
 
 void dedup_prefetch(const struct dedup *dedup, struct conv_id conv, uint64_t hash)

@@ -45,7 +45,7 @@ struct dedup {
     size_t generation; /* so many in `filling` are a generation; the first one differs, so that the
                           partitions of a node do not seal at the same time */
     size_t sealed;     /* of `sealing` which are in a batch */
-    struct buf chunk;
+    struct buf chunk, row;
     struct bloom filter; /* none: after a start */
     struct bloom next;   /* being filled, to become the filter; or none */
     struct key next_key; /* rows from here on are not in `next` yet */
@@ -55,7 +55,7 @@ void dedup_init(struct dedup *dedup, struct kv *kv, uint32_t partition, uint32_t
 void dedup_close(struct dedup *dedup);
 uint64_t dedup_hash(struct span user, struct span cid, uint32_t salt);
 void dedup_prefetch(const struct dedup *dedup, struct conv_id conv, uint64_t hash);
-/* 0 and *seq, ERR_NOT_FOUND, or a kv error. *hint: of the conversation, 0 at first. */
+/* 0 and *seq, ERR_NOT_FOUND, or a kv error. *hint: a row of the conversation, 0 at first. */
 int dedup_find(struct dedup *dedup, struct conv_id conv, uint64_t hash, uint64_t *hint,
                uint64_t *seq);
 /* The same in memory only. */
