@@ -468,12 +468,12 @@ Test(node, gauges_tell)
     cr_assert(eq(i64, measured("loquat_raft_stored_index"), applied));
     cr_assert(eq(i64, measured("loquat_raft_log_entries"), applied));
     cr_assert(zero(i64, measured("loquat_raft_flushed_index")));
-    cr_assert(gt(i64, measured("loquat_raft_replay_bytes"), 200 * 5));
+    cr_assert(ge(i64, measured("loquat_raft_replay_bytes"), 200 * 5));
     cr_assert(eq(i64, measured("loquat_partitions_serving"), PARTITIONS));
     cr_assert(zero(i64, measured("loquat_apply_lag_entries")));
     cr_assert(zero(i64, measured("loquat_write_unanswered")));
-    cr_assert(gt(i64, measured("loquat_wal_bytes_total"), 200 * 5));
-    cr_assert(gt(i64, measured("loquat_rocksdb_memtable_bytes{db=\"raft\"}"), 0));
+    cr_assert(ge(i64, measured("loquat_wal_bytes_total"), 200 * 5));
+    cr_assert(ge(i64, measured("loquat_rocksdb_memtable_bytes{db=\"raft\"}"), 1));
     cr_assert(zero(i64, measured("loquat_rocksdb_write_stopped{db=\"data\"}")));
     nodelink_close(&other);
     stop();
@@ -506,6 +506,6 @@ Test(node, reads_are_bounded)
         cr_assert(ge(u64, reply->id, first));
         refused += reply->err == ERR_BUSY;
     }
-    cr_assert(gt(i64, refused, 0));
+    cr_assert(ge(i64, refused, 1));
     cr_assert(eq(i64, measured("loquat_bound_hits_total{bound=\"link_reads\"}"), refused));
 }
