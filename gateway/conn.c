@@ -13,6 +13,7 @@
 #include "gateway/route.h"
 #include "gateway/secure.h"
 #include "gateway/session.h"
+#include "store/base/bound.h"
 #include "store/base/check.h"
 #include "store/base/err.h"
 #include "store/base/metrics.h"
@@ -213,6 +214,19 @@ static bool reads_more(const struct conn *conn)
     return !conn->busy && conn->out.bytes < CONN_OUT_HIGH;
 }
 
+/* A live client is not read for a while: which bound holds it back. */
+static void count_pause(const struct conn *conn)
+{
+    if (conn->phase != CONN_WS || conn->close_soon)
+        return;
+    if (conn->out.bytes >= CONN_OUT_HIGH)
+        bound_hit(BOUND_CONN_OUT);
+    else if (conn->reads >= CONN_READS_MAX || conn->pages >= CONN_PAGES_MAX)
+        bound_hit(BOUND_CONN_READS);
+    else if (conn->writes >= CONN_WRITES_MAX)
+        bound_hit(BOUND_CONN_WRITES);
+}
+
 static void conn_on_poll(uv_poll_t *poll, int status, int events);
 
 void conn_settle(struct conn *conn)
@@ -222,6 +236,8 @@ void conn_settle(struct conn *conn)
     int events = (reads_more(conn) ? UV_READABLE : 0) | (conn->stuck ? UV_WRITABLE : 0);
     if (events == conn->events)
         return;
+    if (conn->events & UV_READABLE && !(events & UV_READABLE))
+        count_pause(conn);
     conn->events = (uint8_t)events;
     if (events == 0)
         uv_poll_stop(&conn->poll);
@@ -353,5 +369,7 @@ bool conn_hold(struct conn *conn)
     struct who *who = conn->who;
     if (!who->held)
         who->held = limits_hold(&conn->gate->shared->limits, who->slot);
+    if (!who->held)
+        bound_hit(BOUND_USER_CONNS);
     return who->held;
 }

@@ -4,6 +4,7 @@
 
 #include "gateway/httpd.h"
 #include "gateway/say.h"
+#include "store/base/bound.h"
 #include "store/base/check.h"
 #include "store/base/err.h"
 #include "store/base/log.h"
@@ -43,7 +44,9 @@ struct follow *follow_find(const struct session *session, const struct topic *to
 
 static void set_state(struct session *session, struct follow *follow, enum follow_state state)
 {
-    session->behind += (state == FOLLOW_BEHIND) - (follow->state == FOLLOW_BEHIND);
+    int more = (state == FOLLOW_BEHIND) - (follow->state == FOLLOW_BEHIND);
+    session->behind += (uint32_t)more;
+    session->conn->gate->behind += more;
     follow->state = (uint8_t)state;
 }
 
@@ -58,8 +61,10 @@ void follow_reserve(struct session *session, uint32_t more)
 int follow_add(struct session *session, struct span name, bool user_log, uint64_t cursor)
 {
     struct fanout *fanout = &session->conn->gate->fanout;
-    if (session->count == SESSION_FOLLOWS_MAX)
+    if (session->count == SESSION_FOLLOWS_MAX) {
+        bound_hit(BOUND_FOLLOWS);
         return ERR_TOO_LARGE;
+    }
     struct topic *topic =
         fanout_topic(fanout, name, user_log, user_log ? cursor : FOLLOW_FROM_HEAD);
     if (topic->count > 0 && follow_find(session, topic) != NULL)

@@ -7,10 +7,12 @@
 
 #include "gateway/conn.h"
 #include "gateway/follow.h"
+#include "gateway/gate_gauges.h"
 #include "gateway/marks.h"
 #include "gateway/proto.h"
 #include "gateway/secure.h"
 #include "gateway/session.h"
+#include "store/base/bound.h"
 #include "store/base/check.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
@@ -20,9 +22,6 @@
 
 enum { ACCEPT_PAUSE_MS = 200, HOARD_PAUSE_MS = 20, INNER_BYTES_MAX = 1 << 20 };
 
-static struct metric conns_gauge = {.name = "loquat_connections",
-                                    .help = "Connections of clients that are open",
-                                    .type = METRIC_GAUGE};
 static struct metric accepted = {.name = "loquat_connections_accepted_total",
                                  .help = "Connections of clients that were taken",
                                  .type = METRIC_COUNTER};
@@ -40,13 +39,13 @@ static struct metric hoarders = {.name = "loquat_connections_hoarding_total",
 void gate_metrics(void)
 {
     metric_register(&hoarders);
-    metric_register(&conns_gauge);
     metric_register(&accepted);
     metric_register(&refused);
     metric_register(&expired);
     proto_metrics();
     fanout_metrics();
     follow_metrics();
+    gate_gauges_register();
 }
 
 /* ---- accepting ---- */
@@ -66,6 +65,7 @@ static void accept_all(struct gate *gate, int listen_fd, bool admin)
         if (fd < 0) {
             if (errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != ENOBUFS)
                 return; /* none left, or one that went away */
+            bound_hit(BOUND_CONN_FILES);
             log_warn("no more connections can be taken just now", {"errno", log_int(errno)},
                      {"open", log_int((int64_t)gate->conn_count)});
             stop_accepting(gate);
@@ -297,8 +297,7 @@ static void on_timer(uv_timer_t *timer)
 {
     struct gate *gate = timer->data;
     gate->now_ms = uv_now(&gate->loop);
-    metric_add(&conns_gauge, (int64_t)gate->conn_count - gate->conns_counted);
-    gate->conns_counted = (int64_t)gate->conn_count;
+    gate_gauges_take(gate);
     if (gate->state == GATE_SERVING || gate->state == GATE_DRAINING) {
         sweep_due(gate);
         sweep_tokens(gate);

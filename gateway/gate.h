@@ -23,6 +23,7 @@ enum {
     GATE_ACCEPTS_MAX = 256,   /* new connections of one turn */
     GATE_HANDSHAKES_MAX = 32, /* steps of TLS handshakes of one turn */
     GATE_DRAIN_MS = 5000,     /* after that, what is still open is cut */
+    GATE_GAUGES_MAX = 16,
     GATE_OUT_MAX = 128 << 20, /* bytes that wait for clients: above, who takes none of over
                                  CONN_OUT_HIGH is cut, and nothing more is read for anybody */
 };
@@ -61,7 +62,8 @@ struct gate {
     uint64_t expiry_s;                       /* up to here they were looked at; wall clock */
     struct list hungry;                      /* sessions whose read was refused: tried again */
     size_t conn_count;
-    int64_t conns_counted; /* of conn_count, in the metric */
+    int64_t behind;                /* logs that sessions are behind with */
+    int64_t told[GATE_GAUGES_MAX]; /* of this loop, in the gauges of all (gate_gauges.h) */
     struct upstream up;
     struct dial dial; /* to a node over TCP */
     struct fanout fanout;

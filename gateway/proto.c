@@ -5,6 +5,7 @@
 
 #include "gateway/follow.h"
 #include "gateway/say.h"
+#include "store/base/bound.h"
 #include "store/base/check.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
@@ -219,7 +220,10 @@ uint64_t proto_rate(struct conn *conn)
 {
     if (conn->who == NULL || conn->who->scope != 0)
         return 0;
-    return limits_take(&conn->gate->shared->limits, conn->who->slot, clock_mono_us());
+    uint64_t after_ms = limits_take(&conn->gate->shared->limits, conn->who->slot, clock_mono_us());
+    if (after_ms > 0)
+        bound_hit(BOUND_RATE);
+    return after_ms;
 }
 
 /* What every operation needs before it begins. */
@@ -236,8 +240,10 @@ static int check(struct request *request, const struct proto_entry *entry, struc
         call_fail(request->call, ERR_RATE_LIMITED, "too many requests of this user", after_ms);
         return ERR_AGAIN; /* answered */
     }
-    if (entry->weight >= CALL_READ && conn->gate->out_pool.bytes > GATE_OUT_MAX)
+    if (entry->weight >= CALL_READ && conn->gate->out_pool.bytes > GATE_OUT_MAX) {
+        bound_hit(BOUND_GATE_OUT);
         return ERR_BUSY;
+    }
     if (!entry->takes_c)
         return 0;
     if (c.p == NULL)

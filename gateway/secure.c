@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include "gateway/httpd.h"
+#include "store/base/bound.h"
 #include "store/base/check.h"
 #include "store/base/err.h"
 #include "store/base/metrics.h"
@@ -61,7 +62,10 @@ void secure_close(struct conn *conn)
  * who are served already must not wait for all of them. */
 bool secure_may_read(struct conn *conn)
 {
-    return tls_established(conn->tls) || conn->gate->handshakes++ < GATE_HANDSHAKES_MAX;
+    if (tls_established(conn->tls) || conn->gate->handshakes++ < GATE_HANDSHAKES_MAX)
+        return true;
+    bound_hit(BOUND_HANDSHAKES);
+    return false;
 }
 
 static void answer_plain(struct conn *conn)

@@ -3,7 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "store/base/bound.h"
 #include "store/base/check.h"
+#include "store/base/clock.h"
 #include "store/base/err.h"
 #include "store/base/log.h"
 
@@ -14,7 +16,8 @@ static uint64_t number_of(const struct upstream *up, uint32_t slot)
     return (uint64_t)up->slots[slot].turn << 32 | slot;
 }
 
-static uint32_t slot_take(struct upstream *up, upstream_done done, void *owner)
+static uint32_t slot_take(struct upstream *up, enum upstream_kind kind, upstream_done done,
+                          void *owner)
 {
     uint32_t at = up->first_free;
     if (at != NO_SLOT) {
@@ -29,6 +32,8 @@ static uint32_t slot_take(struct upstream *up, upstream_done done, void *owner)
     }
     up->slots[at].done = done;
     up->slots[at].owner = owner;
+    up->slots[at].kind = (uint8_t)kind;
+    up->slots[at].asked_us = clock_mono_us();
     up->calls++;
     return at;
 }
@@ -42,6 +47,7 @@ static void slot_answer(struct upstream *up, uint32_t at, const Loquat__Reply *r
     up->pages -= slot->page;
     slot->page = 0;
     slot->done = NULL;
+    metric_share_us(&up->took[slot->kind], (int64_t)(clock_mono_us() - slot->asked_us));
     slot->turn++;
     slot->next = up->first_free;
     up->first_free = at;
@@ -227,8 +233,15 @@ static int may_ask(const struct upstream *up)
 {
     if (!up->ready)
         return ERR_CLOSED;
-    bool full = up->calls == UPSTREAM_CALLS_MAX || link_pending(&up->link) > UPSTREAM_PENDING_MAX;
-    return full ? ERR_BUSY : 0;
+    if (up->calls == UPSTREAM_CALLS_MAX) {
+        bound_hit(BOUND_UPSTREAM_CALLS);
+        return ERR_BUSY;
+    }
+    if (link_pending(&up->link) > UPSTREAM_PENDING_MAX) {
+        bound_hit(BOUND_UPSTREAM_PENDING);
+        return ERR_BUSY;
+    }
+    return 0;
 }
 
 int upstream_write(struct upstream *up, uint32_t partition, const Loquat__Command *command,
@@ -239,7 +252,7 @@ int upstream_write(struct upstream *up, uint32_t partition, const Loquat__Comman
         return err;
     Loquat__Write write = LOQUAT__WRITE__INIT;
     write.partition = partition;
-    write.id = number_of(up, slot_take(up, done, owner));
+    write.id = number_of(up, slot_take(up, UPSTREAM_WRITE, done, owner));
     /* The command goes straight into the frame, behind the head of its field: one copy. */
     size_t head = loquat__write__get_packed_size(&write);
     size_t body = loquat__command__get_packed_size(command);
@@ -272,12 +285,15 @@ int upstream_read(struct upstream *up, Loquat__Read *read, upstream_done done, v
     int err = may_ask(up);
     if (err != 0)
         return err;
-    uint32_t at = slot_take(up, done, owner);
+    bool page = read->op == LOQUAT__READ_OP__READ_RANGE;
+    uint32_t at = slot_take(up, page ? UPSTREAM_PAGE : UPSTREAM_READ, done, owner);
     read->id = number_of(up, at);
     size_t size = loquat__read__get_packed_size(read);
-    if (read->op == LOQUAT__READ_OP__READ_RANGE) {
+    if (page) {
         wait_for_turn(up, at, read, size);
         send_waiting(up);
+        if (up->first_waiting != NO_SLOT)
+            bound_hit(BOUND_UPSTREAM_PAGES);
         return 0;
     }
     char *room = link_send_begin(&up->link, LINK_READ, size);

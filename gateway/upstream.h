@@ -11,6 +11,7 @@
 
 #include "store/base/arena.h"
 #include "store/base/link.h"
+#include "store/base/metrics.h"
 #include "wire.pb-c.h"
 
 enum {
@@ -26,9 +27,13 @@ enum {
 /* `reply` lives until the return. When the link has ended it holds ERR_CLOSED. */
 typedef void (*upstream_done)(void *owner, const Loquat__Reply *reply);
 
+enum upstream_kind { UPSTREAM_WRITE, UPSTREAM_READ, UPSTREAM_PAGE, UPSTREAM_KINDS };
+
 struct upstream_slot {
     upstream_done done; /* NULL: free */
     void *owner;
+    uint64_t asked_us;
+    uint8_t kind;       /* enum upstream_kind */
     uint32_t turn;      /* part of the number: a slot's old number is never taken for its new one */
     uint32_t next;      /* free, or waiting */
     uint32_t page;      /* bytes that its answer may have, counted in `pages` */
@@ -55,6 +60,7 @@ struct upstream {
     uint32_t first_waiting, last_waiting;
     uint64_t pages; /* bytes that may come of pages asked for */
     uint64_t credit_owed;
+    struct metric_share took[UPSTREAM_KINDS]; /* from the request to its answer */
     struct arena arena;
 };
 

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "store/base/bound.h"
 #include "store/base/check.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
@@ -64,6 +65,7 @@ void reply_pack(Loquat__Reply *reply, uint64_t id, int err, struct buf *out)
     reply->err = err;
     size_t size = loquat__reply__get_packed_size(reply);
     if (size >= LINK_MESSAGE_MAX) { /* of many long things asked for at once */
+        bound_hit(BOUND_REPLY_BYTES);
         loquat__reply__init(reply);
         reply->id = id;
         reply->err = ERR_TOO_LARGE;
@@ -238,6 +240,11 @@ void applier_kick(struct applier *applier)
     jobs_append(&applier->waiting, &applier->pushed);
     pthread_cond_signal(&applier->cond);
     pthread_mutex_unlock(&applier->mutex);
+}
+
+size_t applier_waiting(const struct applier *applier)
+{
+    return applier->outstanding;
 }
 
 bool applier_idle(const struct applier *applier)

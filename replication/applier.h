@@ -37,6 +37,7 @@ struct applier;
 struct applier *applier_new(uv_loop_t *loop, struct kv *kv);
 void applier_push(struct applier *applier, struct job *job);
 void applier_kick(struct applier *applier); /* once per loop turn: hands over what was pushed */
+size_t applier_waiting(const struct applier *applier); /* jobs whose `done` has not come */
 bool applier_idle(const struct applier *applier);
 void applier_stop(struct applier *applier, uv_close_cb on_closed, void *data); /* must be idle */
 void applier_free(struct applier *applier);

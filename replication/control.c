@@ -15,11 +15,13 @@
 
 #include "compaction/keeper.h"
 #include "replication/datadir.h"
+#include "store/base/bound.h"
 #include "store/base/check.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
 #include "store/base/link.h"
 #include "store/base/log.h"
+#include "store/base/metrics.h"
 
 enum {
     KEEPER_NICE = 10,
@@ -71,6 +73,22 @@ struct control {
 };
 
 /* ---- on the job's thread ---- */
+
+/* How jobs ended: `stopped` is one whose client went away, or the node. */
+static struct metric jobs[] = {
+    {.name = "loquat_compact_jobs_total",
+     .help = "Jobs of loquat-compact, by how they ended",
+     .labels = "end=\"done\"",
+     .type = METRIC_COUNTER},
+    {.name = "loquat_compact_jobs_total",
+     .help = "Jobs of loquat-compact, by how they ended",
+     .labels = "end=\"stopped\"",
+     .type = METRIC_COUNTER},
+    {.name = "loquat_compact_jobs_total",
+     .help = "Jobs of loquat-compact, by how they ended",
+     .labels = "end=\"failed\"",
+     .type = METRIC_COUNTER},
+};
 
 static int ask_loop(struct control *control, enum ask ask)
 {
@@ -226,8 +244,10 @@ static void *work(void *arg)
     if (err != ERR_CLOSED && err_http(err) >= 500)
         log_warn("a job of loquat-compact failed", {"err", log_str(err_name(err))});
     arena_close(&arena);
+    metric_add(&jobs[err == 0 ? 0 : err == ERR_CLOSED ? 1 : 2], 1);
     pthread_mutex_lock(&control->mutex);
     control->finished = true;
+    control->at = control->all = 0;
     uv_async_send(&control->async);
     pthread_mutex_unlock(&control->mutex);
     return NULL;
@@ -361,6 +381,8 @@ static void on_request(struct client *client, struct span body)
     }
     loquat__control__free_unpacked(ask, NULL);
     if (control->working || control->closing) {
+        if (!control->closing)
+            bound_hit(BOUND_CONTROL_JOBS);
         send_refusal(client, ERR_BUSY,
                      control->closing ? "the node is stopping"
                                       : "another loquat-compact is at work on this node");
@@ -421,6 +443,7 @@ static void on_acceptable(uv_poll_t *poll, int status, int events)
     if (fd < 0)
         return; /* gone again */
     if (control->client_count == CONTROL_CLIENTS_MAX) {
+        bound_hit(BOUND_CONTROL_LINKS);
         close(fd);
         return;
     }
@@ -471,6 +494,10 @@ static int listen_at(struct control *control)
 
 struct control *control_start(const struct control_env *env)
 {
+    static bool registered;
+    for (size_t i = 0; !registered && i < sizeof jobs / sizeof *jobs; i++)
+        metric_register(&jobs[i]);
+    registered = true;
     struct control *control = xcalloc(1, sizeof *control);
     control->env = *env;
     control->dir_fd = -1;
@@ -506,6 +533,16 @@ void control_close(struct control *control)
     for (struct list_link *link = list_first(&control->clients); link != NULL;
          link = list_next(&control->clients, link))
         link_close(&container_of(link, struct client, in_control)->link, ERR_CLOSED);
+}
+
+struct control_state control_state(struct control *control)
+{
+    struct control_state state = {.working = control->working};
+    pthread_mutex_lock(&control->mutex);
+    state.at = control->at;
+    state.all = control->all;
+    pthread_mutex_unlock(&control->mutex);
+    return state;
 }
 
 bool control_idle(const struct control *control)

@@ -31,6 +31,11 @@ struct control;
 struct control *control_start(const struct control_env *env);
 void control_answer(struct control *control, const struct apply_result *result);
 void control_close(struct control *control); /* no new requests; what is under way ends */
+struct control_state {
+    bool working;
+    uint64_t at, all; /* of the phase, as the job said last; 0 without one */
+};
+struct control_state control_state(struct control *control);
 bool control_idle(const struct control *control);
 void control_stop(struct control *control); /* must be closed and idle */
 void control_free(struct control *control); /* when the loop has ended */

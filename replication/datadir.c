@@ -22,7 +22,12 @@
 
 #define SUM_TEXT "sum %016" PRIx64 "\n"
 
-enum { ID_SIZE = 32, SUM_SIZE = 16, FORMAT_MAX = 4096 };
+enum {
+    ID_SIZE = 32,
+    SUM_SIZE = 16,
+    FORMAT_MAX = 4096,
+    START_BYTES = 4 << 20, /* free when a node starts, beside what the raft DB has to write then */
+};
 
 static int join(char out[DATADIR_PATH_MAX], const char *dir, const char *name)
 {
@@ -309,7 +314,8 @@ uint64_t datadir_free_bytes(const char *path)
     return (uint64_t)fs.f_bavail * fs.f_frsize;
 }
 
-uint64_t datadir_log_bytes(const struct datadir *dir)
+/* Of the raft DB's write-ahead log: at a start they may be written to other files as well. */
+static uint64_t log_bytes(const struct datadir *dir)
 {
     uint64_t sum = 0;
     DIR *stream = opendir(dir->raft);
@@ -326,4 +332,16 @@ uint64_t datadir_log_bytes(const struct datadir *dir)
     }
     closedir(stream);
     return sum;
+}
+
+int datadir_check_room(const struct datadir *dir, const char *path, char *why, size_t size)
+{
+    uint64_t room = datadir_free_bytes(path), need = log_bytes(dir) + START_BYTES;
+    if (room >= need)
+        return 0;
+    snprintf(
+        why, size,
+        "%s: the disk is full: %llu bytes are free, a start needs %llu; make room and start again",
+        path, (unsigned long long)room, (unsigned long long)need);
+    return ERR_NO_SPACE;
 }

@@ -30,8 +30,7 @@ int datadir_commit(struct datadir *dir, const char *path, char *why, size_t size
 void datadir_close(struct datadir *dir);
 /* Bytes that an unprivileged writer can still use where `path` is; UINT64_MAX: unknown. */
 uint64_t datadir_free_bytes(const char *path);
-
-/* Bytes of the raft DB's write-ahead log: at a start they may be written to other files as well. */
-uint64_t datadir_log_bytes(const struct datadir *dir);
+/* RocksDB aborts when it finds no room while it opens: better said before. ERR_NO_SPACE and why. */
+int datadir_check_room(const struct datadir *dir, const char *path, char *why, size_t size);
 
 #endif

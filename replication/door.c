@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "store/base/bound.h"
 #include "store/base/check.h"
 #include "store/base/err.h"
 #include "store/base/handshake.h"
@@ -101,8 +102,10 @@ static void on_caller(uv_poll_t *poll, int status, int events)
 
 static void begin(struct door *door, int fd)
 {
-    if (door->caller_count == DOOR_CALLERS_MAX)
+    if (door->caller_count == DOOR_CALLERS_MAX) {
+        bound_hit(BOUND_CALLERS);
         refuse(container_of(list_first(&door->callers), struct caller, in_door), ERR_BUSY);
+    }
     struct caller *caller = xcalloc(1, sizeof *caller);
     caller->door = door;
     caller->fd = fd;
@@ -130,6 +133,7 @@ static void on_listener(uv_poll_t *poll, int status, int events)
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+            bound_hit(BOUND_LINK_FILES);
             log_warn("no more links can be taken just now", {"errno", log_int(errno)});
             uv_poll_stop(&door->listener);
             door->open_at_ms = uv_now(door->loop) + DOOR_PAUSE_MS;
@@ -209,6 +213,11 @@ void door_close(struct door *door)
     shutdown(door->fd, SHUT_RDWR); /* who comes now is refused, not kept waiting */
     uv_close((uv_handle_t *)&door->listener, on_listener_closed);
     uv_close((uv_handle_t *)&door->timer, on_timer_closed);
+}
+
+size_t door_callers(const struct door *door)
+{
+    return door != NULL ? door->caller_count : 0;
 }
 
 bool door_idle(const struct door *door)

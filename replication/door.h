@@ -20,8 +20,9 @@ struct door *door_new(uv_loop_t *loop, int fd, struct span secret,
                       void (*on_gateway)(void *arg, int fd), void *arg);
 /* NULL is a door that nobody comes through. */
 void door_open(struct door *door);
-void door_close(struct door *door);      /* its handles close in the next turns of the loop */
-bool door_idle(const struct door *door); /* after door_close: they have, and it may be freed */
+void door_close(struct door *door);           /* its handles close in the next turns of the loop */
+size_t door_callers(const struct door *door); /* who have not proved themselves yet */
+bool door_idle(const struct door *door);      /* after door_close: they have, and it may be freed */
 void door_free(struct door *door);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "store/base/bound.h"
 #include "store/base/check.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
@@ -290,6 +291,7 @@ void feed_sub(struct feed *feed, struct feed_peer *peer, const Loquat__Sub *want
         return;
     }
     if (peer->subs.count >= FEED_SUBS_MAX) {
+        bound_hit(BOUND_FEED_SUBS);
         refuse(feed, peer, wanted, ERR_BUSY);
         return;
     }
@@ -356,6 +358,8 @@ static void publish_to(struct feed *feed, struct sub *sub, Loquat__Item **items,
     if (count == 0)
         return;
     if (items[0]->seq != sub->cursor + 1 || sub->peer->credit <= 0) {
+        if (sub->peer->credit <= 0)
+            bound_hit(BOUND_FEED_CREDIT);
         sub_go_on(sub); /* behind */
         start_reads(feed, sub->peer);
         return;
@@ -416,6 +420,8 @@ static void publish_mark(struct feed *feed, const struct apply_mark *mark)
         if (sub->peer->link != NULL && sub->peer->credit > 0) { /* dropped first under load */
             link_send(sub->peer->link, LINK_MARK, buf_span(&feed->scratch));
             sub->peer->credit -= (int64_t)size;
+        } else if (sub->peer->link != NULL) {
+            bound_hit(BOUND_FEED_MARKS);
         }
     }
 }

@@ -9,22 +9,18 @@
 #include <unistd.h>
 #include <uv.h>
 
-#include "replication/control.h"
 #include "replication/datadir.h"
-#include "replication/door.h"
-#include "replication/rpc.h"
+#include "replication/gauges.h"
 #include "store/base/check.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
 #include "store/base/log.h"
-#include "store/base/metrics.h"
 #include "store/base/thread.h"
 
 enum {
     TICK_MS = 20,
     DISK_CHECK_TICKS = 10,
     DISK_CHECK_BYTES = 1 << 20, /* taken since: it is looked at again before its time */
-    START_BYTES = 4 << 20,      /* free when it starts, beside what the raft DB has to write then */
     TRIM_TICKS = 50,
     FLUSH_BYTES =
         64 << 20,      /* of the raft log, that a start after a crash would have to replay; half
@@ -64,6 +60,7 @@ struct node {
     struct door *door; /* NULL: no gateway comes from outside */
     struct filter *filter;
     struct control *control;
+    struct gauges_env gauges;
     struct list owed; /* effects that could not be handed over yet */
     bool disk_full, writers_stopped;
     uint64_t ticks;
@@ -75,11 +72,6 @@ struct node {
     int connects[CONNECTS_MAX];
     size_t connect_count;
 };
-
-static struct metric disk_full_metric = {
-    .name = "loquat_disk_full",
-    .help = "1 while writes are refused because the disk has less free than the reserve",
-    .type = METRIC_GAUGE};
 
 static uint64_t now_ms(void)
 {
@@ -188,8 +180,9 @@ static void on_writer_closed(uv_handle_t *handle)
 /* What is in memory has to go to files as well, at the latest when the node starts again. */
 static void check_disk(struct node *node)
 {
-    uint64_t owed = kv_memory(node->raft) + kv_memory(node->data);
-    bool full = datadir_free_bytes(node->path) < node->disk_reserve + owed;
+    uint64_t wanted = node->disk_reserve + kv_memory(node->raft) + kv_memory(node->data);
+    uint64_t room = datadir_free_bytes(node->path);
+    bool full = room < wanted;
     node->rpc.taken_bytes = 0;
     if (full && !node->disk_full)
         log_error("the disk is full: writes are refused until there is room, reading goes on",
@@ -197,7 +190,7 @@ static void check_disk(struct node *node)
     if (!full && node->disk_full)
         log_info("there is room on the disk again: writes are taken", {"dir", log_str(node->path)});
     node->disk_full = full;
-    metric_set(&disk_full_metric, full);
+    gauges_disk(room, wanted, full);
 }
 
 /* ---- flushing and trimming ---- */
@@ -211,9 +204,11 @@ static void trim_all(struct node *node)
 static void on_flush_work(uv_work_t *work)
 {
     struct node *node = container_of(work, struct node, flush);
+    uint64_t start = clock_mono_us();
     if (kv_flush(node->data, node->dir.scratch) != 0)
         log_warn("the data could not be flushed to its files; the raft log has it all",
                  {"err", log_str(kv_error())});
+    gauges_flushed(clock_mono_us() - start);
 }
 
 static void on_flush_done(uv_work_t *work, int status)
@@ -301,6 +296,7 @@ static void on_tick(uv_timer_t *timer)
     if (node->ticks % TRIM_TICKS == 0) {
         trim_all(node);
         flush_if_due(node);
+        gauges_take(&node->gauges);
     }
 }
 
@@ -366,20 +362,6 @@ static int look_at_both(struct node *node, const char **path)
     return err;
 }
 
-/* RocksDB aborts when it finds no room while it opens: better said before. */
-static int check_room(struct node *node, char *why, size_t size)
-{
-    uint64_t room = datadir_free_bytes(node->path);
-    uint64_t need = datadir_log_bytes(&node->dir) + START_BYTES;
-    if (room >= need)
-        return 0;
-    snprintf(
-        why, size,
-        "%s: the disk is full: %llu bytes are free, a start needs %llu; make room and start again",
-        node->path, (unsigned long long)room, (unsigned long long)need);
-    return ERR_NO_SPACE;
-}
-
 static int open_databases(struct node *node, const struct node_config *config, char *why,
                           size_t size)
 {
@@ -388,7 +370,7 @@ static int open_databases(struct node *node, const struct node_config *config, c
                                  .filter = filter_row,
                                  .filter_arg = node->filter};
     const char *path = node->dir.raft;
-    int err = check_room(node, why, size);
+    int err = datadir_check_room(&node->dir, node->path, why, size);
     if (err != 0)
         return err;
     err = node->dir.fresh ? 0 : look_at_both(node, &path);
@@ -496,11 +478,7 @@ static void free_databases(struct node *node)
 
 int node_start(const struct node_config *config, struct node **out, char *why, size_t size)
 {
-    static bool registered;
-    if (!registered) {
-        registered = true;
-        metric_register(&disk_full_metric);
-    }
+    gauges_register();
     struct node *node = xcalloc(1, sizeof *node);
     pthread_mutex_init(&node->mutex, NULL);
     pthread_cond_init(&node->cond, NULL);
@@ -538,6 +516,20 @@ int node_start(const struct node_config *config, struct node **out, char *why, s
         .shards = node->shards,
         .partitions = node->dir.partitions,
     });
+    node->gauges = (struct gauges_env){
+        .raft = node->raft,
+        .data = node->data,
+        .shards = node->shards,
+        .partitions = node->dir.partitions,
+        .wal = node->wal,
+        .applier = node->applier,
+        .rpc = &node->rpc,
+        .feed = &node->feed,
+        .door = node->door,
+        .control = node->control,
+        .owed = &node->owed,
+    };
+    gauges_take(&node->gauges);
     uv_prepare_start(&node->prepare, on_prepare);
     uv_timer_start(&node->timer, on_tick, TICK_MS, TICK_MS);
     thread_start(&node->thread, "node loop", run, node);

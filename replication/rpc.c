@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "store/base/bound.h"
 #include "store/base/check.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
@@ -89,6 +90,7 @@ static void on_write(struct peer *peer, struct span body)
         return;
     }
     if (*env->disk_full) {
+        bound_hit(BOUND_DISK);
         send_error(peer, write->id, ERR_NO_SPACE, "the disk is full; reading goes on");
         return;
     }
@@ -225,6 +227,7 @@ static void on_read(struct peer *peer, struct span body)
         return;
     }
     if (peer->reads >= PEER_READS_MAX || link_pending(&peer->link) > PEER_PENDING_MAX) {
+        bound_hit(peer->reads >= PEER_READS_MAX ? BOUND_PEER_READS : BOUND_PEER_PENDING);
         send_error(peer, read->id, ERR_BUSY, "too many reads at once");
         return;
     }
@@ -332,6 +335,7 @@ static const struct link_ops ops = {.on_message = on_message, .on_close = on_clo
 int rpc_adopt(struct rpc_env *env, int fd)
 {
     if (env->peer_count >= PEERS_MAX) {
+        bound_hit(BOUND_PEERS);
         close(fd);
         return ERR_BUSY;
     }
@@ -370,6 +374,26 @@ void rpc_free(struct rpc_env *env)
     struct list_link *link;
     while ((link = list_pop(&env->idle_reads)) != NULL)
         range_free(container_of(link, struct range_read, idle));
+}
+
+struct rpc_sizes rpc_sizes(const struct rpc_env *env)
+{
+    struct rpc_sizes sizes = {0};
+    for (struct list_link *link = list_first(&env->peers); link != NULL;
+         link = list_next(&env->peers, link)) {
+        const struct peer *peer = container_of(link, struct peer, in_env);
+        size_t pending = link_pending(&peer->link);
+        bool first = link == list_first(&env->peers);
+        sizes.pending += pending;
+        sizes.subs += peer->feed.subs.count;
+        if (peer->reads > sizes.reads_largest)
+            sizes.reads_largest = peer->reads;
+        if (pending > sizes.pending_largest)
+            sizes.pending_largest = pending;
+        if (first || peer->feed.credit < sizes.credit_lowest)
+            sizes.credit_lowest = peer->feed.credit;
+    }
+    return sizes;
 }
 
 void rpc_close_all(struct rpc_env *env)

@@ -34,6 +34,14 @@ struct rpc_env { /* what the links need of their node */
 };
 
 void rpc_init(struct rpc_env *env); /* the lists; the rest is the caller's */
+struct rpc_sizes {
+    size_t reads_largest;   /* under way for one link; PEER_READS_MAX */
+    size_t pending;         /* bytes that wait for all links */
+    size_t pending_largest; /* and for one; PEER_PENDING_MAX */
+    size_t subs;
+    int64_t credit_lowest; /* bytes of tails that one link may still be sent; 0 without links */
+};
+struct rpc_sizes rpc_sizes(const struct rpc_env *env);
 int rpc_adopt(struct rpc_env *env, int fd);
 void rpc_answer(struct rpc_env *env, const struct waiter *waiter,
                 const struct apply_result *result); /* WAITER_PEER */

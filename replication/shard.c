@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "store/base/bound.h"
 #include "store/base/check.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
@@ -88,6 +89,12 @@ static void close_open(struct shard *shard)
     shard->open = NULL;
 }
 
+static int busy(void)
+{
+    bound_hit(BOUND_SHARD_WAITING);
+    return ERR_BUSY;
+}
+
 int shard_write(struct shard *shard, struct span command, struct waiter waiter)
 {
     if (!shard->serving)
@@ -95,7 +102,7 @@ int shard_write(struct shard *shard, struct span command, struct waiter waiter)
     if (command.n > COMMAND_BYTES_MAX)
         return ERR_TOO_LARGE;
     if (shard->waiting_bytes + command.n + COMMAND_COST > SHARD_WAITING_MAX)
-        return ERR_BUSY;
+        return busy();
     struct proposal *open = shard->open;
     if (open != NULL && (open->entry.n + command.n > ENTRY_BYTES_TARGET ||
                          open->waiter_count == ENTRY_COMMANDS_MAX)) {
@@ -324,8 +331,11 @@ static void call_warm(struct job *job)
 {
     struct shard *shard = job->owner;
     bool done = false;
-    int err = apply_warm(shard->apply, &done);
-    job->tag = done ? WARM_AGAIN_MS : 0;
+    int err = 0;
+    shard->sizes_next = apply_sizes(shard->apply);
+    if (!shard->warm_failed)
+        err = apply_warm(shard->apply, &done);
+    job->tag = done || shard->warm_failed ? WARM_AGAIN_MS : 0;
     if (err == 0)
         return;
     log_warn("the table of cids can't be read; writes go on, slower: run `loquat-compact verify`",
@@ -337,13 +347,14 @@ static void on_warm(struct job *job)
 {
     struct shard *shard = job->owner;
     shard->warming = false;
-    shard->warm_failed = job->tag == UINT64_MAX;
-    shard->warm_ms = clock_mono_us() / 1000 + job->tag;
+    shard->sizes = shard->sizes_next;
+    shard->warm_failed = shard->warm_failed || job->tag == UINT64_MAX;
+    shard->warm_ms = clock_mono_us() / 1000 + (shard->warm_failed ? WARM_AGAIN_MS : job->tag);
 }
 
 static void warm_some(struct shard *shard, uint64_t now_ms)
 {
-    if (shard->warm_failed || shard->warming || now_ms < shard->warm_ms)
+    if (shard->warming || now_ms < shard->warm_ms)
         return;
     shard->warming = true;
     shard->warm = (struct job){.kind = JOB_CALL, .call = call_warm, .done = on_warm};
@@ -381,6 +392,7 @@ void shard_trim(struct shard *shard, struct kv *data, uint64_t now_ms)
         return;
     }
     shard->unflushed_bytes = rlog_bytes(&shard->log, index, shard->applied);
+    shard->flushed = index;
     if (index <= shard->log.snapshot_index + SHARD_TRAILING || index > shard->applied ||
         rlog_term_at(&shard->log, index) == 0 || shard->log.conf.n == 0)
         return;

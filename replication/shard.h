@@ -71,6 +71,7 @@ struct shard {
     uint64_t applied;         /* and come back */
     uint64_t unflushed_bytes; /* of entries that a start after a crash would apply again; as of the
                                  last shard_trim */
+    uint64_t flushed;         /* index in the data DB's files, then */
     struct list ready;        /* closed proposals, oldest first */
     struct proposal *open;    /* collects this turn's commands */
     struct list inflight;     /* submitted, in index order */
@@ -79,7 +80,8 @@ struct shard {
     size_t done_count, done_cap;
     struct job warm; /* what makes new cids cheap is read from disk, a part at a time */
     bool warming, warm_failed;
-    uint64_t warm_ms; /* when it is looked at again */
+    struct apply_sizes sizes, sizes_next; /* as of the last look; the apply thread's */
+    uint64_t warm_ms;                     /* when it is looked at again */
 };
 
 int shard_start(struct shard *shard, uint32_t partition, uint32_t partitions, struct kv *raft,

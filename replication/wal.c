@@ -38,6 +38,9 @@ struct wal {
 static struct metric syncs = {.name = "loquat_wal_sync_seconds",
                               .help = "Synced writes of the raft log",
                               .type = METRIC_HISTOGRAM};
+static struct metric written = {.name = "loquat_wal_bytes_total",
+                                .help = "Bytes written to the raft log, all partitions",
+                                .type = METRIC_COUNTER};
 
 static void *run(void *arg)
 {
@@ -49,6 +52,7 @@ static void *run(void *arg)
         if (wal->order == WAL_QUIT)
             break;
         pthread_mutex_unlock(&wal->mutex);
+        int64_t bytes = (int64_t)kv_batch_bytes(&wal->flying);
         uint64_t start = clock_mono_us();
         int err = kv_write(&wal->flying);
         if (err != 0)
@@ -56,6 +60,7 @@ static void *run(void *arg)
                       "acknowledged counts. Look at the disk, then start again",
                       kv_error());
         metric_observe_us(&syncs, (int64_t)(clock_mono_us() - start));
+        metric_add(&written, bytes);
         pthread_mutex_lock(&wal->mutex);
         wal->order = WAL_NOTHING;
         uv_async_send(&wal->async);
@@ -96,6 +101,7 @@ struct wal *wal_new(uv_loop_t *loop, struct kv *kv, void (*after)(void *arg), vo
     if (!registered) {
         registered = true;
         metric_register(&syncs);
+        metric_register(&written);
     }
     struct wal *wal = xcalloc(1, sizeof *wal);
     wal->after = after;
@@ -142,6 +148,12 @@ void wal_kick(struct wal *wal)
     wal->order = WAL_WRITE;
     pthread_cond_signal(&wal->cond);
     pthread_mutex_unlock(&wal->mutex);
+}
+
+size_t wal_waiting(const struct wal *wal, size_t *bytes)
+{
+    *bytes = kv_batch_empty(&wal->filling) ? 0 : kv_batch_bytes(&wal->filling);
+    return wal->due.count;
 }
 
 bool wal_idle(const struct wal *wal)

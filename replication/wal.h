@@ -18,6 +18,7 @@ struct wal *wal_new(uv_loop_t *loop, struct kv *kv, void (*after)(void *arg), vo
 struct kv_batch *wal_batch(struct wal *wal); /* rows put here go with the next kick */
 void wal_notify(struct wal *wal, wal_durable done, void *arg, uint64_t a, uint64_t b);
 void wal_kick(struct wal *wal); /* once per loop turn: starts a write if one is due */
+size_t wal_waiting(const struct wal *wal, size_t *bytes); /* entries, and bytes, that wait */
 bool wal_idle(const struct wal *wal);
 void wal_stop(struct wal *wal, uv_close_cb on_closed, void *data); /* must be idle */
 void wal_free(struct wal *wal);                                    /* after on_closed */

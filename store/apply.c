@@ -408,6 +408,14 @@ int apply_warm(struct apply *apply, bool *done)
     return dedup_warm(&apply->dedup, WARM_ROWS, done);
 }
 
+struct apply_sizes apply_sizes(const struct apply *apply)
+{
+    return (struct apply_sizes){.convs = apply->convs.count,
+                                .members = apply->members.count,
+                                .cids = dedup_recent(&apply->dedup),
+                                .filter_bytes = dedup_filter_bytes(&apply->dedup)};
+}
+
 static void feed_close(struct apply *apply)
 {
     if (apply->feed_count == 0)

@@ -76,6 +76,14 @@ void apply_written(struct apply *apply);
  * apply_written), so that a restart need not look at any record written until now. */
 void apply_seal(struct apply *apply, struct kv_batch *batch);
 
+/* What is held in memory. Between batches only. */
+struct apply_sizes {
+    size_t convs, members; /* cached; CONV_CACHE_MAX, MEMBER_CACHE_MAX */
+    size_t cids;           /* not in rows yet */
+    size_t filter_bytes;   /* of cids */
+};
+struct apply_sizes apply_sizes(const struct apply *apply);
+
 /* Between batches, until *done: reads some rows for a filter that makes new cids cheap.
  * Nothing depends on it but speed. Or a kv error: then it is of no use to call again. */
 int apply_warm(struct apply *apply, bool *done);

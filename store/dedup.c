@@ -204,6 +204,16 @@ size_t dedup_recent(const struct dedup *dedup)
     return dedup->filling.count + dedup->sealing.count;
 }
 
+static size_t filter_bytes(const struct bloom *filter)
+{
+    return filter->words != NULL ? (size_t)1 << filter->log2_bytes : 0;
+}
+
+size_t dedup_filter_bytes(const struct dedup *dedup)
+{
+    return filter_bytes(&dedup->filter) + filter_bytes(&dedup->next);
+}
+
 /* ---- to disk ---- */
 
 bool dedup_full(const struct dedup *dedup)

@@ -63,6 +63,7 @@ bool dedup_find_recent(const struct dedup *dedup, struct conv_id conv, uint64_t 
                        uint64_t *seq);
 void dedup_add(struct dedup *dedup, struct conv_id conv, uint64_t hash, uint64_t seq);
 size_t dedup_recent(const struct dedup *dedup); /* in memory */
+size_t dedup_filter_bytes(const struct dedup *dedup);
 
 /* `filling` is full, and the one before it is on disk: dedup_turn makes it the one to be sealed. */
 bool dedup_full(const struct dedup *dedup);

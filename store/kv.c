@@ -590,9 +590,9 @@ void kv_compact(struct kv *kv, enum kv_cf cf, struct span from, struct span unti
 
 uint64_t kv_property(struct kv *kv, enum kv_cf cf, const char *name)
 {
-    uint64_t value = 0;
-    if (rocksdb_property_int_cf(kv->db, kv->cf[cf], name, &value) != 0)
-        return 0;
+    char *text = rocksdb_property_value_cf(kv->db, kv->cf[cf], name); /* some are text only */
+    uint64_t value = text != NULL ? strtoull(text, NULL, 10) : 0;
+    rocksdb_free(text);
     return value;
 }
 

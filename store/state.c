@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
+#include "store/base/bound.h"
 #include "store/base/check.h"
 #include "store/base/err.h"
 #include "store/base/record.h"
@@ -95,6 +96,14 @@ void state_caches_trim(struct apply *apply, bool all)
     apply->caches_full = false;
 }
 
+/* They are emptied between batches. */
+static void caches_full(struct apply *apply, enum bound which)
+{
+    if (!apply->caches_full)
+        bound_hit(which);
+    apply->caches_full = true;
+}
+
 static struct conv *conv_insert(struct apply *apply, struct conv_id id, Loquat__ConvHeader *header)
 {
     struct conv *conv = xcalloc(1, sizeof *conv);
@@ -105,7 +114,7 @@ static struct conv *conv_insert(struct apply *apply, struct conv_id id, Loquat__
     ASSERT(fresh);
     val->p = conv;
     if (apply->convs.count >= CONV_CACHE_MAX)
-        apply->caches_full = true; /* emptied between batches */
+        caches_full(apply, BOUND_CONV_CACHE);
     return conv;
 }
 
@@ -250,7 +259,7 @@ static struct member *member_insert(struct apply *apply, struct conv *conv, Loqu
     ASSERT(fresh);
     val->p = member;
     if (apply->members.count >= MEMBER_CACHE_MAX)
-        apply->caches_full = true;
+        caches_full(apply, BOUND_MEMBER_CACHE);
     return member;
 }
 

@@ -79,14 +79,42 @@ void metric_register(struct metric *metric)
     pthread_mutex_unlock(&lock);
 }
 
+/* The least b with us <= 2^b. */
+static unsigned bucket_of(int64_t us)
+{
+    return us <= 1 ? 0 : 64 - (unsigned)__builtin_clzll((uint64_t)us - 1);
+}
+
 void metric_observe_us(struct metric *metric, int64_t microseconds)
 {
-    uint64_t us = microseconds > 0 ? (uint64_t)microseconds : 0;
-    unsigned bucket = us <= 1 ? 0 : 64 - (unsigned)__builtin_clzll(us - 1); /* least b: us <= 2^b */
+    int64_t us = microseconds > 0 ? microseconds : 0;
+    unsigned bucket = bucket_of(us);
     if (bucket < METRIC_BUCKETS)
         atomic_fetch_add_explicit(&metric->buckets[bucket], 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&metric->value, (int64_t)us, memory_order_relaxed);
+    atomic_fetch_add_explicit(&metric->value, us, memory_order_relaxed);
     atomic_fetch_add_explicit(&metric->count, 1, memory_order_relaxed);
+}
+
+void metric_share_us(struct metric_share *share, int64_t microseconds)
+{
+    int64_t us = microseconds > 0 ? microseconds : 0;
+    unsigned bucket = bucket_of(us);
+    if (bucket < METRIC_BUCKETS)
+        share->buckets[bucket]++;
+    share->sum += us;
+    share->count++;
+}
+
+void metric_add_share(struct metric *metric, struct metric_share *share)
+{
+    if (share->count == 0)
+        return;
+    for (int i = 0; i < METRIC_BUCKETS; i++)
+        if (share->buckets[i] > 0)
+            atomic_fetch_add_explicit(&metric->buckets[i], share->buckets[i], memory_order_relaxed);
+    atomic_fetch_add_explicit(&metric->value, share->sum, memory_order_relaxed);
+    atomic_fetch_add_explicit(&metric->count, share->count, memory_order_relaxed);
+    *share = (struct metric_share){0};
 }
 
 static int64_t value_of(struct metric *metric)

@@ -35,6 +35,16 @@ static inline void metric_set(struct metric *metric, int64_t v)
     atomic_store_explicit(&metric->value, v, memory_order_relaxed);
 }
 void metric_observe_us(struct metric *metric, int64_t microseconds);
+
+/* One thread's share of a histogram: observed without atomics, where every message would touch a
+ * line that all threads write; added to the histogram now and then, and empty from then on. */
+struct metric_share {
+    int64_t sum, count;
+    int64_t buckets[METRIC_BUCKETS];
+};
+void metric_share_us(struct metric_share *share, int64_t microseconds);
+void metric_add_share(struct metric *metric, struct metric_share *share);
+
 void metrics_write(struct buf *out);
 
 #endif

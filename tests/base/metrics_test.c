@@ -6,6 +6,9 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "store/base/bound.h"
+#include "tests/lib/measured.h"
+
 static struct buf out;
 
 static void teardown(void)
@@ -151,6 +154,44 @@ Test(metrics, threads_lose_nothing)
         pthread_join(threads[i], NULL);
     cr_assert(eq(int, times("shared_total 80000\n"), 1));
     cr_assert(eq(int, times("shared_seconds_count 80000\n"), 1));
+}
+
+/* What one thread observed by itself comes to the same, and comes once. */
+Test(metrics, a_share_counts_like_the_rest)
+{
+    static struct metric alone = {
+        .name = "alone_seconds", .help = "Alone", .type = METRIC_HISTOGRAM};
+    static struct metric_share share;
+    metric_register(&alone);
+    static const int64_t US[] = {-1, 1, 2, 3, 1000, INT64_C(100) << 20};
+    for (size_t i = 0; i < sizeof US / sizeof *US; i++) {
+        metric_observe_us(&alone, US[i]);
+        metric_share_us(&share, US[i]);
+    }
+    cr_assert(eq(i64, measured("alone_seconds_count"), 6));
+    int64_t below = measured("alone_seconds_bucket{le=\"0.000004\"}");
+    cr_assert(eq(i64, below, 4));
+    int64_t sum = alone.value;
+    metric_add_share(&alone, &share);
+    metric_add_share(&alone, &share);
+    cr_assert(eq(i64, measured("alone_seconds_count"), 12));
+    cr_assert(eq(i64, measured("alone_seconds_bucket{le=\"0.000004\"}"), 8));
+    cr_assert(eq(i64, alone.value, 2 * sum));
+    cr_assert(zero(i64, share.count));
+}
+
+/* Each side's bounds are there from the start, at zero, and count by themselves. */
+Test(metrics, bounds)
+{
+    bounds_register(BOUND_OF_NODE);
+    cr_assert(eq(int, times("bound=\"user_rate\""), 0));
+    bounds_register(BOUND_OF_GATEWAY);
+    bound_hit(BOUND_RATE);
+    bound_hit(BOUND_RATE);
+    cr_assert(eq(i64, measured("loquat_bound_hits_total{bound=\"user_rate\"}"), 2));
+    cr_assert(zero(i64, measured("loquat_bound_hits_total{bound=\"user_connections\"}")));
+    cr_assert(zero(i64, measured("loquat_bound_hits_total{bound=\"disk_reserve\"}")));
+    cr_assert(eq(int, times("# TYPE loquat_bound_hits_total counter\n"), 1));
 }
 
 static void register_one(const char *name, const char *labels, enum metric_type type)

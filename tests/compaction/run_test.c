@@ -11,6 +11,7 @@
 #include "store/base/record.h"
 #include "store/key.h"
 #include "tests/lib/compact.h"
+#include "tests/lib/measured.h"
 #include "tests/lib/scratch.h"
 
 enum {
@@ -485,6 +486,8 @@ Test(run, one_job_at_a_time)
     Loquat__Report *done = compact_wait(&control);
     cr_assert(eq(int, done->err, 0));
     cr_assert(eq(u64, done->rows, 6));
+    cr_assert(eq(i64, measured("loquat_bound_hits_total{bound=\"compact_jobs\"}"), 1));
+    cr_assert(eq(i64, measured("loquat_compact_jobs_total{end=\"done\"}"), 1));
     nodelink_close(&control);
 }
 

@@ -1,10 +1,11 @@
-/** What the documents say of the code, against the code: options, limits, metrics, links. */
+/** What the documents say of the code, against the code: options, limits, links. */
 
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { checkLive } from "./live.js";
+import { checkMetrics } from "./metrics.js";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -132,21 +133,7 @@ async function checkManuals(build, { read, check, refuses }) {
   }
 }
 
-/* ---- metrics and links ---- */
-
-function sources() {
-  return ["store", "store/base", "replication", "compaction", "gateway"]
-    .filter((dir) => existsSync(root + dir))
-    .flatMap((dir) => readdirSync(root + dir).map((name) => `${dir}/${name}`))
-    .filter((path) => /\.(c|cc|h)$/.test(path));
-}
-
-export function metricProblems(operating, code) {
-  const written = new Set(operating.match(/\bloquat_[a-z_]+/g));
-  return [...written]
-    .filter((name) => !code.includes(`"${name}"`))
-    .map((name) => `there is no metric ${name}`);
-}
+/* ---- links ---- */
 
 /** `page`: the file's path in the tree. Links to other places are not
  * followed, and pictures not looked for. */
@@ -211,17 +198,6 @@ export async function checkCode({ read, check, refuses }) {
     (t) => operationProblems(t, table),
   );
 
-  const operating = read("docs/OPERATING.md");
-  const code = sources().map(read).join("\n");
-  check("metrics of OPERATING.md exist", metricProblems(operating, code));
-  await refuses(
-    "a metric that does not exist",
-    operating,
-    "loquat_wal_sync_seconds",
-    "loquat_wal_seconds",
-    (t) => metricProblems(t, code),
-  );
-
   const pages = [
     "README.md",
     ...readdirSync(`${root}docs`)
@@ -242,6 +218,7 @@ export async function checkCode({ read, check, refuses }) {
   const build = resolve(root, process.env.BUILD ?? "build");
   await checkPages({ read, check, refuses });
   await checkManuals(build, { read, check, refuses });
+  await checkMetrics({ build, read, check, refuses });
   const program = `${build}/loquat-gateway`;
   if (existsSync(program)) await checkLive({ program, read, check });
   else console.log(`skipped: what needs a running server (${program} is not built)`);

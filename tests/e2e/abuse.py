@@ -704,6 +704,8 @@ class Good:
                     ws.ok("ping")
                     self.worst = max(self.worst, time.monotonic() - began)
                 rss_top = max(rss_top, server.rss_mib())
+            for ws in clients:
+                ws.close()
         except Exception as error:
             self.error = repr(error)
 
@@ -731,6 +733,23 @@ def main():
         assert good.worst < 1 * slow_factor, good.worst
         assert rss_top < RSS_MAX_MIB * slow_factor, rss_top
 
+    def test_bounds_were_counted():
+        """Whoever looks at the metrics sees what happened here: which bounds held, and that they did."""
+        until = time.monotonic() + SECONDS
+        while (got := server.metrics())["loquat_connections"] > 1:  # nobody but who asks is left
+            assert time.monotonic() < until, got["loquat_connections"]
+            time.sleep(0.1)
+        hit = ("user_rate", "user_connections", "connection_out", "connection_reads", "upstream_pages")
+        for series in [f'loquat_bound_hits_total{{bound="{bound}"}}' for bound in hit] + [
+            "loquat_connections_timed_out_total",
+            "loquat_requests_refused_total",
+            'loquat_upstream_seconds_count{kind="write"}',
+            'loquat_upstream_seconds_count{kind="page"}',
+        ]:
+            assert got[series] > 0, series
+        assert got["loquat_follows_behind"] == got["loquat_out_waiting_bytes"] == 0, got
+        assert got["loquat_loops_linked"] == got["loquat_loops"] == 2
+
     def test_it_ends_well():
         status, seconds = server.stop()
         assert status == 0 and seconds < 15 * slow_factor, (status, seconds)
@@ -739,7 +758,7 @@ def main():
     print(f"worst ping {good.worst * 1000:.0f} ms, {rss_top} MiB at most", flush=True)
     results += run([f for f in tests if f is test_hoarders], 1)
     print(f"worst ping {good.worst * 1000:.0f} ms, {rss_top} MiB at most", flush=True)
-    results += run([test_the_good_client_never_noticed, test_it_ends_well], 1)
+    results += run([test_the_good_client_never_noticed, test_bounds_were_counted, test_it_ends_well], 1)
     return finish(results)
 
 

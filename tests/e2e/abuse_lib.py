@@ -61,6 +61,13 @@ class Server:
         with open(f"/proc/{self.process.pid}/maps") as maps:
             return "libasan" in maps.read()
 
+    def metrics(self):
+        """What /metrics says: series with its labels → value."""
+        status, text = request(self, "GET", "/metrics")
+        assert status == 200, text
+        lines = (line.rsplit(" ", 1) for line in text.decode().split("\n") if line[:1] not in ("", "#"))
+        return {series: float(value) for series, value in lines}
+
     def connect(self):
         sock = socket.create_connection(self.address, SECONDS)
         sock.settimeout(SECONDS)

@@ -77,6 +77,8 @@ beside() { # PREFIX: what stands beside the programs
         --config "$1/share/doc/loquat/examples/loquat.yaml" --config-show
     run "those of a node, too" "$1/bin/loquat-node" \
         --config "$1/share/doc/loquat/examples/loquat-node.yaml" --config-show
+    same "the examples" 'alerts.yml grafana-dashboard.json haproxy.cfg loquat-node.yaml loquat.yaml' \
+        "$(cd "$1/share/doc/loquat/examples" && echo *)"
     grep -q 'Apache License' "$1/share/doc/loquat/LICENSE" &&
         grep -q 'Fedor Indutny' "$1/share/doc/loquat/NOTICES"
     check "licence and notices" $?
@@ -145,6 +147,8 @@ package() {
     check "package: SIGTERM ends it with 0" $?
     (cd "$tree" && dpkg-deb --ctrl-tarfile "$deb" | tar -xO ./md5sums | md5sum --quiet -c -)
     check "the sums of its files" $?
+    same "the examples of the package" 'alerts.yml grafana-dashboard.json haproxy.cfg loquat-node.yaml loquat.yaml' \
+        "$(cd "$tree/usr/share/doc/loquat/examples" && echo *)"
     if [[ $(id -u) -eq 0 ]]; then
         run "dpkg --dry-run -i" dpkg --dry-run --log=/dev/null -i "$deb"
     fi

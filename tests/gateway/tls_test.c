@@ -14,6 +14,7 @@
 #include "store/base/file.h"
 #include "store/base/metrics.h"
 #include "tests/lib/certs.h"
+#include "tests/lib/measured.h"
 #include "tests/lib/scratch.h"
 
 enum { PATH_SIZE = SCRATCH_MAX + 128, ROOM = 192 << 10, DAY_S = 86400, RECORD_OVERHEAD_MAX = 256 };
@@ -555,31 +556,17 @@ Test(tls, bad_files_say_what_to_do)
     cr_assert(ne(ptr, strstr(why, "nothing: No such file"), NULL), "%s", why);
 }
 
-static int64_t metric(const char *name)
-{
-    struct buf text = {0};
-    metrics_write(&text);
-    buf_add_byte(&text, 0);
-    char *line = text.p;
-    while ((line = strstr(line, name)) != NULL && line > text.p && line[-1] != '\n')
-        line++;
-    cr_assert(ne(ptr, line, NULL));
-    int64_t value = strtoll(line + strlen(name), NULL, 10);
-    buf_close(&text);
-    return value;
-}
-
 /* An expired certificate is served (a client may not mind), and the metric says since when. */
 Test(tls, expired)
 {
     struct client client;
     int64_t now_s = (int64_t)(clock_wall_ms() / 1000);
     tls_metrics();
-    cr_assert(lt(i64, llabs(metric("loquat_tls_not_after_seconds ") - now_s - DAY_S), 60));
+    cr_assert(lt(i64, llabs(measured("loquat_tls_not_after_seconds") - now_s - DAY_S), 60));
     cert_make(dir, "old", -2 * DAY_S, -DAY_S, NULL);
     install("old");
     cr_assert(zero(int, tls_reload(tls, why, sizeof why)));
-    cr_assert(lt(i64, llabs(metric("loquat_tls_not_after_seconds ") - now_s + DAY_S), 60));
+    cr_assert(lt(i64, llabs(measured("loquat_tls_not_after_seconds") - now_s + DAY_S), 60));
     shake(&client, 0);
     client_close(&client);
 }

@@ -5,8 +5,10 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "store/base/bound.h"
 #include "store/base/check.h"
 #include "store/base/err.h"
+#include "tests/lib/measured.h"
 
 /* The far side is a link on the same loop; what it was asked stands in `asked`, in order. */
 static uv_loop_t loop;
@@ -259,6 +261,8 @@ Test(upstream, pages_wait_for_their_turn)
     cr_assert(zero(int, ask_read(500, LOQUAT__READ_OP__READ_CONVS))); /* is no page */
     turn();
     cr_assert(eq(sz, asked.count, ROOM + 1));
+    bounds_register(BOUND_OF_GATEWAY);
+    cr_assert(eq(i64, measured("loquat_bound_hits_total{bound=\"upstream_pages\"}"), 2 * ROOM));
     for (size_t i = 0; i < 3 * ROOM; i++) {
         reply(asked.ids[i < ROOM ? i : i + 1], i);
         cr_assert(le(u64, up.pages, UPSTREAM_PAGES_MAX));
@@ -267,6 +271,43 @@ Test(upstream, pages_wait_for_their_turn)
     }
     cr_assert(zero(u64, up.pages));
     cr_assert(zero(int, got.calls[500]));
+    cr_assert(eq(i64, up.took[UPSTREAM_PAGE].count, 3 * ROOM));
+    cr_assert(zero(i64, up.took[UPSTREAM_READ].count));
+}
+
+/* A node that answers nothing: what is asked has a bound in number and in bytes. */
+Test(upstream, requests_are_bounded)
+{
+    bounds_register(BOUND_OF_GATEWAY);
+    greet();
+    for (int i = 0; i < UPSTREAM_CALLS_MAX; i++)
+        cr_assert(zero(int, ask_write(0)));
+    cr_assert(eq(int, ask_write(1), ERR_BUSY));
+    cr_assert(eq(int, ask_read(1, LOQUAT__READ_OP__READ_RANGE), ERR_BUSY));
+    cr_assert(eq(i64, measured("loquat_bound_hits_total{bound=\"upstream_calls\"}"), 2));
+    upstream_close(&up);
+    while (got.closed == 0)
+        uv_run(&loop, UV_RUN_ONCE);
+    cr_assert(eq(int, got.calls[0], UPSTREAM_CALLS_MAX));
+    cr_assert(zero(int, got.calls[1]));
+}
+Test(upstream, requests_are_bounded_in_bytes)
+{
+    enum { SIZE = 1 << 20 };
+    bounds_register(BOUND_OF_GATEWAY);
+    greet();
+    char *user = xcalloc(1, SIZE + 1);
+    memset(user, 'u', SIZE);
+    Loquat__Command command = LOQUAT__COMMAND__INIT;
+    command.user = user;
+    int taken = 0, err;
+    while ((err = upstream_write(&up, 1, &command, on_done, &owners[0])) == 0)
+        taken++;
+    free(user);
+    cr_assert(eq(int, err, ERR_BUSY));
+    cr_assert(le(int, taken, UPSTREAM_PENDING_MAX / SIZE + 1));
+    cr_assert(ge(int, taken, UPSTREAM_PENDING_MAX / SIZE));
+    cr_assert(eq(i64, measured("loquat_bound_hits_total{bound=\"upstream_pending\"}"), 1));
 }
 
 /* Credit comes back as tails are taken. */

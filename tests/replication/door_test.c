@@ -8,8 +8,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "store/base/bound.h"
 #include "store/base/err.h"
 #include "store/base/handshake.h"
+#include "tests/lib/measured.h"
 
 #define SECRET span_str("0123456789abcdef0123456789abcdef")
 #define OTHER span_str("fedcba9876543210fedcba9876543210")
@@ -157,6 +159,8 @@ Test(door, silent_ones_keep_nobody_out)
     cr_assert(hung_up(fds[0]));
     cr_assert(hung_up(fds[9]));
     cr_assert(not(hung_up(fds[10])));
+    bounds_register(BOUND_OF_NODE);
+    cr_assert(eq(i64, measured("loquat_bound_hits_total{bound=\"link_callers\"}"), 10));
     int fd = call();
     cr_assert(eq(int, prove(fd, SECRET, ""), 1));
     cr_assert(eq(int, let_in, 1));
@@ -195,6 +199,8 @@ Test(door, out_of_descriptors)
     handshake_begin(&hs, true, HANDSHAKE_GATEWAY, HANDSHAKE_NODE, SECRET);
     say(fd, hs.out, hs.out_size);
     cr_assert(zero(long, hear(fd, bytes, sizeof bytes)), "it rests");
+    bounds_register(BOUND_OF_NODE);
+    cr_assert(ge(i64, measured("loquat_bound_hits_total{bound=\"link_files\"}"), 1));
     for (uint64_t until = uv_now(&loop) + 5000; uv_now(&loop) < until;) {
         uv_run(&loop, UV_RUN_ONCE);
         if (hear(fd, bytes, sizeof bytes) == HANDSHAKE_HELLO) {

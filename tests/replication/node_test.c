@@ -8,6 +8,7 @@
 
 #include "replication/datadir.h"
 #include "replication/rlog.h"
+#include "replication/rpc.h"
 #include "replication/shard.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
@@ -15,6 +16,7 @@
 #include "store/base/log.h"
 #include "store/base/record.h"
 #include "store/key.h"
+#include "tests/lib/measured.h"
 #include "tests/lib/nodelink.h"
 #include "tests/lib/scratch.h"
 
@@ -221,6 +223,8 @@ Test(node, back_pressure)
     }
     cr_assert(gt(u64, refused, 0));
     cr_assert(ge(u64, taken * SIZE, SHARD_WAITING_MAX / 2));
+    cr_assert(
+        eq(i64, measured("loquat_bound_hits_total{bound=\"shard_waiting\"}"), (int64_t)refused));
     cr_assert(eq(u64, history(conv)->head, taken + 1));
     say(conv, "and on it goes");
 }
@@ -278,6 +282,10 @@ Test(node, full_disk_refuses_writes_only)
     } while (reply->err == 0);
     cr_assert(eq(int, reply->err, ERR_NO_SPACE));
     cr_assert(err_retry(reply->err));
+    cr_assert(eq(i64, measured("loquat_bound_hits_total{bound=\"disk_reserve\"}"), 1));
+    cr_assert(eq(i64, measured("loquat_disk_full"), 1));
+    cr_assert(eq(i64, measured("loquat_disk_free_bytes"), 999));
+    cr_assert(ge(i64, measured("loquat_disk_wanted_bytes"), 1000));
     uint64_t head = history(conv)->head;
     cr_assert(gt(u64, head, 1));
     free_bytes = 1ull << 30; /* what is in memory needs room too */
@@ -287,6 +295,7 @@ Test(node, full_disk_refuses_writes_only)
     while (reply->err == ERR_NO_SPACE);
     cr_assert(eq(int, reply->err, 0));
     cr_assert(eq(u64, reply->seq, head + 1));
+    cr_assert(zero(i64, measured("loquat_disk_full")));
 }
 
 /* A start on a full disk serves reads, as long as there is room to open the databases; without,
@@ -361,6 +370,7 @@ Test(node, answers_are_bounded)
         cr_assert(eq(int, reply->err, n == 1 ? 0 : ERR_TOO_LARGE));
         cr_assert(eq(sz, reply->n_convs, n == 1));
     }
+    cr_assert(eq(i64, measured("loquat_bound_hits_total{bound=\"reply_bytes\"}"), 1));
     say(conv, "still here");
 }
 
@@ -425,8 +435,77 @@ Test(node, links_are_bounded)
         n = read(fd, &byte, 1);
     while (n < 0);
     cr_assert(eq(int, (int)n, 0), "one link too many was greeted");
+    cr_assert(eq(i64, measured("loquat_bound_hits_total{bound=\"links\"}"), 1));
     close(fd);
     for (int i = 1; i < MAX; i++)
         nodelink_close(&links[i]);
     say(conv, "still here");
+}
+
+static void reaches(const char *gauge, int64_t least)
+{
+    uint64_t until = clock_mono_us() + 60000000; /* a disk may stall */
+    while (measured(gauge) < least) { /* taken once a second; each turn waits for an answer */
+        cr_assert(lt(u64, clock_mono_us(), until), "%s is %lld", gauge, (long long)measured(gauge));
+        history(conv);
+        arena_reset(&gw.arena);
+    }
+}
+
+/* What the metrics say is what there is: logs as far as they are, links, memory, files. */
+Test(node, gauges_tell)
+{
+    struct nodelink other;
+    nodelink_open(&other, node_connect(node));
+    for (int i = 0; i < 200; i++)
+        say(conv, "hello");
+    reaches("loquat_raft_applied_index", 200 + PARTITIONS);
+    reaches("loquat_links", 2);
+    reaches("loquat_dedup_entries", 200);
+    reaches("loquat_cache_conversations", 1);
+    reaches("loquat_cache_members", 2);
+    int64_t applied = measured("loquat_raft_applied_index");
+    cr_assert(eq(i64, measured("loquat_raft_stored_index"), applied));
+    cr_assert(eq(i64, measured("loquat_raft_log_entries"), applied));
+    cr_assert(zero(i64, measured("loquat_raft_flushed_index")));
+    cr_assert(ge(i64, measured("loquat_raft_replay_bytes"), 200 * 5));
+    cr_assert(eq(i64, measured("loquat_partitions_serving"), PARTITIONS));
+    cr_assert(zero(i64, measured("loquat_apply_lag_entries")));
+    cr_assert(zero(i64, measured("loquat_write_unanswered")));
+    cr_assert(ge(i64, measured("loquat_wal_bytes_total"), 200 * 5));
+    cr_assert(ge(i64, measured("loquat_rocksdb_memtable_bytes{db=\"raft\"}"), 1));
+    cr_assert(zero(i64, measured("loquat_rocksdb_write_stopped{db=\"data\"}")));
+    nodelink_close(&other);
+    stop();
+    cr_assert(eq(i64, measured("loquat_flush_seconds_count"), 1));
+    start();
+    cr_assert(zero(i64, measured("loquat_write_unanswered")));
+    reaches("loquat_rocksdb_level0_files{db=\"data\"}", 1);
+    reaches("loquat_raft_flushed_index", applied);
+}
+
+/* More reads at once than a link may have: the rest is refused, and counted. */
+Test(node, reads_are_bounded)
+{
+    enum { MANY = PEER_READS_MAX + 500 };
+    Loquat__Read read = LOQUAT__READ__INIT;
+    read.op = LOQUAT__READ_OP__READ_USER;
+    read.user = "ann";
+    int64_t refused = 0;
+    uint64_t first = gw.next_id;
+    for (int i = 0; i < MANY; i++)
+        nodelink_read(&gw, &read, "ann");
+    nodelink_flush(&gw);
+    for (int i = 0; i < MANY; i++) {
+        int type;
+        struct span body;
+        cr_assert(nodelink_next(&gw, &type, &body));
+        cr_assert(eq(int, type, LINK_REPLY));
+        Loquat__Reply *reply =
+            loquat__reply__unpack(&gw.arena.allocator, body.n, (const uint8_t *)body.p);
+        cr_assert(ge(u64, reply->id, first));
+        refused += reply->err == ERR_BUSY;
+    }
+    cr_assert(ge(i64, refused, 1));
+    cr_assert(eq(i64, measured("loquat_bound_hits_total{bound=\"link_reads\"}"), refused));
 }

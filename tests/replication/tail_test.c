@@ -9,6 +9,7 @@
 #include "store/base/ids.h"
 #include "store/base/log.h"
 #include "store/base/record.h"
+#include "tests/lib/measured.h"
 #include "tests/lib/nodelink.h"
 #include "tests/lib/scratch.h"
 
@@ -237,6 +238,7 @@ Test(tail, credit_runs_out)
         arena_reset(&gw.arena);
     }
     cr_assert(eq(u64, at, head + 1));
+    cr_assert(ge(i64, measured("loquat_bound_hits_total{bound=\"feed_credit\"}"), 1));
 }
 
 /* Many subscriptions that are behind, and little credit: it is overdrawn by one page at most,
@@ -390,6 +392,7 @@ Test(tail, marks)
     credit(PLENTY);
     say(conv, "fence");
     expect(conv, 3, 3); /* the mark before it was dropped */
+    cr_assert(eq(i64, measured("loquat_bound_hits_total{bound=\"feed_marks\"}"), 1));
     mark.read = 2;
     nodelink_do(&writer, &mark);
     int type;

@@ -4,11 +4,14 @@
 #include <criterion/new/assert.h>
 #include <stdio.h>
 
+#include "store/base/bound.h"
 #include "store/base/err.h"
 #include "store/base/record.h"
 #include "store/dedup.h"
 #include "store/key.h"
+#include "store/state.h"
 #include "tests/lib/machine.h"
+#include "tests/lib/measured.h"
 #include "tests/lib/nodelink.h"
 
 static struct machine m;
@@ -492,4 +495,33 @@ Test(apply, effects_are_owed_until_done)
     applied_close(&owed);
     buf_close(&entry);
     buf_close(&bytes);
+}
+
+/* ---- memory ---- */
+
+/* However many conversations are touched: what is held of them has a bound, and is read again. */
+Test(apply, caches_are_emptied)
+{
+    enum { EACH = 256 };
+    static const char HITS[] = "loquat_bound_hits_total{bound=\"conv_cache\"}";
+    static char ids[EACH][64], cids[EACH][16];
+    Loquat__Command commands[EACH], *pointers[EACH];
+    bounds_register(BOUND_OF_NODE);
+    size_t largest = 0;
+    for (int round = 0; measured(HITS) == 0; round++) {
+        for (int i = 0; i < EACH; i++) {
+            snprintf(cids[i], sizeof cids[i], "%d", round * EACH + i);
+            commands[i] = command_open_group("ann", cids[i], ids[i], NULL, 0);
+            pointers[i] = &commands[i];
+        }
+        machine_entry(&m, pointers, EACH);
+        struct apply_sizes sizes = apply_sizes(m.apply);
+        cr_assert(le(sz, sizes.convs, CONV_CACHE_MAX));
+        if (measured(HITS) > 0)
+            cr_assert(lt(sz, sizes.convs, largest));
+        largest = sizes.convs;
+    }
+    cr_assert(eq(i64, measured(HITS), 1));
+    cr_assert(eq(u64, seq_of(command_send("ann", ids[0], "after", "x")), 2));
+    cr_assert(eq(u64, seq_of(command_send("bob", conv, "after", "x")), 2));
 }
