@@ -1,0 +1,26 @@
+/* store/kv_inside.h: the inside of a database, shared by kv*.c only. */
+#ifndef LOQUAT_STORE_KV_INSIDE_H
+#define LOQUAT_STORE_KV_INSIDE_H
+
+#include <rocksdb/c.h>
+
+#include "store/kv.h"
+
+struct kv {
+    enum kv_kind kind;
+    rocksdb_t *db;
+    rocksdb_column_family_handle_t *cf[KV_CF_COUNT];
+    size_t cf_count;
+    rocksdb_options_t *options[KV_CF_COUNT];
+    rocksdb_cache_t *cache;
+    rocksdb_block_based_table_options_t *table;
+    rocksdb_compactionfilter_t *filter;
+    rocksdb_writeoptions_t *write;
+    rocksdb_readoptions_t *read, *read_flushed;
+    struct kv_options config;
+};
+
+/* Takes RocksDB's message over and makes one of ours of it: kv_error has it. NULL: 0. */
+int kv_translate(char *message);
+
+#endif
