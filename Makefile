@@ -123,14 +123,13 @@ tsan: setup-test ## the threaded parts under ThreadSanitizer
 	@for t in $(patsubst tests/%.c,build/tsan/tests/%,$(wildcard tests/*/*_tsan.c)); do \
 		TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" $$t || exit 1; done
 tsan-build: $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*/*_tsan.c))
-ROUNDS ?= 100
 FAULTS := $(filter-out $(CROWDED),$(patsubst tests/faults/%.c,%,$(filter-out %_test.c %/parse.c,$(FAULT_SRC))))
-crash: ## ROUNDS kills of a node under load
-power: ## ROUNDS power cuts of a node under load
-flips: ## ROUNDS flipped bits in a data directory
+crash: ## ROUNDS (200) kills of a node under load
+power: ## ROUNDS (100) power cuts of a node under load
+flips: ## ROUNDS (100) flipped bits in a data directory
 $(FAULTS): setup-test
 	+$(MAKE) --no-print-directory all $(BUILD)/tests/faults/$@
-	@$(BUILD)/tests/faults/$@ $(ROUNDS)
+	@$(BUILD)/tests/faults/$@ $(or $(ROUNDS),$(if $(filter crash,$@),200,100))
 HOURS ?= 1
 soak: setup-test ## HOURS of a town's life on one server, at RATE messages a second or half of the most
 	+$(MAKE) --no-print-directory all $(BUILD)/tests/faults/soak

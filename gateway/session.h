@@ -55,9 +55,9 @@ struct session {
     bool marks_reading;
     bool stream;         /* an event stream */
     bool reading;        /* a catching-up read is under way */
-    struct map *cursors; /* of a sync whose pages are still being asked for; may be NULL */
-    struct mark *marks;  /* coalesced, written once a second */
     uint32_t mark_count;
+    struct map *cursors; /* of a sync whose pages are still being asked for; may be NULL */
+    struct mark *marks;  /* mark_count of them, coalesced, written once a second */
     uint64_t marks_due_ms;
     struct list_link in_marking, in_expiring, in_hungry;
     uint64_t closes_ms; /* wall clock: the token's end */
