@@ -53,8 +53,8 @@ struct session {
     uint32_t behind;     /* how many are BEHIND */
     uint32_t marks_lost; /* how many have lost marks */
     bool marks_reading;
-    bool stream;         /* an event stream */
-    bool reading;        /* a catching-up read is under way */
+    bool stream;  /* an event stream */
+    bool reading; /* a catching-up read is under way */
     uint32_t mark_count;
     struct map *cursors; /* of a sync whose pages are still being asked for; may be NULL */
     struct mark *marks;  /* mark_count of them, coalesced, written once a second */

@@ -441,7 +441,7 @@ static void init_loop(struct node *node, const struct node_config *config)
         .name = node->dir.id,
         .disk_full = &node->disk_full,
     };
-    rpc_init(&node->rpc);
+    list_init(&node->rpc.peers);
     if (config->listens)
         node->door = door_new(&node->loop, config->listen_fd, config->secret, adopt, node);
 }

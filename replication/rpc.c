@@ -11,7 +11,7 @@
 #include "store/kv.h"
 #include "store/timeline.h"
 
-enum { IDLE_READS_MAX = 8, IDLE_REPLY_MAX = 4 << 20 };
+enum { IDLE_REPLY_MAX = 4 << 20 };
 
 struct peer {
     struct link link;
@@ -134,7 +134,6 @@ static void read_state(struct peer *peer, const Loquat__Read *read, struct span 
 /* Done ones are kept for the next: their memory has been touched. */
 struct range_read {
     uv_work_t work;
-    struct list_link idle; /* env->idle_reads */
     struct peer *peer;
     struct arena arena;
     struct buf body, reply;
@@ -177,17 +176,13 @@ static void range_done(struct rpc_env *env, struct range_read *job)
         range_free(job);
         return;
     }
-    env->idle_read_count++;
-    list_push(&env->idle_reads, &job->idle);
+    env->idle_reads[env->idle_read_count++] = job;
 }
 
 static struct range_read *range_new(struct rpc_env *env)
 {
-    struct list_link *link = list_pop(&env->idle_reads);
-    if (link != NULL) {
-        env->idle_read_count--;
-        return container_of(link, struct range_read, idle);
-    }
+    if (env->idle_read_count > 0)
+        return env->idle_reads[--env->idle_read_count];
     struct range_read *job = xcalloc(1, sizeof *job);
     arena_init(&job->arena);
     return job;
@@ -363,17 +358,10 @@ int rpc_adopt(struct rpc_env *env, int fd)
     return 0;
 }
 
-void rpc_init(struct rpc_env *env)
-{
-    list_init(&env->peers);
-    list_init(&env->idle_reads);
-}
-
 void rpc_free(struct rpc_env *env)
 {
-    struct list_link *link;
-    while ((link = list_pop(&env->idle_reads)) != NULL)
-        range_free(container_of(link, struct range_read, idle));
+    while (env->idle_read_count > 0)
+        range_free(env->idle_reads[--env->idle_read_count]);
 }
 
 struct rpc_sizes rpc_sizes(const struct rpc_env *env)

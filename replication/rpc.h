@@ -14,6 +14,7 @@ enum {
     PEERS_MAX = 1024,
     PEER_READS_MAX = 1024,
     PEER_PENDING_MAX = 64 << 20,
+    IDLE_READS_MAX = 8, /* kept with their memory for the next */
     WIRE_VERSION = 1,
 };
 
@@ -29,11 +30,10 @@ struct rpc_env { /* what the links need of their node */
     struct list peers;
     size_t peer_count, reads; /* reads: under way on the thread pool */
     uint64_t taken_bytes;     /* of commands, since the disk was looked at */
-    struct list idle_reads;
+    struct range_read *idle_reads[IDLE_READS_MAX];
     size_t idle_read_count;
 };
 
-void rpc_init(struct rpc_env *env); /* the lists; the rest is the caller's */
 struct rpc_sizes {
     size_t reads_largest;   /* under way for one link; PEER_READS_MAX */
     size_t pending;         /* bytes that wait for all links */
