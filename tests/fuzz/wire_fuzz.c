@@ -74,7 +74,8 @@ static void check_record(struct span bytes)
     struct span xkind;
     record_encode(record, &again);
     ASSERT(record_check(buf_span(&again)) == 0);
-    ASSERT(record_view(buf_span(&again), &view) == 0 && same(&view, record));
+    if (viewed == 0) /* else protobuf-c was lenient, and packs again what it did not know */
+        ASSERT(record_view(buf_span(&again), &view) == 0 && same(&view, record));
     ASSERT(record_mid(record->ts, record->mid_off, 3) >> 12 << 54 == (uint64_t)3 << 54);
     record_n(record, 1);
     const char *name = kind_name(record->kind);
