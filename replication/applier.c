@@ -7,10 +7,13 @@
 #include "store/base/check.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
+#include "store/base/item.h"
 #include "store/base/link.h"
 #include "store/base/log.h"
 #include "store/base/metrics.h"
 #include "store/base/thread.h"
+
+enum { REPLY_ITEMS = 10 }; /* field of wire.proto's Reply */
 
 struct jobs {
     struct job *first, **end;
@@ -61,18 +64,21 @@ static void jobs_append(struct jobs *jobs, struct jobs *more)
 
 void reply_pack(Loquat__Reply *reply, uint64_t id, int err, struct buf *out)
 {
+    out->n = 0;
+    items_pack(out, REPLY_ITEMS, reply->items, reply->n_items);
+    reply->n_items = 0; /* the rest comes behind them */
     reply->id = id;
     reply->err = err;
     size_t size = loquat__reply__get_packed_size(reply);
-    if (size >= LINK_MESSAGE_MAX) { /* of many long things asked for at once */
+    if (out->n + size >= LINK_MESSAGE_MAX) { /* of many long things asked for at once */
         bound_hit(BOUND_REPLY_BYTES);
         loquat__reply__init(reply);
         reply->id = id;
         reply->err = ERR_TOO_LARGE;
         reply->msg = "ask for fewer at once";
         size = loquat__reply__get_packed_size(reply);
+        out->n = 0;
     }
-    out->n = 0;
     loquat__reply__pack(reply, (uint8_t *)buf_grow(out, size));
 }
 

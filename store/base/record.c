@@ -137,10 +137,15 @@ static uint64_t next_field(struct span *rest, struct span *bytes, uint64_t *numb
 
 int record_view(struct span bytes, struct record_view *out)
 {
-    *out = (struct record_view){0};
     int err = record_check(bytes);
-    if (err != 0)
-        return err;
+    return err != 0 ? err : record_view_trusted(bytes, out);
+}
+
+int record_view_trusted(struct span bytes, struct record_view *out)
+{
+    *out = (struct record_view){0};
+    if (bytes.n < RECORD_HEAD_SIZE)
+        return ERR_CORRUPT;
     struct span rest = span_of(bytes.p + RECORD_HEAD_SIZE, bytes.n - RECORD_HEAD_SIZE);
     while (rest.n > 0) {
         struct span before = rest, value = {0};
