@@ -66,6 +66,9 @@ static bool find_in(const struct dedup_entries *entries, struct conv_id conv, ui
 
 bool dedup_find_recent(const struct dedup *dedup, struct conv_id conv, uint64_t hash, uint64_t *seq)
 {
+    /* What is in memory is in `next`, too: a start, which asks for each record, need not walk. */
+    if (dedup->next.words != NULL && !bloom_maybe(&dedup->next, filter_hash(conv, hash)))
+        return false;
     return find_in(&dedup->filling, conv, hash, seq) || find_in(&dedup->sealing, conv, hash, seq);
 }
 
