@@ -1,6 +1,7 @@
 /* gateway/stream.c: a range of a conversation as NDJSON, page by page. The next page is read when
- * the client has taken most of the one before; of a long way up the next two at the same time, each
- * a fixed window of sequences, so that the node reads while this one writes JSON. */
+ * the client has taken most of the one before; of a long way up several at the same time, each a
+ * fixed window of sequences, so that the node reads while this one writes JSON. What comes after the
+ * stream has begun is not in it. */
 #include <stdlib.h>
 
 #include "gateway/httpd.h"
@@ -289,8 +290,8 @@ void httpd_stream_go_on(struct conn *conn)
         return;
     if (!token_holds(conn))
         fail(conn, ERR_UNAUTHORIZED, "the token has expired");
-    else if (!ask_more(conn))
-        fail(conn, ERR_BUSY, NULL);
+    else if (!ask_more(conn) && stream->asked == 0)
+        fail(conn, ERR_BUSY, NULL); /* else it is tried again when the next page has come */
 }
 
 /* The operation behind GET …/records with Accept: application/x-ndjson. */
