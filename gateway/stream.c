@@ -1,7 +1,7 @@
 /* gateway/stream.c: a range of a conversation as NDJSON, page by page. The next page is read when
  * the client has taken most of the one before; of a long way up several at the same time, each a
- * fixed window of sequences, so that the node reads while this one writes JSON. What comes after the
- * stream has begun is not in it. */
+ * fixed window of sequences, so that the node reads while this one writes JSON. What comes after
+ * the stream has begun is not in it. */
 #include <stdlib.h>
 
 #include "gateway/httpd.h"
