@@ -19,8 +19,8 @@
 #include "store/base/err.h"
 #include "store/base/link.h"
 #include "store/base/log.h"
-#include "store/base/memory.h"
 #include "store/base/output.h"
+#include "store/base/program.h"
 #include "store/client/cmd.h"
 #include "store/client/progress.h"
 
@@ -468,9 +468,7 @@ static void print_help(FILE *out)
 
 int main(int argc, char **argv)
 {
-    memory_must();
-    check_explain_aborts("loquat-compact", true);
-    if (!output_begin("loquat-compact"))
+    if (!program_begin("loquat-compact", true))
         return FAILED;
     if (signal(SIGPIPE, SIG_IGN) == SIG_ERR) /* a closed pipe is an error of the write */
         return FAILED;

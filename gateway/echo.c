@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 #include <sys/socket.h>
@@ -15,6 +14,7 @@
 #include "store/base/http.h"
 #include "store/base/list.h"
 #include "store/base/log.h"
+#include "store/base/program.h"
 #include "store/base/ws.h"
 #include "store/base/ws_deflate.h"
 
@@ -375,8 +375,7 @@ void echo_serve(int listen_fd, const char *address)
     echo->listener.data = echo;
     uv_poll_start(&echo->listener, UV_READABLE, on_listener);
     log_info("echoing", {"listen", log_str(address)});
-    printf("ready listen=%s\n", address);
-    (void)fflush(stdout);
+    program_ready(address);
     uv_run(&echo->loop, UV_RUN_DEFAULT);
     ASSERT(echo->count == 0);
     uv_loop_close(&echo->loop);

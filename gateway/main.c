@@ -16,11 +16,10 @@
 #include "store/base/config.h"
 #include "store/base/file.h"
 #include "store/base/log.h"
-#include "store/base/memory.h"
-#include "store/base/output.h"
+#include "store/base/program.h"
 #include "store/base/secret.h"
 
-enum { EXIT_USAGE = 2, LOOPS_MAX = 256, SPARE_FILES = 256 };
+enum { LOOPS_MAX = 256, SPARE_FILES = 256 };
 
 struct options {
     char *listen, *admin_listen, *tls_cert, *tls_key, *embed, *nodes, *cluster_secret_file;
@@ -181,25 +180,13 @@ static const struct config_option TABLE[] = {
     {0},
 };
 
-static void usage(const char *what, const char *why)
-{
-    fprintf(stderr, "loquat-gateway: %s%s\nTry `loquat-gateway --help'.\n", what, why);
-    exit(EXIT_USAGE);
-}
-
-static void fail(const char *why)
-{
-    fprintf(stderr, "loquat-gateway: %s\n", why);
-    exit(EXIT_FAILURE);
-}
-
 /* ---- settings ---- */
 
 static void setup_log(void)
 {
     const char *wrong = log_setup_words("loquat-gateway", options.log_level, options.log_format);
     if (wrong != NULL)
-        usage(wrong, " is not one of those that --help lists");
+        program_usage(wrong, " is not one of those that --help lists");
 }
 
 /* The page beside the program: as built, as installed. */
@@ -211,7 +198,7 @@ static struct page *find_page(void)
     if (options.web != NULL) {
         struct page *page = page_load(options.web, why, sizeof why);
         if (page == NULL)
-            fail(why);
+            program_fail(why);
         return page;
     }
     ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
@@ -245,14 +232,14 @@ static const struct dial_target *find_node(void)
     static struct buf secret; /* as long as the process lives */
     char why[512] = "";
     if (strchr(options.nodes, ',') != NULL)
-        usage("--nodes: ", "more than one node is not served yet; name one");
+        program_usage("--nodes: ", "more than one node is not served yet; name one");
     if (!address_parse(options.nodes, &target.address))
-        usage("--nodes: ", "write HOST:PORT, such as 127.0.0.1:7101");
+        program_usage("--nodes: ", "write HOST:PORT, such as 127.0.0.1:7101");
     if (options.cluster_secret_file == NULL)
-        usage("--nodes: ", "the node wants proof that this gateway belongs to it; give "
-                           "--cluster-secret-file");
+        program_usage("--nodes: ", "the node wants proof that this gateway belongs to it; give "
+                                   "--cluster-secret-file");
     if (secret_load(options.cluster_secret_file, &secret, why, sizeof why) != 0)
-        fail(why);
+        program_fail(why);
     target.secret = buf_span(&secret);
     snprintf(target.name, sizeof target.name, "%s", options.nodes);
     return &target;
@@ -265,7 +252,7 @@ static void setup_tls(struct settings *settings)
         return;
     settings->tls = tls_new(options.tls_cert, options.tls_key, why, sizeof why);
     if (settings->tls == NULL)
-        fail(why);
+        program_fail(why);
     secure_metrics();
 }
 
@@ -273,19 +260,20 @@ static void setup(struct settings *settings, uint64_t room)
 {
     char why[512] = "";
     if ((options.embed == NULL) == (options.nodes == NULL))
-        usage("where are the logs? ", "Give one of --embed DIR and --nodes HOST:PORT");
+        program_usage("where are the logs? ", "Give one of --embed DIR and --nodes HOST:PORT");
     if (options.nodes != NULL)
         settings->node = find_node();
     if ((options.secret_file == NULL) == (options.jwks_file == NULL))
-        usage("who may connect? ", "Give one of --auth-secret-file and --auth-jwks-file");
+        program_usage("who may connect? ", "Give one of --auth-secret-file and --auth-jwks-file");
     if (options.origins != NULL &&
         !origins_parse(&settings->origins, options.origins, why, sizeof why))
-        usage("--origin: ", why);
+        program_usage("--origin: ", why);
     if ((options.tls_cert == NULL) != (options.tls_key == NULL))
-        usage("TLS takes a certificate and its key: ", "give both --tls-cert and --tls-key");
+        program_usage("TLS takes a certificate and its key: ",
+                      "give both --tls-cert and --tls-key");
     settings->auth = auth_new(options.secret_file, options.jwks_file, why, sizeof why);
     if (settings->auth == NULL)
-        fail(why);
+        program_fail(why);
     setup_tls(settings);
     if (options.loops == 0) {
         long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -310,14 +298,14 @@ static void open_listeners(int *fds, char actual[LISTEN_ADDRESS_MAX], int *admin
         fds[i] = listen_on(i == 0 ? options.listen : actual, options.loops > 1,
                            i == 0 ? actual : other, why, sizeof why, &wrong);
         if (fds[i] < 0)
-            wrong ? usage("--listen: ", why) : fail(why);
+            wrong ? program_usage("--listen: ", why) : program_fail(why);
     }
     *admin_fd = -1;
     if (options.admin_listen == NULL)
         return;
     *admin_fd = listen_on(options.admin_listen, 0, admin, why, sizeof why, &wrong);
     if (*admin_fd < 0)
-        wrong ? usage("--admin-listen: ", why) : fail(why);
+        wrong ? program_usage("--admin-listen: ", why) : program_fail(why);
     log_info("serving operators", {"listen", log_str(admin)});
 }
 
@@ -366,9 +354,7 @@ static void serve(struct settings *settings, struct gate *const *gates, const ch
             log_info("serving", {"listen", log_str(actual)},
                      {"loops", log_int((int64_t)options.loops)},
                      {"tls", log_str(settings->tls != NULL ? "yes" : "no")});
-            printf("ready listen=%s\n", actual);
-            if (!output_finish("loquat-gateway")) /* who waits for the line would wait for good */
-                log_fatal("the line that says it is ready could not be written", "");
+            program_ready(actual);
         }
     } while (sig < 0 || sig == SIGHUP);
     log_info("draining", {"signal", log_int(sig)});
@@ -394,7 +380,7 @@ static int run_echo(void)
     char why[512] = "", actual[LISTEN_ADDRESS_MAX];
     int wrong = 0, fd = listen_on(options.listen, 0, actual, why, sizeof why, &wrong);
     if (fd < 0)
-        wrong ? usage("--listen: ", why) : fail(why);
+        wrong ? program_usage("--listen: ", why) : program_fail(why);
     echo_serve(fd, actual);
     log_info("ended");
     return EXIT_SUCCESS;
@@ -407,15 +393,13 @@ int main(int argc, char **argv)
     char why[1024] = "", actual[LISTEN_ADDRESS_MAX];
     int admin_fd = -1;
     sigset_t signals;
-    memory_must();
-    check_explain_aborts("loquat-gateway", false);
-    if (!output_begin("loquat-gateway"))
-        fail("standard input, output and error are not to be had");
+    if (!program_begin("loquat-gateway", false))
+        program_fail("standard input, output and error are not to be had");
     int first =
         config_load(argc, argv, "loquat-gateway", "--embed DIR | --nodes HOST:PORT",
                     "Serves chat clients over WebSocket and HTTP, from logs on disk.", TABLE);
     if (first < argc)
-        usage("it takes no arguments, but got ", argv[first]);
+        program_usage("it takes no arguments, but got ", argv[first]);
     setup_log();
     if (options.ws_echo)
         return run_echo();
@@ -433,7 +417,7 @@ int main(int argc, char **argv)
     struct node *node = NULL;
     gate_metrics();
     if (options.embed != NULL && node_start(&config, &node, why, sizeof why) != 0)
-        fail(why);
+        program_fail(why);
     settings.connect = connect_node;
     settings.connect_arg = node;
     run_loops(&settings, fds, admin_fd, actual, &signals);

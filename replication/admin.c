@@ -7,7 +7,9 @@
 
 #include "store/base/check.h"
 #include "store/base/http.h"
+#include "store/base/log.h"
 #include "store/base/metrics.h"
+#include "store/base/thread.h"
 
 enum { BACKLOG = 128, BYTES_AT_ONCE = 4096, NO_BODY = 0 };
 
@@ -170,7 +172,8 @@ struct admin *admin_start(int fd)
 {
     struct admin *admin = xcalloc(1, sizeof *admin);
     int rv = uv_loop_init(&admin->loop);
-    ASSERT(rv == 0);
+    if (rv != 0)
+        log_fatal("no event loop could be made", uv_strerror(rv));
     uv_async_init(&admin->loop, &admin->stop, on_stop);
     uv_tcp_init(&admin->loop, &admin->listener);
     admin->listener.data = admin;
@@ -178,9 +181,7 @@ struct admin *admin_start(int fd)
     ASSERT(rv == 0);
     rv = uv_listen((uv_stream_t *)&admin->listener, BACKLOG, on_connection);
     ASSERT(rv == 0);
-    rv = pthread_create(&admin->thread, NULL, run, admin);
-    ASSERT(rv == 0);
-    (void)pthread_setname_np(admin->thread, "admin");
+    thread_start(&admin->thread, "admin", run, admin);
     return admin;
 }
 

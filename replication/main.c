@@ -1,6 +1,5 @@
 /* replication/main.c: loquat-node: settings, one node that gateways call on over TCP, signals. */
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "gateway/listen.h"
@@ -11,9 +10,8 @@
 #include "store/base/file.h"
 #include "store/base/ids.h"
 #include "store/base/log.h"
+#include "store/base/program.h"
 #include "store/base/secret.h"
-
-enum { EXIT_USAGE = 2 };
 
 static struct {
     char *data, *listen, *admin_listen, *cluster, *secret_file, *log_level, *log_format;
@@ -89,34 +87,22 @@ static const struct config_option TABLE[] = {
     {0},
 };
 
-static void usage(const char *what, const char *why)
-{
-    fprintf(stderr, "loquat-node: %s%s\nTry `loquat-node --help'.\n", what, why);
-    exit(EXIT_USAGE);
-}
-
-static void fail(const char *why)
-{
-    fprintf(stderr, "loquat-node: %s\n", why);
-    exit(EXIT_FAILURE);
-}
-
 /* One voter, which is this one: of more nothing would be replicated yet. */
 static void check_cluster(void)
 {
     char *end = NULL;
     struct address address;
     if (options.id != 1)
-        usage("--id: ", "for now a cluster has one node, and its number is 1");
+        program_usage("--id: ", "for now a cluster has one node, and its number is 1");
     if (options.cluster == NULL)
         return;
     if (strchr(options.cluster, ',') != NULL)
-        usage("--cluster: ", "more than one node is not served yet; name this one alone");
+        program_usage("--cluster: ", "more than one node is not served yet; name this one alone");
     unsigned long id = strtoul(options.cluster, &end, 10);
     if (end == options.cluster || *end != '=' || !address_parse(end + 1, &address))
-        usage("--cluster: ", "write ID=HOST:PORT, such as 1=127.0.0.1:7101");
+        program_usage("--cluster: ", "write ID=HOST:PORT, such as 1=127.0.0.1:7101");
     if (id != options.id)
-        usage("--cluster: ", "this node (--id) is not in it");
+        program_usage("--cluster: ", "this node (--id) is not in it");
 }
 
 static void setup(int argc, char **argv)
@@ -124,14 +110,15 @@ static void setup(int argc, char **argv)
     int first = config_load(argc, argv, "loquat-node", "--data DIR --cluster-secret-file FILE",
                             "Keeps the logs on disk, for gateways that connect to it.", TABLE);
     if (first < argc)
-        usage("it takes no arguments, but got ", argv[first]);
+        program_usage("it takes no arguments, but got ", argv[first]);
     const char *wrong = log_setup_words("loquat-node", options.log_level, options.log_format);
     if (wrong != NULL)
-        usage(wrong, " is not one of those that --help lists");
+        program_usage(wrong, " is not one of those that --help lists");
     if (options.data == NULL)
-        usage("where are the logs? ", "Give --data DIR");
+        program_usage("where are the logs? ", "Give --data DIR");
     if (options.secret_file == NULL)
-        usage("who may connect? ", "Give --cluster-secret-file FILE, the same to the gateways");
+        program_usage("who may connect? ",
+                      "Give --cluster-secret-file FILE, the same to the gateways");
     check_cluster();
 }
 
@@ -140,7 +127,7 @@ static int open_listener(const char *option, const char *address, char actual[LI
     char why[512] = "";
     int wrong = 0, fd = listen_on(address, 0, actual, why, sizeof why, &wrong);
     if (fd < 0)
-        wrong ? usage(option, why) : fail(why);
+        wrong ? program_usage(option, why) : program_fail(why);
     return fd;
 }
 
@@ -171,11 +158,13 @@ int main(int argc, char **argv)
     struct buf secret;
     struct node *node = NULL;
     sigset_t signals;
+    if (!program_begin("loquat-node", false))
+        program_fail("standard input, output and error are not to be had");
     setup(argc, argv);
     block_signals(&signals);
     file_limit_raise();
     if (secret_load(options.secret_file, &secret, why, sizeof why) != 0)
-        fail(why);
+        program_fail(why);
     struct node_config config = {.dir = options.data,
                                  .partitions = (uint32_t)options.partitions,
                                  .disk_reserve = options.disk_reserve_mb << 20,
@@ -184,11 +173,10 @@ int main(int argc, char **argv)
                                  .secret = buf_span(&secret)};
     struct admin *admin = start_admin();
     if (node_start(&config, &node, why, sizeof why) != 0)
-        fail(why);
+        program_fail(why);
     admin_ready(admin, true);
     log_info("serving", {"listen", log_str(actual)});
-    printf("ready listen=%s\n", actual);
-    (void)fflush(stdout);
+    program_ready(actual);
     while (sigwait(&signals, &sig) != 0)
         ;
     log_info("draining", {"signal", log_int(sig)});

@@ -3,9 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "store/base/check.h"
-#include "store/base/memory.h"
-#include "store/base/output.h"
+#include "store/base/program.h"
 #include "store/client/cmd.h"
 
 static const struct {
@@ -37,9 +35,7 @@ static void print_help(FILE *out)
 
 int main(int argc, char **argv)
 {
-    memory_must();
-    check_explain_aborts("loquat-log", true);
-    if (!output_begin("loquat-log"))
+    if (!program_begin("loquat-log", true))
         return CMD_FAILED;
     if (signal(SIGPIPE, SIG_IGN) == SIG_ERR) /* a closed pipe is an error of the write */
         return CMD_FAILED;
