@@ -1,59 +1,20 @@
 #include "compaction/strip.h"
 
 #include "store/base/err.h"
+#include "store/base/field.h"
 #include "store/base/record.h"
 
-enum { FIELD_EXPIRES = 13, WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
-
-/* Steps over one field's value. False: the bytes end early or are not understood. */
-static bool skip(struct span *at, uint64_t wire)
-{
-    uint64_t size = 0;
-    size_t head = 0;
-    switch (wire) {
-    case WIRE_VARINT:
-        head = get_varint(at->p, at->n, &size);
-        if (head == 0)
-            return false;
-        size = head;
-        break;
-    case WIRE_64:
-        size = 8;
-        break;
-    case WIRE_BYTES:
-        head = get_varint(at->p, at->n, &size);
-        if (head == 0 || size > at->n - head)
-            return false;
-        size += head;
-        break;
-    case WIRE_32:
-        size = 4;
-        break;
-    default:
-        return false;
-    }
-    if (size > at->n)
-        return false;
-    *at = span_of(at->p + size, at->n - size);
-    return true;
-}
+enum { FIELD_EXPIRES = 13 };
 
 uint64_t strip_expires(struct span record)
 {
     if (record.n < RECORD_HEAD_SIZE || record.p[0] != RECORD_VERSION)
         return 0;
-    struct span at = span_of(record.p + RECORD_HEAD_SIZE, record.n - RECORD_HEAD_SIZE);
-    while (at.n > 0) {
-        uint64_t tag = 0, value = 0;
-        size_t head = get_varint(at.p, at.n, &tag);
-        if (head == 0)
-            return 0;
-        at = span_of(at.p + head, at.n - head);
+    struct span at = span_of(record.p + RECORD_HEAD_SIZE, record.n - RECORD_HEAD_SIZE), bytes;
+    uint64_t tag = 0, value = 0;
+    while (at.n > 0 && field_next(&at, &tag, &bytes, &value))
         if (tag == (FIELD_EXPIRES << 3 | WIRE_VARINT))
-            return get_varint(at.p, at.n, &value) > 0 ? value : 0;
-        if (!skip(&at, tag & 7))
-            return 0;
-    }
+            return value;
     return 0;
 }
 

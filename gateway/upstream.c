@@ -7,6 +7,7 @@
 #include "store/base/check.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
+#include "store/base/field.h"
 #include "store/base/log.h"
 
 enum { NO_SLOT = UINT32_MAX };
@@ -256,7 +257,7 @@ int upstream_write(struct upstream *up, uint32_t partition, const Loquat__Comman
     /* The command goes straight into the frame, behind the head of its field: one copy. */
     size_t head = loquat__write__get_packed_size(&write);
     size_t body = loquat__command__get_packed_size(command);
-    char field[1 + VARINT_MAX] = {3 << 3 | 2}; /* Write.command: field 3, bytes */
+    char field[1 + VARINT_MAX] = {3 << 3 | WIRE_BYTES}; /* Write.command */
     size_t field_size = 1 + put_varint(field + 1, body);
     char *room = link_send_begin(&up->link, LINK_WRITE, head + field_size + body);
     if (room == NULL)

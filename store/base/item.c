@@ -1,6 +1,8 @@
 #include "store/base/item.h"
 
-enum { WIRE_VARINT = 0, WIRE_BYTES = 2, TAG_AND_SIZE_MAX = 2 * VARINT_MAX };
+#include "store/base/field.h"
+
+enum { TAG_AND_SIZE_MAX = 2 * VARINT_MAX };
 /* Of wire.proto's Item. */
 enum { SEQ = 1, RECORD, LAST, HOLE, EDITED, BODY, REPLIES, FIELDS };
 

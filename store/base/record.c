@@ -3,6 +3,7 @@
 #include <xxhash.h>
 
 #include "store/base/err.h"
+#include "store/base/field.h"
 #include "store/base/ids.h"
 
 enum { XKIND_MAX = 32 };
@@ -36,7 +37,6 @@ int record_decode(struct span bytes, ProtobufCAllocator *allocator, Loquat__Reco
 
 /* ---- without unpacking ---- */
 
-enum { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
 enum { FIELD_MENTION = 11 };
 
 /* A number into its field. False: this field is none. */
@@ -101,56 +101,18 @@ static bool take_bytes(struct record_view *out, uint64_t field, struct span valu
     }
 }
 
-/* The field at the front of *rest, which is moved on; *bytes of WIRE_BYTES, *number of
- * WIRE_VARINT. Returns its tag, 0 when it is damaged. */
-static uint64_t next_field(struct span *rest, struct span *bytes, uint64_t *number)
-{
-    uint64_t tag = 0;
-    size_t size = get_varint(rest->p, rest->n, &tag), more = 0;
-    if (size == 0)
-        return 0;
-    const char *p = rest->p + size;
-    size_t n = rest->n - size;
-    switch (tag & 7) {
-    case WIRE_VARINT:
-        more = get_varint(p, n, number);
-        break;
-    case WIRE_BYTES:
-        size = get_varint(p, n, number);
-        more = size > 0 && *number <= n - size ? size + (size_t)*number : 0;
-        *bytes = span_of(p + size, (size_t)*number);
-        break;
-    case WIRE_64:
-        more = 8;
-        break;
-    case WIRE_32:
-        more = 4;
-        break;
-    default:
-        break;
-    }
-    if (more == 0 || more > n)
-        return 0;
-    *rest = span_of(p + more, n - more);
-    return tag;
-}
-
 int record_view(struct span bytes, struct record_view *out)
 {
-    int err = record_check(bytes);
-    return err != 0 ? err : record_view_trusted(bytes, out);
-}
-
-int record_view_trusted(struct span bytes, struct record_view *out)
-{
     *out = (struct record_view){0};
-    if (bytes.n < RECORD_HEAD_SIZE)
-        return ERR_CORRUPT;
+    int err = record_check(bytes);
+    if (err != 0)
+        return err;
     struct span rest = span_of(bytes.p + RECORD_HEAD_SIZE, bytes.n - RECORD_HEAD_SIZE);
     while (rest.n > 0) {
         struct span before = rest, value = {0};
-        uint64_t number = 0, tag = next_field(&rest, &value, &number), field = tag >> 3;
-        bool fine = field > 0;
+        uint64_t number = 0, tag = 0;
+        bool fine = field_next(&rest, &tag, &value, &number) && tag >> 3 > 0;
+        uint64_t field = tag >> 3;
         if (fine && (tag & 7) == WIRE_VARINT)
             fine = take_number(out, field, number);
         else if (fine && (tag & 7) == WIRE_BYTES)
@@ -168,8 +130,8 @@ int record_view_trusted(struct span bytes, struct record_view *out)
 bool record_mention(struct span *rest, struct span *user)
 {
     while (rest->n > 0) {
-        uint64_t number = 0, tag = next_field(rest, user, &number);
-        if (tag == 0)
+        uint64_t number = 0, tag = 0;
+        if (!field_next(rest, &tag, user, &number))
             return false; /* record_view has refused such a record */
         if (tag == (FIELD_MENTION << 3 | WIRE_BYTES))
             return true;

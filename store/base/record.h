@@ -26,8 +26,6 @@ struct record_view {
 /* The same errors as record_decode; also ERR_CORRUPT where protobuf-c is lenient: a field in
  * another wire type, or a number of more than 64 bits. */
 int record_view(struct span bytes, struct record_view *out);
-/* The same without looking at the checksum, for bytes that somebody else has checked. */
-int record_view_trusted(struct span bytes, struct record_view *out);
 /* The next of `view->mentions`: *rest begins as that and is moved on. False: there is none. */
 bool record_mention(struct span *rest, struct span *user);
 
