@@ -5,7 +5,6 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -51,17 +50,6 @@ void tls_metrics(void)
 
 /* ---- certificate and key ---- */
 
-/* Always false, so that a check can end with it. */
-__attribute__((format(printf, 3, 4))) static bool refuse(char *why, size_t size, const char *format,
-                                                         ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(why, size, format, args);
-    va_end(args);
-    return false;
-}
-
 static const char *reason(void)
 {
     const char *text = ERR_reason_error_string(ERR_peek_last_error());
@@ -72,13 +60,15 @@ static bool read_pem(const char *path, struct buf *text, unsigned *mode, char *w
 {
     int err = file_read(path, PEM_MAX, text, mode);
     if (err == ERR_TOO_LARGE)
-        return refuse(why, size, "%s: more than %d bytes; is this the right file?", path, PEM_MAX);
+        return err_refuse(why, size, "%s: more than %d bytes; is this the right file?", path,
+                          PEM_MAX);
     if (err != 0 && errno == EACCES)
-        return refuse(why, size,
-                      "cannot read %s: Permission denied; give a copy to the user that the server "
-                      "runs as (chown, chmod 600)",
-                      path);
-    return err == 0 || refuse(why, size, "cannot read %s: %s", path, strerror(errno));
+        return err_refuse(
+            why, size,
+            "cannot read %s: Permission denied; give a copy to the user that the server "
+            "runs as (chown, chmod 600)",
+            path);
+    return err == 0 || err_refuse(why, size, "cannot read %s: %s", path, strerror(errno));
 }
 
 static int64_t seconds_of(const ASN1_TIME *at)
@@ -129,18 +119,18 @@ static X509 *use_chain(SSL_CTX *ctx, const char *path, char *why, size_t size)
             continue;
         if (next != leaf)
             X509_free(next);
-        refuse(why, size, "%s: certificate %d can't be used: %s", path, count, reason());
+        err_refuse(why, size, "%s: certificate %d can't be used: %s", path, count, reason());
         goto fail;
     }
     if (count > 0 && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE)
         goto out;
     if (count == 0 && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE)
-        refuse(why, size,
-               "%s has no certificate in it; it must be PEM: the server's own first, then its "
-               "chain (fullchain.pem of certbot)",
-               path);
+        err_refuse(why, size,
+                   "%s has no certificate in it; it must be PEM: the server's own first, then its "
+                   "chain (fullchain.pem of certbot)",
+                   path);
     else
-        refuse(why, size, "%s: certificate %d is damaged: %s", path, count + 1, reason());
+        err_refuse(why, size, "%s: certificate %d is damaged: %s", path, count + 1, reason());
 fail:
     X509_free(leaf);
     leaf = NULL;
@@ -174,19 +164,21 @@ static bool use_key(SSL_CTX *ctx, X509 *leaf, const struct tls *tls, char *why, 
     key = bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, on_passphrase, &encrypted) : NULL;
     BIO_free(bio);
     if (encrypted)
-        refuse(why, size,
-               "%s: the key has a passphrase; take it off: openssl pkey -in %s -out NEW, chmod 600",
-               path, path);
+        err_refuse(
+            why, size,
+            "%s: the key has a passphrase; take it off: openssl pkey -in %s -out NEW, chmod 600",
+            path, path);
     else if (key == NULL)
-        refuse(why, size, "%s has no private key in it; it must be PEM (privkey.pem of certbot)",
-               path);
+        err_refuse(why, size,
+                   "%s has no private key in it; it must be PEM (privkey.pem of certbot)", path);
     else if (X509_check_private_key(leaf, key) != 1)
-        refuse(why, size,
-               "%s is not the key of the first certificate in %s; take both from the same request, "
-               "and put the server's own certificate before its chain",
-               path, tls->cert_file);
+        err_refuse(
+            why, size,
+            "%s is not the key of the first certificate in %s; take both from the same request, "
+            "and put the server's own certificate before its chain",
+            path, tls->cert_file);
     else if (SSL_CTX_use_PrivateKey(ctx, key) != 1)
-        refuse(why, size, "%s: the key can't be used: %s", path, reason());
+        err_refuse(why, size, "%s: the key can't be used: %s", path, reason());
     else
         fine = true;
     if (fine && (mode & (S_IROTH | S_IWOTH)) != 0)
@@ -220,7 +212,7 @@ static SSL_CTX *ctx_new(char *why, size_t size)
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
     if (ctx == NULL || SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1 ||
         SSL_CTX_set_cipher_list(ctx, CIPHERS) != 1 || SSL_CTX_set1_groups_list(ctx, GROUPS) != 1) {
-        refuse(why, size, "OpenSSL can't be used: %s", reason());
+        err_refuse(why, size, "OpenSSL can't be used: %s", reason());
         SSL_CTX_free(ctx);
         return NULL;
     }

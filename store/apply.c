@@ -238,9 +238,11 @@ int apply_find(struct apply *apply, const Loquat__Command *command, struct conv 
 {
     *conv = NULL;
     *member = NULL;
+    struct span name = span_str(command->conv);
+    struct conv_id id = conv_id_of(name);
     if (command->cid[0] != 0)
-        dedup_prefetch(&apply->dedup, conv_id_of(span_str(command->conv)), apply->cid_hash);
-    int err = state_conv(apply, span_str(command->conv), conv);
+        dedup_prefetch(&apply->dedup, id, apply->cid_hash);
+    int err = state_conv_named(apply, id, name, conv);
     if (err == ERR_NOT_FOUND || err == ERR_CONFLICT) {
         *conv = NULL;
         return state_refuse(apply, ERR_NOT_FOUND, "no such conversation");
@@ -357,7 +359,8 @@ static int apply_command(struct apply *apply, struct span bytes)
     if (command == NULL || !command_valid(command))
         state_refuse(apply, ERR_BAD_REQUEST, "malformed command");
     else {
-        apply->cid_hash = dedup_hash(span_str(command->user), span_str(command->cid), 0);
+        if (command->cid[0] != 0)
+            apply->cid_hash = dedup_hash(span_str(command->user), span_str(command->cid), 0);
         err = dispatch(apply, command);
     }
     arena_reset(&apply->arena);

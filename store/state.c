@@ -180,12 +180,17 @@ int state_conv_by_id(struct apply *apply, struct conv_id id, struct conv **out)
     return err;
 }
 
-int state_conv(struct apply *apply, struct span name, struct conv **conv)
+int state_conv_named(struct apply *apply, struct conv_id id, struct span name, struct conv **conv)
 {
-    int err = state_conv_by_id(apply, conv_id_of(name), conv);
+    int err = state_conv_by_id(apply, id, conv);
     if (err == 0 && !span_is(name, (*conv)->header->id))
         return ERR_CONFLICT;
     return err;
+}
+
+int state_conv(struct apply *apply, struct span name, struct conv **conv)
+{
+    return state_conv_named(apply, conv_id_of(name), name, conv);
 }
 
 static Loquat__ConvHeader *header_new(struct span name, uint32_t kind)

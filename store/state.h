@@ -63,8 +63,10 @@ int state_get(struct apply *apply, enum kv_cf cf, struct span key, struct buf *v
 void state_put(struct apply *apply, enum kv_cf cf, struct span key, struct span value);
 void state_delete(struct apply *apply, enum kv_cf cf, struct span key);
 
-/* 0 and *conv, ERR_NOT_FOUND, ERR_CONFLICT (another id with the same hash), or a kv error. */
+/* 0 and *conv, ERR_NOT_FOUND, ERR_CONFLICT (another id with the same hash), or a kv error. `id`:
+ * conv_id_of(name), where the caller has it. */
 int state_conv(struct apply *apply, struct span name, struct conv **conv);
+int state_conv_named(struct apply *apply, struct conv_id id, struct span name, struct conv **conv);
 int state_user_log(struct apply *apply, struct span user, struct conv **conv); /* made when new */
 int state_conv_by_id(struct apply *apply, struct conv_id id, struct conv **conv);
 struct conv *state_conv_new(struct apply *apply, struct span name, uint32_t kind);

@@ -1,5 +1,8 @@
 #include "store/base/err.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+
 #include <stddef.h>
 
 static const struct row {
@@ -43,4 +46,13 @@ int err_http(int err)
 bool err_retry(int err)
 {
     return err != 0 && find(err)->retry;
+}
+
+bool err_refuse(char *why, size_t size, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(why, size, format, args);
+    va_end(args);
+    return false;
 }

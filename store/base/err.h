@@ -5,6 +5,7 @@
 #define LOQUAT_BASE_ERR_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* X(NAME, number, wire name, HTTP status, may be retried) */
 #define ERR_TABLE(X)                                                                               \
@@ -41,5 +42,9 @@ const char *err_name(int err); /* "ERR_CONFLICT", "OK" */
 const char *err_wire(int err); /* "conflict" */
 int err_http(int err);         /* 409 */
 bool err_retry(int err);
+
+/* For people: fills `why`. Always false, so that a check can end with it. */
+__attribute__((format(printf, 3, 4))) bool err_refuse(char *why, size_t size, const char *format,
+                                                      ...);
 
 #endif

@@ -7,7 +7,6 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -56,17 +55,6 @@ struct jwt_keys {
     struct key keys[KEYS_MAX];
     size_t count;
 };
-
-/* Always false, so that a check can end with it. */
-__attribute__((format(printf, 3, 4))) static bool refuse(char *why, size_t size, const char *format,
-                                                         ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(why, size, format, args);
-    va_end(args);
-    return false;
-}
 
 void jwt_memory_must(void)
 {
@@ -155,8 +143,8 @@ static bool read_whole(const char *path, size_t max, struct buf *text, char *why
 {
     int err = file_read(path, max, text, NULL);
     if (err == ERR_TOO_LARGE)
-        return refuse(why, size, "%s: more than %zu bytes; is this the right file?", path, max);
-    return err == 0 || refuse(why, size, "cannot read %s: %s", path, strerror(errno));
+        return err_refuse(why, size, "%s: more than %zu bytes; is this the right file?", path, max);
+    return err == 0 || err_refuse(why, size, "cannot read %s: %s", path, strerror(errno));
 }
 
 struct jwt_keys *jwt_keys_load_secret(const char *path, char *why, size_t size)
@@ -167,7 +155,7 @@ struct jwt_keys *jwt_keys_load_secret(const char *path, char *why, size_t size)
     struct jwt_keys *keys = NULL;
     cjose_jwk_t *jwk = cjose_jwk_create_oct_spec((const uint8_t *)text.p, text.n, NULL);
     if (jwk == NULL) {
-        refuse(why, size, "%s: the secret could not be taken", path);
+        err_refuse(why, size, "%s: the secret could not be taken", path);
     } else {
         keys = keys_new();
         keys->keys[keys->count++] =
@@ -214,13 +202,13 @@ static bool load_rsa(const json_t *jwk, struct key *key, char *why, size_t size)
     int bits = modulus != NULL ? BN_num_bits(modulus) : 0;
     bool fine = modulus != NULL && exponent != NULL;
     if (!fine)
-        refuse(why, size, "n or e is missing or not base64url");
+        err_refuse(why, size, "n or e is missing or not base64url");
     else if (bits < RSA_BITS_MIN || bits > RSA_BITS_MAX)
-        fine = refuse(why, size, "an RSA key of %d bits; use one of %d to %d", bits, RSA_BITS_MIN,
-                      RSA_BITS_MAX);
+        fine = err_refuse(why, size, "an RSA key of %d bits; use one of %d to %d", bits,
+                          RSA_BITS_MIN, RSA_BITS_MAX);
     else if (!BN_is_odd(modulus) || !BN_is_odd(exponent) || BN_is_one(exponent) ||
              BN_num_bits(exponent) > RSA_EXPONENT_BITS_MAX)
-        fine = refuse(why, size, "not an RSA key: n and e must be odd, and e from 3 to 2^64");
+        fine = err_refuse(why, size, "not an RSA key: n and e must be odd, and e from 3 to 2^64");
     key->signature_size = ((size_t)bits + 7) / 8;
     BN_free(modulus);
     BN_free(exponent);
@@ -236,7 +224,7 @@ static bool load_ed25519(const json_t *jwk, struct key *key, char *why, size_t s
     if (x != NULL && n == ED25519_KEY_SIZE)
         key->ed25519 = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, x, n);
     free(x);
-    return key->ed25519 != NULL || refuse(why, size, "x is not an Ed25519 public key");
+    return key->ed25519 != NULL || err_refuse(why, size, "x is not an Ed25519 public key");
 }
 
 static bool load_key(const json_t *jwk, struct key *key, char *why, size_t size)
@@ -248,12 +236,12 @@ static bool load_key(const json_t *jwk, struct key *key, char *why, size_t size)
     struct span x = member(jwk, "x"), y = member(jwk, "y");
     if (key->alg == ES256 && (x.n != COORDINATE_CHARS || y.n != COORDINATE_CHARS ||
                               !base64url_strict(x) || !base64url_strict(y)))
-        return refuse(why, size, "x and y must be 32 bytes each, as base64url");
+        return err_refuse(why, size, "x and y must be 32 bytes each, as base64url");
     char *text = json_dumps(jwk, JSON_COMPACT);
     if (text != NULL)
         key->jwk = cjose_jwk_import(text, strlen(text), NULL);
     free(text);
-    return key->jwk != NULL || refuse(why, size, "not a point of its curve, or not a key");
+    return key->jwk != NULL || err_refuse(why, size, "not a point of its curve, or not a key");
 }
 
 /* Appends one key of the set, or logs why it is of no use. False: the whole set is refused. */
@@ -261,16 +249,17 @@ static bool add_key(struct jwt_keys *keys, const json_t *jwk, char *why, size_t 
 {
     static const char *const PRIVATE[] = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"};
     if (!json_is_object(jwk))
-        return refuse(why, size, "not a JSON object");
+        return err_refuse(why, size, "not a JSON object");
     for (size_t i = 0; i < sizeof PRIVATE / sizeof *PRIVATE; i++)
         if (json_object_get(jwk, PRIVATE[i]) != NULL)
-            return refuse(why, size,
-                          "holds a private or secret key (member \"%s\"); here belong public keys "
-                          "only: remove it, and make a new pair if others could read the file",
-                          PRIVATE[i]);
+            return err_refuse(
+                why, size,
+                "holds a private or secret key (member \"%s\"); here belong public keys "
+                "only: remove it, and make a new pair if others could read the file",
+                PRIVATE[i]);
     const json_t *kid = json_object_get(jwk, "kid");
     if (kid != NULL && !json_is_string(kid))
-        return refuse(why, size, "its kid is not a string");
+        return err_refuse(why, size, "its kid is not a string");
     struct key key = {0};
     const char *skipped = why_skipped(jwk, &key);
     if (skipped != NULL) {
@@ -293,17 +282,18 @@ static bool add_keys(struct jwt_keys *keys, const char *path, const json_t *set,
 {
     const json_t *list = json_object_get(set, "keys");
     if (!json_is_array(list))
-        return refuse(why, size, "%s: not a key set; it must look like {\"keys\":[{…},…]}", path);
+        return err_refuse(why, size, "%s: not a key set; it must look like {\"keys\":[{…},…]}",
+                          path);
     if (json_array_size(list) > KEYS_MAX)
-        return refuse(why, size, "%s: %zu keys; at most %d are taken: remove old ones", path,
-                      json_array_size(list), KEYS_MAX);
+        return err_refuse(why, size, "%s: %zu keys; at most %d are taken: remove old ones", path,
+                          json_array_size(list), KEYS_MAX);
     for (size_t i = 0; i < json_array_size(list); i++) {
         char what[256];
         if (!add_key(keys, json_array_get(list, i), what, sizeof what))
-            return refuse(why, size, "%s: key %zu: %s", path, i + 1, what);
+            return err_refuse(why, size, "%s: key %zu: %s", path, i + 1, what);
     }
     return keys->count > 0 ||
-           refuse(why, size, "%s: no key for RS256, ES256 or EdDSA signatures in it", path);
+           err_refuse(why, size, "%s: no key for RS256, ES256 or EdDSA signatures in it", path);
 }
 
 struct jwt_keys *jwt_keys_load_jwks(const char *path, char *why, size_t size)
@@ -315,7 +305,7 @@ struct jwt_keys *jwt_keys_load_jwks(const char *path, char *why, size_t size)
     json_error_t error;
     json_t *set = json_loadb(text.n > 0 ? text.p : "", text.n, JSON_REJECT_DUPLICATES, &error);
     if (set == NULL) {
-        refuse(why, size, "%s:%d:%d: not JSON: %s", path, error.line, error.column, error.text);
+        err_refuse(why, size, "%s:%d:%d: not JSON: %s", path, error.line, error.column, error.text);
         goto out;
     }
     keys = keys_new();
@@ -402,16 +392,16 @@ static bool verify_signature(const struct jwt_keys *keys, const struct token *to
 {
     json_t *header = decode_json(token->header);
     if (header == NULL)
-        return refuse(why, size, "the token's header is not a JSON object");
+        return err_refuse(why, size, "the token's header is not a JSON object");
     const json_t *kid = json_object_get(header, "kid");
     struct span alg = member(header, "alg");
     bool fine = false, fits = false;
     if (alg.n == 0)
-        refuse(why, size, "the token names no alg");
+        err_refuse(why, size, "the token names no alg");
     else if (json_object_get(header, "crit") != NULL)
-        refuse(why, size, "the token asks for extensions (crit) that are not known here");
+        err_refuse(why, size, "the token asks for extensions (crit) that are not known here");
     else if (kid != NULL && !json_is_string(kid))
-        refuse(why, size, "the token's kid is not a string");
+        err_refuse(why, size, "the token's kid is not a string");
     else {
         for (size_t i = 0; i < keys->count && !fine; i++) {
             const struct key *key = &keys->keys[i];
@@ -423,9 +413,9 @@ static bool verify_signature(const struct jwt_keys *keys, const struct token *to
             fine = verify_with(key, token);
         }
         if (!fine)
-            refuse(why, size, "%s",
-                   fits ? "the token's signature is wrong"
-                        : "no key here has the token's alg and kid");
+            err_refuse(why, size, "%s",
+                       fits ? "the token's signature is wrong"
+                            : "no key here has the token's alg and kid");
     }
     ERR_clear_error(); /* TLS on this thread reads the same queue */
     json_decref(header);
@@ -464,17 +454,17 @@ static bool check_claims(const json_t *payload, uint64_t now_ms, struct jwt_clai
     const json_t *nbf = json_object_get(payload, "nbf"), *scope = json_object_get(payload, "scope");
     uint64_t nbf_ms = 0;
     if (!user_valid(user))
-        return refuse(why, size, "sub must be 1 to %d of A-Za-z0-9._@-", JWT_USER_MAX);
+        return err_refuse(why, size, "sub must be 1 to %d of A-Za-z0-9._@-", JWT_USER_MAX);
     if (!date_ms(json_object_get(payload, "exp"), &claims->exp_ms))
-        return refuse(why, size, "exp must be there, in seconds since 1970");
+        return err_refuse(why, size, "exp must be there, in seconds since 1970");
     if (claims->exp_ms <= now_ms)
-        return refuse(why, size, "the token has expired");
+        return err_refuse(why, size, "the token has expired");
     if (nbf != NULL && !date_ms(nbf, &nbf_ms))
-        return refuse(why, size, "nbf must be seconds since 1970");
+        return err_refuse(why, size, "nbf must be seconds since 1970");
     if (nbf_ms > now_ms + JWT_SKEW_S * UINT64_C(1000))
-        return refuse(why, size, "the token is not valid yet");
+        return err_refuse(why, size, "the token is not valid yet");
     if (scope != NULL && !json_is_string(scope))
-        return refuse(why, size, "scope must be a string");
+        return err_refuse(why, size, "scope must be a string");
     memcpy(claims->user, user.p, user.n);
     claims->user[user.n] = '\0';
     claims->scope = scope != NULL ? parse_scope(json_string_value(scope)) : 0;
@@ -488,9 +478,9 @@ int jwt_verify(const struct jwt_keys *keys, struct span token, uint64_t now_ms,
     struct token parts;
     bool fine = false;
     if (token.n > JWT_TOKEN_MAX)
-        refuse(why, size, "the token is longer than %d bytes", JWT_TOKEN_MAX);
+        err_refuse(why, size, "the token is longer than %d bytes", JWT_TOKEN_MAX);
     else if (!split(token, &parts))
-        refuse(why, size, "not a signed token (three parts of base64url)");
+        err_refuse(why, size, "not a signed token (three parts of base64url)");
     else
         fine = verify_signature(keys, &parts, why, size);
     if (!fine)
@@ -498,7 +488,7 @@ int jwt_verify(const struct jwt_keys *keys, struct span token, uint64_t now_ms,
 
     json_t *payload = decode_json(parts.payload);
     if (payload == NULL)
-        fine = refuse(why, size, "the token's claims are not a JSON object");
+        fine = err_refuse(why, size, "the token's claims are not a JSON object");
     else
         fine = check_claims(payload, now_ms, claims, why, size);
     json_decref(payload);
