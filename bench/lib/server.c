@@ -63,7 +63,7 @@ void bench_dir_drop(const char *path)
 
 /* ---- processes ---- */
 
-static pid_t start(char *const *argv, int out, int err)
+pid_t proc_fork(void)
 {
     pid_t parent = getpid(), pid = fork();
     if (pid < 0)
@@ -71,7 +71,17 @@ static pid_t start(char *const *argv, int out, int err)
     if (pid > 0)
         return pid;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent || dup2(out, STDOUT_FILENO) < 0 || dup2(err, STDERR_FILENO) < 0)
+    if (getppid() != parent)
+        _exit(127);
+    return 0;
+}
+
+static pid_t start(char *const *argv, int out, int err)
+{
+    pid_t pid = proc_fork();
+    if (pid > 0)
+        return pid;
+    if (dup2(out, STDOUT_FILENO) < 0 || dup2(err, STDERR_FILENO) < 0)
         _exit(127);
     execvp(argv[0], argv);
     fprintf(stderr, "bench: %s: %s\n", argv[0], strerror(errno));

@@ -14,6 +14,7 @@ const char *bench_program(const char *name, char *path, size_t size); /* under $
 void bench_dir(char path[SCRATCH_MAX]);
 void bench_dir_drop(const char *path); /* removed now */
 
+pid_t proc_fork(void); /* 0: in the child, which ends with its parent */
 /* The last argument is NULL. Standard output and error go to `log`; NULL: to our standard error. */
 pid_t proc_start(char *const *argv, const char *log);
 void proc_stop(pid_t pid);       /* SIGTERM, and waits; a status other than 0 fails the bench */

@@ -4,7 +4,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -100,14 +99,9 @@ static void run_clients(struct clients *clients, size_t number, size_t count)
 static pid_t start_clients(struct board *board, struct crowd *crowd, struct gateway *gateway,
                            size_t number, size_t count)
 {
-    pid_t parent = getpid(), pid = fork();
-    if (pid < 0)
-        bench_fail("fork: %s", strerror(errno));
+    pid_t pid = proc_fork();
     if (pid > 0)
         return pid;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        _exit(1);
     uv_loop_t loop; /* that of the parent is the parent's */
     int rv = uv_loop_init(&loop);
     ASSERT(rv == 0);

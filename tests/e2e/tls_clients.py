@@ -18,9 +18,9 @@ import socket
 import ssl
 import sys
 import time
-import traceback
 import urllib.request
 
+import async_lib
 import websockets
 
 URL, CONV, FILES = os.environ["LOQUAT_URL"], os.environ["LOQUAT_CONV"], os.environ["LOQUAT_FILES"]
@@ -351,18 +351,4 @@ async def test_drain():
     assert idle.read() == b""
 
 
-async def main():
-    passed = failed = 0
-    for name, function in [(n, f) for n, f in globals().items() if n.startswith("test_")]:
-        try:
-            await asyncio.wait_for(function(), 60)
-            passed += 1
-            print(f"ok    {name}", flush=True)
-        except Exception:  # the report is the point
-            failed += 1
-            print(f"FAIL  {name}\n{traceback.format_exc()}", flush=True)
-    print(f"{passed} passed, {failed} failed")
-    return failed
-
-
-sys.exit(1 if asyncio.run(main()) else 0)
+async_lib.main(globals())

@@ -8,9 +8,9 @@ import asyncio
 import json
 import os
 import sys
-import traceback
 import uuid
 
+import async_lib
 import websockets
 
 URL = "ws" + os.environ["LOQUAT_URL"].removeprefix("http") + "/v1/ws"
@@ -548,22 +548,4 @@ async def test_admin_writes_as_others():
     await alice.close()
 
 
-async def main():
-    tests = [(n, f) for n, f in globals().items() if n.startswith("test_")]
-    only = sys.argv[1:]
-    passed = failed = 0
-    for name, function in tests:
-        if only and name not in only:
-            continue
-        try:
-            await asyncio.wait_for(function(), 60)
-            passed += 1
-            print(f"ok    {name}", flush=True)
-        except Exception:  # the report is the point
-            failed += 1
-            print(f"FAIL  {name}\n{traceback.format_exc()}", flush=True)
-    print(f"{passed} passed, {failed} failed")
-    return failed
-
-
-sys.exit(1 if asyncio.run(main()) else 0)
+async_lib.main(globals(), sys.argv[1:])
