@@ -2,6 +2,8 @@
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
+
+#include "tests/lib/dice.h"
 #include <stdlib.h>
 
 static struct map map;
@@ -124,14 +126,6 @@ Test(map, order_differs_between_maps)
 
 enum { MODEL_KEYS = 300, MODEL_OPS = 20000 };
 
-static uint64_t next(uint64_t *seed) /* splitmix64 */
-{
-    uint64_t z = *seed += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
 /* Robin-hood's own rule: every slot's `used` is its real distance, and no slot is nearer to its
  * home than the one before it by more than one step. */
 static void check_order(uint64_t seed)
@@ -154,7 +148,7 @@ static void run_model(uint64_t seed)
     uint64_t state = seed;
     size_t count = 0;
     for (int op = 0; op < MODEL_OPS; op++) {
-        uint64_t dice = next(&state), k = next(&state) % MODEL_KEYS;
+        uint64_t dice = dice_next(&state), k = dice_next(&state) % MODEL_KEYS;
         bool was = model[k].in, fresh;
         if (dice % 1000 == 0) {
             map_clear(&map);
@@ -165,7 +159,7 @@ static void run_model(uint64_t seed)
             union map_val *val = map_put(&map, key(k, k / 7), &fresh);
             cr_assert(eq(int, fresh, !was), "op %d, seed %lu", op, (unsigned long)seed);
             cr_assert(eq(u64, val->u, was ? model[k].val : 0));
-            model[k].val = val->u = next(&state);
+            model[k].val = val->u = dice_next(&state);
             model[k].in = true;
             count += !was;
         } else if (dice % 8 < 7) {

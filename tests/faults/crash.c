@@ -20,6 +20,7 @@
 #include "store/base/ids.h"
 #include "store/base/log.h"
 #include "store/base/record.h"
+#include "tests/lib/dice.h"
 #include "tests/lib/nodelink.h"
 #include "tests/lib/scratch.h"
 
@@ -51,10 +52,7 @@ struct answer {
 
 static uint64_t roll(uint64_t sides)
 {
-    seed += 0x9e3779b97f4a7c15;
-    uint64_t z = (seed ^ seed >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return (z ^ z >> 31) % sides;
+    return dice_roll(&seed, sides);
 }
 
 static void expect(bool fine, const char *what, uint32_t writer, uint64_t n)
@@ -450,15 +448,7 @@ static bool run_round(unsigned number)
 
 int main(int argc, char **argv)
 {
-    long rounds = argc > 1 ? strtol(argv[1], NULL, 10) : 10;
-    if (rounds < 1 || rounds > ROUNDS_MAX) {
-        fprintf(stderr, "usage: crash [ROUNDS], 1 to %d\n", ROUNDS_MAX);
-        return 2;
-    }
-    log_setup("crash", LOG_ERROR, LOG_JSON);
-    const char *given = getenv("LOQUAT_SEED");
-    seed = given != NULL ? strtoull(given, NULL, 10) : random_u64();
-    printf("seed %llu\n", (unsigned long long)seed);
+    long rounds = dice_rounds("crash", argc, argv, ROUNDS_MAX, &seed);
     scratch_make(root);
     snprintf(dir, sizeof dir, "%s/data", root);
     for (int i = 0; i < CONVS; i++) {

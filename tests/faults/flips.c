@@ -22,6 +22,7 @@
 #include "store/base/err.h"
 #include "store/base/ids.h"
 #include "store/base/log.h"
+#include "tests/lib/dice.h"
 #include "tests/lib/nodelink.h"
 #include "tests/lib/scratch.h"
 
@@ -76,10 +77,7 @@ static unsigned table[KINDS][OUTCOMES];
 
 static uint64_t roll(uint64_t sides)
 {
-    seed += 0x9e3779b97f4a7c15;
-    uint64_t z = (seed ^ seed >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return (z ^ z >> 31) % sides;
+    return dice_roll(&seed, sides);
 }
 
 /* ---- children ---- */
@@ -521,15 +519,8 @@ static void print_table(void)
 
 int main(int argc, char **argv)
 {
-    long rounds = argc > 1 ? strtol(argv[1], NULL, 10) : 10;
-    if (rounds < 1 || rounds > ROUNDS_MAX) {
-        fprintf(stderr, "usage: flips [ROUNDS], 1 to %d\n", ROUNDS_MAX);
-        return 2;
-    }
-    log_setup("flips", LOG_ERROR, LOG_JSON);
-    const char *given = getenv("LOQUAT_SEED"), *slash = strrchr(argv[0], '/');
-    seed = given != NULL ? strtoull(given, NULL, 10) : random_u64();
-    printf("seed %llu\n", (unsigned long long)seed);
+    long rounds = dice_rounds("flips", argc, argv, ROUNDS_MAX, &seed);
+    const char *slash = strrchr(argv[0], '/');
     int n = snprintf(program, sizeof program, "%.*s/../../loquat-compact",
                      slash == NULL ? 1 : (int)(slash - argv[0]), slash == NULL ? "." : argv[0]);
     ASSERT(n > 0 && n < (int)sizeof program);

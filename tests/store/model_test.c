@@ -9,6 +9,7 @@
 #include "store/apply.h"
 #include "store/base/err.h"
 #include "store/base/record.h"
+#include "tests/lib/dice.h"
 #include "tests/lib/machine.h"
 #include "tests/lib/nodelink.h"
 
@@ -47,10 +48,7 @@ static const char *const names[USERS] = {"ann", "bob", "cid", "dan", "eve"};
 
 static uint64_t roll(uint64_t sides)
 {
-    state += 0x9e3779b97f4a7c15;
-    uint64_t z = (state ^ state >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return (z ^ z >> 31) % sides;
+    return dice_roll(&state, sides);
 }
 
 /* ---- the model ---- */
