@@ -2,9 +2,9 @@
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
+#include <stdlib.h>
 
 #include "tests/lib/dice.h"
-#include <stdlib.h>
 
 static struct map map;
 
