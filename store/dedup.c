@@ -341,16 +341,12 @@ static int take_row(struct dedup *dedup, struct span key, struct span value)
     if (key.n != KEY_SEQ_SIZE)
         return ERR_CORRUPT;
     struct conv_id conv = key_conv_id(key);
-    while (value.n > 0) {
-        size_t offset, count;
-        const char *hashes;
-        if (!next_chunk(&value, &offset, &count, &hashes))
-            return ERR_CORRUPT;
-        for (size_t i = 0; i < count; i++)
-            if (get_le64(hashes + i * HASH_SIZE) != 0)
-                bloom_add(&dedup->next, filter_hash(conv, get_le64(hashes + i * HASH_SIZE)));
-    }
-    return 0;
+    uint64_t hashes[DEDUP_ROW];
+    int err = dedup_row_read(value, hashes);
+    for (size_t i = 0; err == 0 && i < DEDUP_ROW; i++)
+        if (hashes[i] != 0)
+            bloom_add(&dedup->next, filter_hash(conv, hashes[i]));
+    return err;
 }
 
 int dedup_warm(struct dedup *dedup, size_t rows, bool *done)
