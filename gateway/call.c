@@ -7,6 +7,7 @@
 #include "gateway/session.h"
 #include "store/base/check.h"
 #include "store/base/err.h"
+#include "store/base/json.h"
 
 struct call *call_new(struct conn *conn, enum call_weight weight)
 {
@@ -43,6 +44,13 @@ static void finish(struct call *call)
     conn_unref(conn);
 }
 
+static void begin(struct buf *text, const struct call *call, const char *rest)
+{
+    buf_add_str(text, "{\"id\":");
+    json_put_i64(text, call->id);
+    buf_add_str(text, rest);
+}
+
 struct buf *call_begin(struct call *call)
 {
     struct buf *text = &call->conn->gate->answer;
@@ -50,7 +58,7 @@ struct buf *call_begin(struct call *call)
         return NULL;
     text->n = 0;
     if (!call->http)
-        buf_addf(text, "{\"id\":%lld,\"ok\":", (long long)call->id);
+        begin(text, call, ",\"ok\":");
     return text;
 }
 
@@ -82,7 +90,7 @@ void call_fail(struct call *call, int err, const char *msg, uint64_t after_ms)
         if (call->http)
             buf_add_str(text, "{\"err\":");
         else
-            buf_addf(text, "{\"id\":%lld,\"err\":", (long long)call->id);
+            begin(text, call, ",\"err\":");
         say_error(text, err, msg, after_ms);
         if (call->http)
             buf_add_byte(text, '}');

@@ -220,7 +220,8 @@ uint64_t proto_rate(struct conn *conn)
 {
     if (conn->who == NULL || conn->who->scope != 0)
         return 0;
-    uint64_t after_ms = limits_take(&conn->gate->shared->limits, conn->who->slot, clock_mono_us());
+    uint64_t after_ms =
+        limits_take(&conn->gate->shared->limits, conn->who->slot, conn->gate->now_ms * 1000);
     if (after_ms > 0)
         bound_hit(BOUND_RATE);
     return after_ms;

@@ -14,8 +14,8 @@
 
 enum {
     STREAM_PAGE_RECORDS = 2000, /* about a millisecond of writing JSON: others wait no longer */
-    STREAM_PAGE_BYTES = 384 << 10,
-    STREAM_WINDOWS = 3, /* so many pages, and one more, wait at most for who does not read */
+    STREAM_PAGE_BYTES = 320 << 10,
+    STREAM_WINDOWS = 4, /* so many pages, and one more, wait at most for who does not read */
     STREAM_WINDOW_MIN = 16,
 };
 

@@ -7,8 +7,8 @@
 #include "store/base/check.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
-#include "store/base/field.h"
 #include "store/base/log.h"
+#include "store/base/wire.h"
 
 enum { NO_SLOT = UINT32_MAX };
 
@@ -48,7 +48,9 @@ static void slot_answer(struct upstream *up, uint32_t at, const Loquat__Reply *r
     up->pages -= slot->page;
     slot->page = 0;
     slot->done = NULL;
-    metric_share_us(&up->took[slot->kind], (int64_t)(clock_mono_us() - slot->asked_us));
+    if (up->block_us == 0)
+        up->block_us = clock_mono_us();
+    metric_share_us(&up->took[slot->kind], (int64_t)(up->block_us - slot->asked_us));
     slot->turn++;
     slot->next = up->first_free;
     up->first_free = at;
@@ -95,8 +97,7 @@ static void on_hello(struct upstream *up, struct span body)
 
 static bool on_reply(struct upstream *up, struct span body)
 {
-    Loquat__Reply *reply =
-        loquat__reply__unpack(&up->arena.allocator, body.n, (const uint8_t *)body.p);
+    Loquat__Reply *reply = reply_unpack(body, &up->arena);
     if (reply == NULL)
         return false;
     uint32_t at = (uint32_t)reply->id;
@@ -166,6 +167,7 @@ static void send_credit(struct upstream *up, uint64_t bytes)
 static void on_block_end(struct link *link)
 {
     struct upstream *up = container_of(link, struct upstream, link);
+    up->block_us = 0;
     if (up->credit_owed < UPSTREAM_CREDIT_STEP)
         return;
     send_credit(up, up->credit_owed);
@@ -204,7 +206,7 @@ int upstream_open(struct upstream *up, uv_loop_t *loop, int fd)
 {
     ASSERT(!up->open && up->calls == 0);
     up->open = true;
-    up->credit_owed = 0;
+    up->credit_owed = up->block_us = 0;
     int err = link_open_fd(&up->link, loop, fd, &LINK_OPS);
     if (err != 0)
         return err;
@@ -227,6 +229,8 @@ void upstream_free(struct upstream *up)
 {
     ASSERT(up->calls == 0);
     arena_close(&up->arena);
+    buf_close(&up->command);
+    buf_close(&up->write);
     free(up->slots);
 }
 
@@ -251,20 +255,12 @@ int upstream_write(struct upstream *up, uint32_t partition, const Loquat__Comman
     int err = may_ask(up);
     if (err != 0)
         return err;
-    Loquat__Write write = LOQUAT__WRITE__INIT;
-    write.partition = partition;
+    up->command.n = up->write.n = 0;
+    command_pack(command, &up->command);
+    struct write_view write = {.partition = partition, .command = buf_span(&up->command)};
     write.id = number_of(up, slot_take(up, UPSTREAM_WRITE, done, owner));
-    /* The command goes straight into the frame, behind the head of its field: one copy. */
-    size_t head = loquat__write__get_packed_size(&write);
-    size_t body = loquat__command__get_packed_size(command);
-    char field[1 + VARINT_MAX] = {3 << 3 | WIRE_BYTES}; /* Write.command */
-    size_t field_size = 1 + put_varint(field + 1, body);
-    char *room = link_send_begin(&up->link, LINK_WRITE, head + field_size + body);
-    if (room == NULL)
-        return 0; /* the link is closing: on_close answers */
-    loquat__write__pack(&write, (uint8_t *)room);
-    memcpy(room + head, field, field_size);
-    loquat__command__pack(command, (uint8_t *)room + head + field_size);
+    write_pack(&write, &up->write);
+    link_send(&up->link, LINK_WRITE, buf_span(&up->write)); /* if it closes, on_close answers */
     return 0;
 }
 

@@ -62,6 +62,8 @@ struct upstream {
     uint64_t credit_owed;
     struct metric_share took[UPSTREAM_KINDS]; /* from the request to its answer */
     struct arena arena;
+    struct buf command, write; /* being packed */
+    uint64_t block_us;         /* when the block of answers at hand came; 0: none */
 };
 
 void upstream_init(struct upstream *up, const struct upstream_ops *ops, void *arg);

@@ -7,13 +7,11 @@
 #include "store/base/check.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
-#include "store/base/item.h"
 #include "store/base/link.h"
 #include "store/base/log.h"
 #include "store/base/metrics.h"
 #include "store/base/thread.h"
-
-enum { REPLY_ITEMS = 10 }; /* field of wire.proto's Reply */
+#include "store/base/wire.h"
 
 struct jobs {
     struct job *first, **end;
@@ -62,24 +60,21 @@ static void jobs_append(struct jobs *jobs, struct jobs *more)
     jobs_init(more);
 }
 
-void reply_pack(Loquat__Reply *reply, uint64_t id, int err, struct buf *out)
+void answer_pack(Loquat__Reply *reply, uint64_t id, int err, struct buf *out)
 {
-    out->n = 0;
-    items_pack(out, REPLY_ITEMS, reply->items, reply->n_items);
-    reply->n_items = 0; /* the rest comes behind them */
     reply->id = id;
     reply->err = err;
-    size_t size = loquat__reply__get_packed_size(reply);
-    if (out->n + size >= LINK_MESSAGE_MAX) { /* of many long things asked for at once */
-        bound_hit(BOUND_REPLY_BYTES);
-        loquat__reply__init(reply);
-        reply->id = id;
-        reply->err = ERR_TOO_LARGE;
-        reply->msg = "ask for fewer at once";
-        size = loquat__reply__get_packed_size(reply);
-        out->n = 0;
-    }
-    loquat__reply__pack(reply, (uint8_t *)buf_grow(out, size));
+    out->n = 0;
+    reply_pack(reply, out);
+    if (out->n < LINK_MESSAGE_MAX)
+        return;
+    bound_hit(BOUND_REPLY_BYTES); /* of many long things asked for at once */
+    loquat__reply__init(reply);
+    reply->id = id;
+    reply->err = ERR_TOO_LARGE;
+    reply->msg = (char *)(uintptr_t) "ask for fewer at once";
+    out->n = 0;
+    reply_pack(reply, out);
 }
 
 /* ---- on the apply thread ---- */
@@ -99,7 +94,7 @@ static void do_read(struct job *job)
         loquat__reply__init(&reply);
         reply.msg = (char *)(uintptr_t)(err == ERR_NOT_FOUND ? "no such conversation" : "");
     }
-    reply_pack(&reply, read != NULL ? read->id : 0, err, &job->reply);
+    answer_pack(&reply, read != NULL ? read->id : 0, err, &job->reply);
     arena_close(&arena);
 }
 

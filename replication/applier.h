@@ -43,6 +43,6 @@ void applier_stop(struct applier *applier, uv_close_cb on_closed, void *data); /
 void applier_free(struct applier *applier);
 
 /* Packs an answer; one that no message of a link can hold becomes ERR_TOO_LARGE. */
-void reply_pack(Loquat__Reply *reply, uint64_t id, int err, struct buf *out);
+void answer_pack(Loquat__Reply *reply, uint64_t id, int err, struct buf *out);
 
 #endif

@@ -22,6 +22,7 @@
 #include "store/base/link.h"
 #include "store/base/log.h"
 #include "store/base/metrics.h"
+#include "store/base/wire.h"
 
 enum {
     KEEPER_NICE = 10,
@@ -285,8 +286,7 @@ static void start_retains(struct control *control)
         command.conv = (char *)(uintptr_t)control->retains[i].conv;
         command.floor = control->retains[i].floor;
         bytes.n = 0;
-        size_t size = loquat__command__get_packed_size(&command);
-        loquat__command__pack(&command, (uint8_t *)buf_grow(&bytes, size));
+        command_pack(&command, &bytes);
         int err = shard_write(shard, buf_span(&bytes),
                               (struct waiter){.kind = WAITER_CONTROL, .owner = control});
         if (err == 0)

@@ -8,6 +8,7 @@
 #include "store/base/clock.h"
 #include "store/base/err.h"
 #include "store/base/log.h"
+#include "store/base/wire.h"
 #include "store/kv.h"
 #include "store/timeline.h"
 
@@ -42,13 +43,14 @@ static void feed_unref(struct feed_peer *feed)
 
 /* ---- answers ---- */
 
-static void send_reply(struct peer *peer, Loquat__Reply *reply)
+static void send_reply(struct peer *peer, const Loquat__Reply *reply)
 {
     if (peer->closed)
         return;
-    char *room = link_send_begin(&peer->link, LINK_REPLY, loquat__reply__get_packed_size(reply));
-    if (room != NULL)
-        loquat__reply__pack(reply, (uint8_t *)room);
+    struct buf *packed = &peer->env->packed;
+    packed->n = 0;
+    reply_pack(reply, packed);
+    link_send(&peer->link, LINK_REPLY, buf_span(packed));
 }
 
 static void send_error(struct peer *peer, uint64_t id, int err, const char *msg)
@@ -83,25 +85,23 @@ void rpc_answer(struct rpc_env *env, const struct waiter *waiter, const struct a
 static void on_write(struct peer *peer, struct span body)
 {
     struct rpc_env *env = peer->env;
-    Loquat__Write *write =
-        loquat__write__unpack(&peer->arena.allocator, body.n, (const uint8_t *)body.p);
-    if (write == NULL || write->partition >= env->partitions) {
+    struct write_view write;
+    if (!write_unpack(body, &write) || write.partition >= env->partitions) {
         link_close(&peer->link, ERR_CORRUPT);
         return;
     }
     if (*env->disk_full) {
         bound_hit(BOUND_DISK);
-        send_error(peer, write->id, ERR_NO_SPACE, "the disk is full; reading goes on");
+        send_error(peer, write.id, ERR_NO_SPACE, "the disk is full; reading goes on");
         return;
     }
-    struct waiter waiter = {.kind = WAITER_PEER, .owner = peer, .id = write->id};
-    struct span command = span_of(write->command.data, write->command.len);
-    int err = shard_write(&env->shards[write->partition], command, waiter);
-    env->taken_bytes += command.n;
+    struct waiter waiter = {.kind = WAITER_PEER, .owner = peer, .id = write.id};
+    int err = shard_write(&env->shards[write.partition], write.command, waiter);
+    env->taken_bytes += write.command.n;
     if (err == 0)
         peer->refs++;
     else
-        send_error(peer, write->id, err,
+        send_error(peer, write.id, err,
                    err == ERR_BUSY ? "too much is waiting to be written" : "not served here now");
 }
 
@@ -158,7 +158,7 @@ static void on_range_work(uv_work_t *work)
                                         : err == ERR_CORRUPT ? "a record is damaged on disk"
                                                              : "");
     }
-    reply_pack(&reply, read->id, err, &job->reply);
+    answer_pack(&reply, read->id, err, &job->reply);
     arena_reset(&job->arena);
 }
 
@@ -362,6 +362,7 @@ void rpc_free(struct rpc_env *env)
 {
     while (env->idle_read_count > 0)
         range_free(env->idle_reads[--env->idle_read_count]);
+    buf_close(&env->packed);
 }
 
 struct rpc_sizes rpc_sizes(const struct rpc_env *env)

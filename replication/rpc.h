@@ -32,6 +32,7 @@ struct rpc_env { /* what the links need of their node */
     uint64_t taken_bytes;     /* of commands, since the disk was looked at */
     struct range_read *idle_reads[IDLE_READS_MAX];
     size_t idle_read_count;
+    struct buf packed; /* an answer to a write */
 };
 
 struct rpc_sizes {

@@ -7,6 +7,7 @@
 #include "store/base/clock.h"
 #include "store/base/err.h"
 #include "store/base/log.h"
+#include "store/base/wire.h"
 #include "store/command.h"
 
 enum {
@@ -315,8 +316,7 @@ static void drop_done(struct shard *shard)
         command.done = shard->done + (shard->done_count - n);
         command.n_done = n;
         struct buf bytes = {0};
-        size_t size = loquat__command__get_packed_size(&command);
-        loquat__command__pack(&command, (uint8_t *)buf_grow(&bytes, size));
+        command_pack(&command, &bytes);
         int err = shard_write(shard, buf_span(&bytes), (struct waiter){.kind = WAITER_NONE});
         buf_close(&bytes);
         if (err != 0)

@@ -5,6 +5,7 @@
 #include "store/base/check.h"
 #include "store/base/err.h"
 #include "store/base/record.h"
+#include "store/base/wire.h"
 #include "store/state.h"
 
 /* The apl row: version u8, then numbers LE. One row per partition, in the same batch as what it
@@ -158,6 +159,7 @@ int apply_open(struct kv *kv, uint32_t partition, uint32_t partitions, struct ap
     map_init(&apply->overlay);
     arena_init(&apply->overlay_arena);
     arena_init(&apply->arena);
+    arena_init(&apply->commands);
     dedup_init(&apply->dedup, kv, partition, partitions);
     struct key key = key_partition(partition);
     int err = kv_get(kv, KV_APL, key_span(&key), &apply->value);
@@ -188,6 +190,7 @@ void apply_close(struct apply *apply)
     map_close(&apply->overlay);
     arena_close(&apply->overlay_arena);
     arena_close(&apply->arena);
+    arena_close(&apply->commands);
     dedup_close(&apply->dedup);
     buf_close(&apply->feed);
     buf_close(&apply->scratch);
@@ -238,11 +241,7 @@ int apply_find(struct apply *apply, const Loquat__Command *command, struct conv 
 {
     *conv = NULL;
     *member = NULL;
-    struct span name = span_str(command->conv);
-    struct conv_id id = conv_id_of(name);
-    if (command->cid[0] != 0)
-        dedup_prefetch(&apply->dedup, id, apply->cid_hash);
-    int err = state_conv_named(apply, id, name, conv);
+    int err = state_conv_named(apply, apply->conv_id, span_str(command->conv), conv);
     if (err == ERR_NOT_FOUND || err == ERR_CONFLICT) {
         *conv = NULL;
         return state_refuse(apply, ERR_NOT_FOUND, "no such conversation");
@@ -349,20 +348,52 @@ static bool command_valid(const Loquat__Command *command)
            strlen(command->conv) <= CONV_ID_MAX;
 }
 
-static int apply_command(struct apply *apply, struct span bytes)
+/* Those of one entry. What their cids are looked for in is fetched from memory meanwhile. */
+struct opened {
+    Loquat__Command *command; /* NULL: malformed */
+    struct conv_id conv_id;
+    uint64_t cid_hash;
+};
+struct opened_list {
+    struct opened *items;
+    size_t count;
+};
+
+static int open_commands(struct apply *apply, struct entry_reader reader, struct opened_list *list)
+{
+    struct entry_reader counted = reader;
+    struct span bytes;
+    int more;
+    list->count = 0;
+    while ((more = entry_next(&counted, &bytes)) > 0)
+        list->count++;
+    if (more < 0)
+        return more;
+    list->items = arena_alloc(&apply->commands, list->count * sizeof *list->items);
+    for (struct opened *at = list->items; entry_next(&reader, &bytes) > 0; at++) {
+        *at = (struct opened){.command = command_unpack(bytes, &apply->commands)};
+        if (at->command != NULL && !command_valid(at->command))
+            at->command = NULL;
+        if (at->command == NULL)
+            continue;
+        at->conv_id = conv_id_of(span_str(at->command->conv));
+        if (at->command->cid[0] == 0)
+            continue;
+        at->cid_hash = dedup_hash(span_str(at->command->user), span_str(at->command->cid), 0);
+        dedup_prefetch(&apply->dedup, at->conv_id, at->cid_hash);
+    }
+    return 0;
+}
+
+static int apply_command(struct apply *apply, const struct opened *opened)
 {
     *APPLIED_PUSH(apply->out, result) = (struct apply_result){0};
     apply->result = &apply->out->results[apply->out->result_count - 1];
-    Loquat__Command *command =
-        loquat__command__unpack(&apply->arena.allocator, bytes.n, (const uint8_t *)bytes.p);
-    int err = 0;
-    if (command == NULL || !command_valid(command))
-        state_refuse(apply, ERR_BAD_REQUEST, "malformed command");
-    else {
-        if (command->cid[0] != 0)
-            apply->cid_hash = dedup_hash(span_str(command->user), span_str(command->cid), 0);
-        err = dispatch(apply, command);
-    }
+    apply->conv_id = opened->conv_id;
+    apply->cid_hash = opened->cid_hash;
+    if (opened->command == NULL)
+        return state_refuse(apply, ERR_BAD_REQUEST, "malformed command");
+    int err = dispatch(apply, opened->command);
     arena_reset(&apply->arena);
     return err;
 }
@@ -448,13 +479,12 @@ int apply_entry(struct apply *apply, uint64_t index, uint64_t term, struct span 
     apply->now_ms = reader.time_ms;
     apply->entry_index = index;
     apply->out_counter = 0;
-    struct span command;
-    while ((err = entry_next(&reader, &command)) > 0) {
-        err = apply_command(apply, command);
-        if (err != 0)
-            return err;
-    }
-    if (err < 0)
+    struct opened_list commands;
+    err = open_commands(apply, reader, &commands);
+    for (size_t i = 0; err == 0 && i < commands.count; i++)
+        err = apply_command(apply, &commands.items[i]);
+    arena_reset(&apply->commands);
+    if (err != 0)
         return err;
     feed_close(apply);
     apply->index = index;

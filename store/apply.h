@@ -4,7 +4,8 @@
  * Thread: one apply thread owns it.
  * Use:    apply_entry any number of times into one batch; kv_write(batch); apply_written. An entry
  *         that sets `must_write` wants the batch written before the next one.
- * Owner:  what `struct applied` points to lives in its arena.
+ * Owner:  what `struct applied` points to lives in its arena, and that of every entry of a batch
+ *         until apply_written.
  * Errors: apply_open and apply_entry return ERR_CORRUPT or a kv error: the partition can't go on.
  *         A command that is refused is no error of the entry: its result says why. */
 #ifndef LOQUAT_STORE_APPLY_H

@@ -8,15 +8,13 @@
 #include "store/kv_inside.h"
 
 enum {
-    MEMTABLE_DATA = 32 << 20,
+    MEMTABLE_DATA = 64 << 20,
     MEMTABLE_SMALL = 16 << 20,
-    MEMTABLES_TOTAL = 128 << 20,
+    MEMTABLES_TOTAL = 256 << 20,
     MEMTABLE_RAFT = 128 << 20,
     WAL_TOTAL = 384 << 20,
     BLOCK_CACHE = 256 << 20,
     BLOCK_SIZE = 16 << 10,
-    DICT_BYTES = 16 << 10,
-    DICT_TRAIN_BYTES = 1 << 20,
     OPEN_FILES_MAX = 512,
     /* The data DB is compacted when so many files wait, into a level that is not small beside them:
      * fewer files or a smaller level have the same rows written again more often, which costs more
@@ -222,9 +220,7 @@ static rocksdb_options_t *data_options(struct kv *kv, enum kv_cf cf)
     rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
     rocksdb_options_set_compression(o, rocksdb_lz4_compression);
     rocksdb_options_set_bottommost_compression(o, rocksdb_zstd_compression);
-    rocksdb_options_set_bottommost_compression_options(o, ZSTD_WINDOW, ZSTD_LEVEL, 0, DICT_BYTES,
-                                                       1);
-    rocksdb_options_set_bottommost_compression_options_zstd_max_train_bytes(o, DICT_TRAIN_BYTES, 1);
+    rocksdb_options_set_bottommost_compression_options(o, ZSTD_WINDOW, ZSTD_LEVEL, 0, 0, 1);
     set_table(kv, o);
     if (cf == KV_LOG && kv->config.filter != NULL) {
         kv->filter = rocksdb_compactionfilter_create(kv, filter_free, filter_run, filter_name);

@@ -7,12 +7,13 @@
 #include "store/base/check.h"
 #include "store/base/err.h"
 #include "store/base/record.h"
+#include "store/base/wire.h"
 
 /* ---- rows of the batch being built ---- */
 
 struct overlay_row {
-    uint32_t size; /* UINT32_MAX: deleted */
-    char bytes[];
+    const char *bytes; /* NULL: deleted */
+    size_t size;
 };
 
 static struct map_key overlay_key(enum kv_cf cf, struct span key)
@@ -21,14 +22,10 @@ static struct map_key overlay_key(enum kv_cf cf, struct span key)
     return (struct map_key){hash.high64, hash.low64};
 }
 
-static void overlay_set(struct apply *apply, enum kv_cf cf, struct span key, const void *bytes,
-                        uint32_t size)
+static void overlay_set(struct apply *apply, enum kv_cf cf, struct span key, struct span value)
 {
-    size_t room = size == UINT32_MAX ? 0 : size;
-    struct overlay_row *row = arena_alloc(&apply->overlay_arena, sizeof *row + room);
-    row->size = size;
-    if (room > 0)
-        memcpy(row->bytes, bytes, room);
+    struct overlay_row *row = arena_alloc(&apply->overlay_arena, sizeof *row);
+    *row = (struct overlay_row){value.p, value.n};
     bool fresh;
     map_put(&apply->overlay, overlay_key(cf, key), &fresh)->p = row;
 }
@@ -40,7 +37,7 @@ int state_get(struct apply *apply, enum kv_cf cf, struct span key, struct buf *v
         if (val != NULL) {
             const struct overlay_row *row = val->p;
             value->n = 0;
-            if (row->size == UINT32_MAX)
+            if (row->bytes == NULL)
                 return ERR_NOT_FOUND;
             buf_add(value, row->bytes, row->size);
             return 0;
@@ -49,16 +46,22 @@ int state_get(struct apply *apply, enum kv_cf cf, struct span key, struct buf *v
     return kv_get(apply->kv, cf, key, value);
 }
 
-void state_put(struct apply *apply, enum kv_cf cf, struct span key, struct span value)
+void state_put_kept(struct apply *apply, enum kv_cf cf, struct span key, struct span value)
 {
     kv_put(apply->batch, cf, key, value);
-    overlay_set(apply, cf, key, value.p, (uint32_t)value.n);
+    overlay_set(apply, cf, key, value);
+}
+
+void state_put(struct apply *apply, enum kv_cf cf, struct span key, struct span value)
+{
+    const char *kept = arena_copy(&apply->overlay_arena, value.p, value.n);
+    state_put_kept(apply, cf, key, span_of(kept, value.n));
 }
 
 void state_delete(struct apply *apply, enum kv_cf cf, struct span key)
 {
     kv_delete(apply->batch, cf, key);
-    overlay_set(apply, cf, key, NULL, UINT32_MAX);
+    overlay_set(apply, cf, key, (struct span){0});
 }
 
 /* ---- conversations ---- */
@@ -383,7 +386,7 @@ uint64_t state_append(struct apply *apply, struct conv *conv, Loquat__Record *re
     char *bytes = arena_copy(&apply->out->arena, apply->scratch.p, size);
     struct key key = user_log ? key_user_log(apply->partition, conv->id, seq)
                               : key_seq(apply->partition, conv->id, seq);
-    state_put(apply, user_log ? KV_USER : KV_LOG, key_span(&key), span_of(bytes, size));
+    state_put_kept(apply, user_log ? KV_USER : KV_LOG, key_span(&key), span_of(bytes, size));
     *APPLIED_PUSH(apply->out, record) = (struct apply_record){
         .id = conv->id,
         .conv = span_of(arena_copy(&apply->out->arena, conv->header->id, strlen(conv->header->id)),
@@ -462,9 +465,10 @@ void state_out(struct apply *apply, uint32_t partition, const Loquat__Command *c
 {
     ASSERT(apply->out_counter < OUTS_PER_ENTRY_MAX);
     struct applied *out = apply->out;
-    size_t size = loquat__command__get_packed_size(command);
-    uint8_t *bytes = arena_alloc(&out->arena, size);
-    loquat__command__pack(command, bytes);
+    apply->scratch.n = 0;
+    command_pack(command, &apply->scratch);
+    size_t size = apply->scratch.n;
+    char *bytes = arena_copy(&out->arena, apply->scratch.p, size);
     uint64_t number = apply->entry_index << OUT_BITS | apply->out_counter++;
     char head[2];
     put_be16(head, (uint16_t)partition);

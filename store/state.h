@@ -49,18 +49,23 @@ struct apply {
     struct applied *out;
     uint64_t now_ms, entry_index;
     uint32_t out_counter;
-    uint64_t cid_hash; /* of the command in work: under which its record goes into `dedup` */
     struct buf feed, scratch, value;
     struct conv_id feed_id;
     bool feed_user;
     uint64_t feed_first, feed_count;
-    struct arena arena; /* of the command in work */
+    struct arena commands; /* of the entry, unpacked */
+    /* of the command in work */
+    struct conv_id conv_id; /* of the conversation it names */
+    uint64_t cid_hash;      /* under which its record goes into `dedup` */
+    struct arena arena;
     struct apply_result *result;
 };
 
 /* Rows through the batch: what was put in it is seen by state_get. */
 int state_get(struct apply *apply, enum kv_cf cf, struct span key, struct buf *value);
 void state_put(struct apply *apply, enum kv_cf cf, struct span key, struct span value);
+/* The value is not copied: it stays where it is until apply_written. */
+void state_put_kept(struct apply *apply, enum kv_cf cf, struct span key, struct span value);
 void state_delete(struct apply *apply, enum kv_cf cf, struct span key);
 
 /* 0 and *conv, ERR_NOT_FOUND, ERR_CONFLICT (another id with the same hash), or a kv error. `id`:

@@ -18,7 +18,7 @@ struct reader {
     uint64_t head, floor, since;
     struct kv_view view;
     struct kv_iter fold;
-    bool fold_open, fold_placed;
+    bool fold_open, fold_placed, fold_ended; /* ended: no fold lies further on */
     size_t items_cap, visited, records;
     size_t bytes, bytes_max, records_max;
     struct buf value;
@@ -37,7 +37,7 @@ static Loquat__Item *push(struct reader *r)
         r->items_cap = cap;
     }
     Loquat__Item *item = arena_alloc(r->arena, sizeof *item);
-    loquat__item__init(item);
+    *item = (Loquat__Item)LOQUAT__ITEM__INIT;
     r->reply->items[r->reply->n_items++] = item;
     return item;
 }
@@ -74,6 +74,8 @@ static bool full(const struct reader *r)
 
 static int find_fold(struct reader *r, uint64_t seq, Loquat__Item *item)
 {
+    if (r->fold_ended)
+        return 0;
     struct key key = key_seq(r->partition, r->id, seq);
     if (!r->fold_open) {
         struct key from = key_seq(r->partition, r->id, 0);
@@ -99,7 +101,8 @@ static int find_fold(struct reader *r, uint64_t seq, Loquat__Item *item)
         else
             kv_iter_next(&r->fold);
     }
-    if (!kv_iter_valid(&r->fold))
+    r->fold_ended = !kv_iter_valid(&r->fold);
+    if (r->fold_ended)
         return kv_iter_error(&r->fold);
     struct span value = kv_iter_value(&r->fold);
     Loquat__Fold *fold =

@@ -116,10 +116,16 @@ static inline size_t put_varint(void *p, uint64_t v)
 }
 static inline size_t get_varint(const void *p, size_t n, uint64_t *v)
 {
-    if (n == 0 || *(const uint8_t *)p >= 0x80)
-        return get_varint_slow(p, n, v);
-    *v = *(const uint8_t *)p;
-    return 1;
+    const uint8_t *in = (const uint8_t *)p; /* C++, too, reads this */
+    if (n > 0 && in[0] < 0x80) {
+        *v = in[0];
+        return 1;
+    }
+    if (n > 1 && in[1] < 0x80) {
+        *v = (uint64_t)in[1] << 7 | (in[0] & 0x7f);
+        return 2;
+    }
+    return get_varint_slow(p, n, v);
 }
 void buf_add_varint(struct buf *buf, uint64_t v);
 

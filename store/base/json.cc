@@ -203,8 +203,26 @@ static struct span string_content(struct json *json, struct span raw, bool escap
     return escaped ? unescape(json, inner) : inner;
 }
 
+/* A number of nothing but digits, few enough to be below 2^53. */
+static bool read_digits(struct json_val *val)
+{
+    int64_t whole = 0;
+    for (size_t i = 0; i < val->raw.n; i++) {
+        unsigned digit = static_cast<unsigned char>(val->raw.p[i]) - '0';
+        if (digit > 9)
+            return false;
+        whole = whole * 10 + digit;
+    }
+    val->is_whole = true;
+    val->whole = whole;
+    val->num = static_cast<double>(whole);
+    return true;
+}
+
 static void read_number(struct json_val *val)
 {
+    if (val->raw.n <= 15 && read_digits(val))
+        return;
     val->num = strtod(val->raw.p, nullptr); /* ends at the punctuation after it */
     const double limit = 9007199254740992.0;
     if (val->num > -limit && val->num < limit && val->num == (double)(int64_t)val->num) {

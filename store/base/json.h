@@ -64,6 +64,7 @@ const struct json_val *json_get(const struct json_obj *obj, const char *name);
 /* Writing: plain appends; the caller places commas and braces (buf_add_str). */
 void json_put_string(struct buf *buf, struct span text); /* with quotes, escaped; text is UTF-8 */
 void json_put_u64(struct buf *buf, uint64_t v);
+void json_put_i64(struct buf *buf, int64_t v);
 void json_put_u64_string(struct buf *buf, uint64_t v); /* "123": ids beyond 2^53 */
 
 /* True when the bytes are UTF-8 (RFC 3629). */

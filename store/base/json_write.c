@@ -57,16 +57,35 @@ void json_put_string(struct buf *buf, struct span text)
 
 void json_put_u64(struct buf *buf, uint64_t v)
 {
+    static const char TWO[] = "00010203040506070809101112131415161718192021222324"
+                              "25262728293031323334353637383940414243444546474849"
+                              "50515253545556575859606162636465666768697071727374"
+                              "75767778798081828384858687888990919293949596979899";
     char text[20];
     size_t at = sizeof text;
-    for (; v >= 10; v /= 100) {
-        unsigned two = (unsigned)(v % 100);
-        text[--at] = (char)('0' + two % 10);
-        text[--at] = (char)('0' + two / 10);
+    for (; v >= 100000000; v /= 100000000) { /* halves that do not wait for each other */
+        uint32_t eight = (uint32_t)(v % 100000000), high = eight / 10000, low = eight % 10000;
+        at -= 8;
+        memcpy(text + at, TWO + (size_t)(high / 100) * 2, 2);
+        memcpy(text + at + 2, TWO + (size_t)(high % 100) * 2, 2);
+        memcpy(text + at + 4, TWO + (size_t)(low / 100) * 2, 2);
+        memcpy(text + at + 6, TWO + (size_t)(low % 100) * 2, 2);
     }
-    if (v > 0 || at == sizeof text)
-        text[--at] = (char)('0' + v);
+    uint32_t rest = (uint32_t)v;
+    for (; rest >= 100; rest /= 100)
+        memcpy(text + (at -= 2), TWO + (size_t)(rest % 100) * 2, 2);
+    if (rest >= 10)
+        memcpy(text + (at -= 2), TWO + (size_t)rest * 2, 2);
+    else
+        text[--at] = (char)('0' + rest);
     buf_add(buf, text + at, sizeof text - at);
+}
+
+void json_put_i64(struct buf *buf, int64_t v)
+{
+    if (v < 0)
+        buf_add_byte(buf, '-');
+    json_put_u64(buf, v < 0 ? -(uint64_t)v : (uint64_t)v);
 }
 
 void json_put_u64_string(struct buf *buf, uint64_t v)

@@ -5,14 +5,17 @@
 #include "store/base/err.h"
 #include "store/base/field.h"
 #include "store/base/ids.h"
+#include "store/base/wire.h"
 
 enum { XKIND_MAX = 32 };
 
 void record_encode(const Loquat__Record *record, struct buf *out)
 {
-    size_t size = loquat__record__get_packed_size(record);
-    char *p = buf_grow(out, RECORD_HEAD_SIZE + size);
-    loquat__record__pack(record, (uint8_t *)p + RECORD_HEAD_SIZE);
+    size_t start = out->n;
+    buf_grow(out, RECORD_HEAD_SIZE);
+    record_pack(record, out);
+    char *p = out->p + start;
+    size_t size = out->n - start - RECORD_HEAD_SIZE;
     p[0] = RECORD_VERSION;
     put_le32(p + 1, (uint32_t)XXH3_64bits(p + RECORD_HEAD_SIZE, size));
 }

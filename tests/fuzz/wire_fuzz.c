@@ -7,6 +7,7 @@
 #include "store/base/check.h"
 #include "store/base/err.h"
 #include "store/base/record.h"
+#include "store/base/wire.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -42,6 +43,45 @@ static void check_message(const ProtobufCMessageDescriptor *descriptor, struct s
     }
     buf_close(&once);
     buf_close(&twice);
+}
+
+/* store/base/wire.h takes and gives the same bytes as protobuf does. */
+static void check_wire(const ProtobufCMessageDescriptor *descriptor, struct span bytes)
+{
+    struct arena arena;
+    struct buf wanted = {0}, got = {0};
+    struct write_view write;
+    const ProtobufCMessage *other = NULL;
+    ProtobufCMessage *message =
+        protobuf_c_message_unpack(descriptor, NULL, bytes.n, (const uint8_t *)bytes.p);
+    arena_init(&arena);
+    if (descriptor == &loquat__command__descriptor)
+        other = (const ProtobufCMessage *)command_unpack(bytes, &arena);
+    else if (descriptor == &loquat__reply__descriptor)
+        other = (const ProtobufCMessage *)reply_unpack(bytes, &arena);
+    else if (descriptor == &loquat__write__descriptor && write_unpack(bytes, &write))
+        ASSERT(message != NULL && write.id == ((Loquat__Write *)message)->id &&
+               write.partition == ((Loquat__Write *)message)->partition &&
+               write.command.n == ((Loquat__Write *)message)->command.len);
+    if (descriptor == &loquat__command__descriptor || descriptor == &loquat__reply__descriptor) {
+        ASSERT((message == NULL) == (other == NULL));
+        if (message != NULL) {
+            pack(message, &wanted);
+            pack(other, &got);
+            ASSERT(span_eq(buf_span(&got), buf_span(&wanted)));
+            got.n = 0;
+            if (descriptor == &loquat__command__descriptor)
+                command_pack((const Loquat__Command *)other, &got);
+            else
+                reply_pack((const Loquat__Reply *)other, &got);
+            ASSERT(span_eq(buf_span(&got), buf_span(&wanted)));
+        }
+    }
+    if (message != NULL)
+        protobuf_c_message_free_unpacked(message, NULL);
+    arena_close(&arena);
+    buf_close(&wanted);
+    buf_close(&got);
 }
 
 static bool same(const struct record_view *view, const Loquat__Record *record)
@@ -101,8 +141,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memcpy(copy, bytes.p, bytes.n);
     if (data[0] < 2)
         check_record(span_of(copy, bytes.n));
-    else
+    else {
         check_message(MESSAGES[data[0] % MESSAGES_COUNT], span_of(copy, bytes.n));
+        check_wire(MESSAGES[data[0] % MESSAGES_COUNT], span_of(copy, bytes.n));
+    }
     free(copy);
     buf_close(&bytes);
     return 0;

@@ -39,10 +39,29 @@ void machine_open(struct machine *m)
     open_life(m);
 }
 
+/* What came of an entry lives until its batch is written. */
+static void keep_applied(struct machine *m)
+{
+    if (m->unwritten_count == m->unwritten_cap) {
+        m->unwritten_cap = m->unwritten_cap == 0 ? 16 : m->unwritten_cap * 2;
+        m->unwritten = xrealloc(m->unwritten, m->unwritten_cap * sizeof *m->unwritten);
+    }
+    m->unwritten[m->unwritten_count++] = m->applied;
+    applied_init(&m->applied);
+}
+
+static void drop_applied(struct machine *m)
+{
+    while (m->unwritten_count > 0)
+        applied_close(&m->unwritten[--m->unwritten_count]);
+}
+
 void machine_close(struct machine *m)
 {
     close_life(m);
     applied_close(&m->applied);
+    drop_applied(m);
+    free(m->unwritten);
     arena_close(&m->arena);
     for (size_t i = 0; i < m->count; i++)
         buf_close(&m->entries[i]);
@@ -55,12 +74,12 @@ void machine_write(struct machine *m)
     int err = kv_write(&m->batch);
     ASSERT(err == 0);
     apply_written(m->apply);
+    drop_applied(m);
 }
 
 static void apply_one(struct machine *m, uint64_t index)
 {
-    applied_close(&m->applied);
-    applied_init(&m->applied);
+    keep_applied(m);
     int err = apply_entry(m->apply, index, TERM, buf_span(&m->entries[index - 1]), &m->batch,
                           &m->applied);
     ASSERT(err == 0);

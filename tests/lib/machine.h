@@ -15,8 +15,10 @@ struct machine {
     struct kv *kv;
     struct apply *apply;
     struct kv_batch batch;
-    struct applied applied; /* of the last entry of machine_entry */
-    struct arena arena;     /* of what was read; reset by the caller */
+    struct applied applied;    /* of the last entry of machine_entry */
+    struct applied *unwritten; /* of those before it in the batch */
+    size_t unwritten_count, unwritten_cap;
+    struct arena arena; /* of what was read; reset by the caller */
     uint64_t now_ms;
     struct buf *entries; /* entry i has index i + 1 */
     size_t count, cap;

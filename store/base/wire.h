@@ -1,0 +1,31 @@
+/* store/base/wire.h: the messages of wire.proto that come with each message that is written and
+ * with each page that is read, packed and unpacked without descriptors: the same bytes as
+ * protobuf's, in one walk.
+ * Owner:  what is unpacked lies in `arena`, and its bytes and bodies in the bytes that were read.
+ * Thread: any.
+ * Errors: NULL or false where protobuf refuses the bytes. */
+#ifndef LOQUAT_BASE_WIRE_H
+#define LOQUAT_BASE_WIRE_H
+
+#include "store/base/arena.h"
+#include "store/base/buf.h"
+#include "wire.pb-c.h"
+
+/* Appended. */
+void command_pack(const Loquat__Command *command, struct buf *out);
+void record_pack(const Loquat__Record *record, struct buf *out);
+void reply_pack(const Loquat__Reply *reply, struct buf *out);
+
+Loquat__Command *command_unpack(struct span bytes, struct arena *arena);
+Loquat__Reply *reply_unpack(struct span bytes, struct arena *arena);
+
+/* A Write, whose command passes through as bytes. */
+struct write_view {
+    uint64_t id;
+    uint32_t partition;
+    struct span command;
+};
+void write_pack(const struct write_view *write, struct buf *out);
+bool write_unpack(struct span bytes, struct write_view *write);
+
+#endif
