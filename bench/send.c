@@ -98,7 +98,7 @@ int main(int argc, char **argv)
           "synced RocksDB batches of 100, one thread, no server", 0);
     if (options.peers) {
         print(&sides, &sides.nats_rounds, "send-nats",
-              "NATS JetStream, file storage, answers before the sync", 0);
+              "NATS JetStream, file storage, answers before the sync", 1);
         print(&sides, &sides.redis_rounds, "send", "Redis XADD, appendfsync always", 0.7);
     }
     close_sides(&sides, loop, options.peers);

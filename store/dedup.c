@@ -6,7 +6,7 @@
 #include "store/base/check.h"
 #include "store/base/err.h"
 
-enum { CHUNK_HEAD = 4, HASH_SIZE = 8, FILTER_GROWTH_LOG2 = 2 };
+enum { CHUNK_HEAD = 4, HASH_SIZE = 8, FILTER_GROWTH_LOG2 = 2, RADIX_BITS = 8 };
 
 void dedup_init(struct dedup *dedup, struct kv *kv, uint32_t partition, uint32_t partitions)
 {
@@ -229,9 +229,9 @@ struct sorted {
     uint64_t hash;
 };
 
-static int compare(const void *a, const void *b)
+static int compare(const struct sorted *a, const struct sorted *b)
 {
-    const struct dedup_entry *x = a, *y = b; /* the first member of both */
+    const struct dedup_entry *x = &a->entry, *y = &b->entry;
     if (x->conv.hi != y->conv.hi)
         return x->conv.hi < y->conv.hi ? -1 : 1;
     if (x->conv.lo != y->conv.lo)
@@ -239,15 +239,45 @@ static int compare(const void *a, const void *b)
     return x->seq < y->seq ? -1 : x->seq > y->seq;
 }
 
+/* One pass of a radix sort, by so many bits of the conversation's hash. */
+static void sort_by(struct sorted *to, const struct sorted *from, size_t count, unsigned shift)
+{
+    size_t place[1 << RADIX_BITS] = {0}, sum = 0;
+    for (size_t i = 0; i < count; i++)
+        place[from[i].entry.conv.hi >> shift & ((1 << RADIX_BITS) - 1)]++;
+    for (size_t i = 0; i < 1 << RADIX_BITS; i++) {
+        size_t n = place[i];
+        place[i] = sum;
+        sum += n;
+    }
+    for (size_t i = 0; i < count; i++)
+        to[place[from[i].entry.conv.hi >> shift & ((1 << RADIX_BITS) - 1)]++] = from[i];
+}
+
+/* By the upper half of a hash it is nearly done: those of one conversation came in order. */
+static void finish(struct sorted *sorted, size_t count)
+{
+    for (size_t i = 1; i < count; i++) {
+        struct sorted one = sorted[i];
+        size_t at = i;
+        for (; at > 0 && compare(&sorted[at - 1], &one) > 0; at--)
+            sorted[at] = sorted[at - 1];
+        sorted[at] = one;
+    }
+}
+
 static void sort(struct dedup_entries *entries)
 {
-    if (entries->count < 2)
-        return;
-    struct sorted *sorted = xmalloc(entries->count * sizeof *sorted);
-    for (size_t i = 0; i < entries->count; i++)
+    size_t count = entries->count;
+    struct sorted *sorted = xmalloc((2 * count + 1) * sizeof *sorted), *other = sorted + count;
+    for (size_t i = 0; i < count; i++)
         sorted[i] = (struct sorted){entries->items[i], entries->hashes[i]};
-    qsort(sorted, entries->count, sizeof *sorted, compare);
-    for (size_t i = 0; i < entries->count; i++) {
+    for (unsigned shift = 32; shift < 64; shift += 2 * RADIX_BITS) {
+        sort_by(other, sorted, count, shift);
+        sort_by(sorted, other, count, shift + RADIX_BITS);
+    }
+    finish(sorted, count);
+    for (size_t i = 0; i < count; i++) {
         entries->items[i] = sorted[i].entry;
         entries->hashes[i] = sorted[i].hash;
     }

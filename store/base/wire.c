@@ -172,6 +172,10 @@ static size_t bytes_size(ProtobufCBinaryData bytes)
 
 static void add_item(struct buf *out, uint32_t field, const Loquat__Item *item)
 {
+    if (item->base.n_unknown_fields > 0) {
+        add_message(out, field, &item->base);
+        return;
+    }
     size_t size = number_size(item->seq) + bytes_size(item->record) + number_size(item->last) +
                   number_size(item->hole) + number_size(item->edited) + bytes_size(item->body) +
                   number_size(item->replies);

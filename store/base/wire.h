@@ -3,7 +3,8 @@
  * protobuf's, in one walk.
  * Owner:  what is unpacked lies in `arena`, and its bytes and bodies in the bytes that were read.
  * Thread: any.
- * Errors: NULL or false where protobuf refuses the bytes. */
+ * Errors: NULL where protobuf refuses the bytes; write_unpack, which looks at nothing but its three
+ *         fields, false where those are not right. */
 #ifndef LOQUAT_BASE_WIRE_H
 #define LOQUAT_BASE_WIRE_H
 
