@@ -1,11 +1,13 @@
 #include "replication/rcore.h"
 
-#include <raft.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "replication/rcore_message.h"
+#include "store/base/arena.h"
 #include "store/base/buf.h"
 #include "store/base/check.h"
+#include "store/base/err.h"
 
 #if RAFT_VERSION_NUMBER < 2200 || RAFT_VERSION_NUMBER >= 2300
 #error "libraft 0.22.x is needed: older ones lose committed entries, newer ones are not known here"
@@ -18,6 +20,7 @@ struct rcore {
     const struct rcore_ops *ops;
     void *arg;
     uint64_t snapshot_index, snapshot_term;
+    struct arena arena; /* of a message that leaves */
 };
 
 static void set_conf(struct raft_configuration *out, struct span bytes)
@@ -47,6 +50,50 @@ static void give_entries(struct rcore *core, const struct raft_update *update)
     raft_free(update->entries.batch[0].batch); /* one batch for all of them: freed once */
 }
 
+static void add_entries(struct rcore *core, const struct raft_append_entries *append,
+                        Loquat__Raft *out)
+{
+    Loquat__RaftEntry *made = arena_alloc(&core->arena, append->n_entries * sizeof *made);
+    out->entries = arena_alloc(&core->arena, append->n_entries * sizeof *out->entries);
+    out->n_entries = append->n_entries;
+    for (size_t i = 0; i < out->n_entries; i++) {
+        struct rcore_entry entry = core->ops->entry(core->arg, append->prev_log_index + 1 + i);
+        made[i] = (Loquat__RaftEntry)LOQUAT__RAFT_ENTRY__INIT;
+        made[i].term = entry.term;
+        made[i].type = entry.type;
+        made[i].data.len = entry.bytes.n;
+        made[i].data.data = arena_copy(&core->arena, entry.bytes.p, entry.bytes.n);
+        out->entries[i] = &made[i];
+    }
+}
+
+static void give_messages(struct rcore *core, const struct raft_update *update)
+{
+    for (unsigned i = 0; i < update->messages.n; i++) {
+        const struct raft_message *message = &update->messages.batch[i];
+        Loquat__Raft out;
+        rcore_message_out(message, &out);
+        out.from = core->raft.id;
+        if (message->type == RAFT_APPEND_ENTRIES)
+            add_entries(core, &message->append_entries, &out);
+        core->ops->on_message(core->arg, &out);
+        arena_reset(&core->arena);
+    }
+}
+
+static void give_snapshot(struct rcore *core, struct raft_update *update)
+{
+    struct raft_snapshot_metadata *metadata = &update->snapshot.metadata;
+    struct raft_buffer conf;
+    int rv = raft_configuration_encode(&metadata->configuration, &conf);
+    ASSERT(rv == 0);
+    core->ops->on_install(core->arg, metadata->index, metadata->term, metadata->configuration_index,
+                          span_of(conf.base, conf.len));
+    raft_free(conf.base);
+    raft_configuration_close(&metadata->configuration);
+    raft_free(update->snapshot.chunk.base);
+}
+
 static int step(struct rcore *core, struct raft_event *event, uint64_t now_ms)
 {
     struct raft_update update = {0};
@@ -60,6 +107,10 @@ static int step(struct rcore *core, struct raft_event *event, uint64_t now_ms)
                                  raft_voted_for(&core->raft));
     if (update.flags & RAFT_UPDATE_ENTRIES)
         give_entries(core, &update);
+    if (update.flags & RAFT_UPDATE_SNAPSHOT)
+        give_snapshot(core, &update);
+    if (update.flags & RAFT_UPDATE_MESSAGES)
+        give_messages(core, &update);
     if (update.flags & RAFT_UPDATE_STATE)
         core->ops->on_state(core->arg, rcore_state(core));
     if (update.flags & RAFT_UPDATE_COMMIT_INDEX)
@@ -155,6 +206,7 @@ struct rcore *rcore_new(const struct rcore_start *start, const struct rcore_ops 
     struct rcore *core = xcalloc(1, sizeof *core);
     core->ops = ops;
     core->arg = arg;
+    arena_init(&core->arena);
     core->snapshot_index = start->snapshot_index;
     core->snapshot_term = start->snapshot_term;
     int rv = raft_init(&core->raft, NULL, NULL, start->id, start->address);
@@ -195,16 +247,17 @@ void rcore_free(struct rcore *core)
     if (core == NULL)
         return;
     raft_close(&core->raft, NULL);
+    arena_close(&core->arena);
     free(core);
 }
 
 /* ---- events ---- */
 
-int rcore_submit(struct rcore *core, struct span bytes, uint64_t now_ms)
+static int submit(struct rcore *core, enum rcore_type type, struct span bytes, uint64_t now_ms)
 {
-    if (core->raft.state != RAFT_LEADER || raft_transferee(&core->raft) != 0)
+    if (core->raft.state != RAFT_LEADER || rcore_transferring(core))
         return RCORE_REFUSED;
-    struct rcore_entry entry = {raft_current_term(&core->raft), RCORE_COMMAND, bytes};
+    struct rcore_entry entry = {raft_current_term(&core->raft), (uint16_t)type, bytes};
     struct raft_entry *entries = raft_entries(&entry, 1);
     struct raft_event event = {.type = RAFT_SUBMIT};
     event.submit.entries = entries;
@@ -217,6 +270,11 @@ int rcore_submit(struct rcore *core, struct span bytes, uint64_t now_ms)
         return RCORE_REFUSED;
     }
     return 0;
+}
+
+int rcore_submit(struct rcore *core, struct span bytes, uint64_t now_ms)
+{
+    return submit(core, RCORE_COMMAND, bytes, now_ms);
 }
 
 void rcore_persisted(struct rcore *core, uint64_t index, uint64_t now_ms)
@@ -261,57 +319,171 @@ void rcore_snapshot(struct rcore *core, uint64_t index, uint64_t term, uint64_t 
     must_step(core, &event, now_ms);
 }
 
-/* One event's worth: no guard needed for these entries any more. */
-static void receive_part(struct rcore *core, const struct rcore_append *append,
-                         const struct rcore_entry *entries, size_t count, uint64_t prev_index,
-                         uint64_t prev_term, uint64_t now_ms)
+void rcore_installed(struct rcore *core, uint64_t index, uint64_t term, uint64_t conf_index,
+                     struct span conf, uint64_t now_ms)
 {
-    char address[24];
-    snprintf(address, sizeof address, "%llu", (unsigned long long)append->from);
-    struct raft_message message = {.type = RAFT_APPEND_ENTRIES, .server_id = append->from};
-    message.server_address = address;
-    struct raft_append_entries *args = &message.append_entries;
-    args->version = append->version;
-    args->term = append->term;
-    args->prev_log_index = prev_index;
-    args->prev_log_term = prev_term;
-    args->leader_commit = append->commit;
-    args->entries = raft_entries(entries, count);
-    args->n_entries = (unsigned)count;
-    struct raft_entry *made = args->entries;
-    struct raft_event event = {.type = RAFT_RECEIVE};
-    event.receive.message = &message;
+    core->snapshot_index = index;
+    core->snapshot_term = term;
+    struct raft_event event = {.type = RAFT_PERSISTED_SNAPSHOT};
+    struct raft_snapshot_metadata *metadata = &event.persisted_snapshot.metadata;
+    metadata->index = index;
+    metadata->term = term;
+    metadata->configuration_index = conf_index;
+    set_conf(&metadata->configuration, conf);
+    event.persisted_snapshot.last = true;
     must_step(core, &event, now_ms);
-    free(made);
 }
 
-void rcore_receive_append(struct rcore *core, const struct rcore_append *append, uint64_t now_ms)
+/* ---- what peers say ---- */
+
+static int receive(struct rcore *core, struct raft_message *message, uint64_t now_ms)
 {
-    const struct rcore_entry *entries = append->entries;
-    size_t count = append->entry_count;
-    uint64_t prev_index = append->prev_index, prev_term = append->prev_term;
+    char address[24];
+    snprintf(address, sizeof address, "%llu", (unsigned long long)message->server_id);
+    message->server_address = address;
+    struct raft_event event = {.type = RAFT_RECEIVE};
+    event.receive.message = message;
+    return step(core, &event, now_ms) == 0 ? 0 : ERR_CONFLICT;
+}
+
+/* One event's worth: no guard needed for these entries any more. */
+static int receive_part(struct rcore *core, struct raft_message message,
+                        const struct rcore_entry *entries, size_t count, uint64_t now_ms)
+{
+    struct raft_append_entries *append = &message.append_entries;
+    uint64_t upto = append->prev_log_index + count;
+    append->leader_commit = append->leader_commit < upto ? append->leader_commit : upto;
+    struct raft_entry *made = raft_entries(entries, count);
+    append->entries = made;
+    append->n_entries = (unsigned)count;
+    int err = receive(core, &message, now_ms); /* the library has freed the batch, or will */
+    free(made);
+    return err;
+}
+
+static int receive_append(struct rcore *core, struct raft_message *message,
+                          const struct rcore_entry *entries, size_t count, uint64_t now_ms)
+{
+    struct raft_append_entries *append = &message->append_entries;
     /* Guard 1: entries below the own snapshot are in it; begin at the snapshot instead. */
-    if (append->term >= raft_current_term(&core->raft) && prev_index < core->snapshot_index) {
-        uint64_t covered = core->snapshot_index - prev_index;
+    if (append->term >= raft_current_term(&core->raft) &&
+        append->prev_log_index < core->snapshot_index && !rcore_installing(core)) {
+        uint64_t covered = core->snapshot_index - append->prev_log_index;
         size_t drop = covered < count ? (size_t)covered : count;
         entries += drop;
         count -= drop;
-        prev_index = core->snapshot_index;
-        prev_term = core->snapshot_term;
+        append->prev_log_index = core->snapshot_index;
+        append->prev_log_term = core->snapshot_term;
     }
     /* Guard 2: a change of the configuration comes first in its event. */
+    int err;
     do {
         size_t part = count > 0 ? 1 : 0;
         while (part < count && entries[part].type != RCORE_CHANGE)
             part++;
-        receive_part(core, append, entries, part, prev_index, prev_term, now_ms);
+        err = receive_part(core, *message, entries, part, now_ms);
         if (part > 0) {
-            prev_index += part;
-            prev_term = entries[part - 1].term;
+            append->prev_log_index += part;
+            append->prev_log_term = entries[part - 1].term;
         }
         entries += part;
         count -= part;
-    } while (count > 0);
+    } while (err == 0 && count > 0);
+    return err;
+}
+
+static bool conf_valid(struct span bytes)
+{
+    struct raft_configuration conf;
+    struct raft_buffer buffer = {(void *)(uintptr_t)bytes.p, bytes.n};
+    raft_configuration_init(&conf);
+    bool fine = bytes.n > 0 && raft_configuration_decode(&buffer, &conf) == 0;
+    if (fine)
+        raft_configuration_close(&conf);
+    return fine;
+}
+
+int rcore_receive(struct rcore *core, const Loquat__Raft *in, uint64_t now_ms)
+{
+    struct raft_message message;
+    int err = rcore_message_in(in, &message);
+    if (err != 0)
+        return err;
+    struct span conf = span_of((const char *)in->conf.data, in->conf.len);
+    if (message.type == RAFT_INSTALL_SNAPSHOT) {
+        if (!conf_valid(conf))
+            return ERR_CORRUPT;
+        set_conf(&message.install_snapshot.conf, conf);
+        message.install_snapshot.data.base = raft_malloc(1); /* it comes beside the message */
+        message.install_snapshot.data.len = 1;
+    }
+    if (message.type != RAFT_APPEND_ENTRIES)
+        return receive(core, &message, now_ms);
+    struct rcore_entry *entries = xcalloc(in->n_entries + 1, sizeof *entries);
+    for (size_t i = 0; i < in->n_entries && err == 0; i++) {
+        const Loquat__RaftEntry *entry = in->entries[i];
+        struct span bytes = span_of((const char *)entry->data.data, entry->data.len);
+        entries[i] = (struct rcore_entry){entry->term, (uint16_t)entry->type, bytes};
+        if (entry->type == RCORE_CHANGE && !conf_valid(bytes))
+            err = ERR_CORRUPT;
+    }
+    if (err == 0)
+        err = receive_append(core, &message, entries, in->n_entries, now_ms);
+    free(entries);
+    return err;
+}
+
+int rcore_transfer(struct rcore *core, uint64_t id, uint64_t now_ms)
+{
+    if (core->raft.state != RAFT_LEADER || rcore_transferring(core))
+        return RCORE_REFUSED;
+    struct raft_event event = {.type = RAFT_TRANSFER};
+    event.transfer.server_id = id;
+    return step(core, &event, now_ms) == 0 ? 0 : RCORE_REFUSED;
+}
+
+int rcore_change(struct rcore *core, struct span conf, uint64_t now_ms)
+{
+    if (rcore_uncommitted_conf_index(core) != 0)
+        return RCORE_REFUSED;
+    return submit(core, RCORE_CHANGE, conf, now_ms);
+}
+
+int rcore_catch_up(struct rcore *core, uint64_t id, uint64_t now_ms)
+{
+    if (core->raft.state != RAFT_LEADER)
+        return RCORE_REFUSED;
+    struct raft_event event = {.type = RAFT_CATCH_UP};
+    event.catch_up.server_id = id;
+    return step(core, &event, now_ms) == 0 ? 0 : RCORE_REFUSED;
+}
+
+bool rcore_transferring(const struct rcore *core)
+{
+    return raft_transferee(&core->raft) != 0;
+}
+
+bool rcore_installing(const struct rcore *core)
+{
+    return core->raft.snapshot.installing;
+}
+
+size_t rcore_servers(const struct rcore *core, struct rcore_server *out, size_t max)
+{
+    const struct raft_configuration *conf = &core->raft.configuration;
+    for (size_t i = 0; i < conf->n && i < max; i++)
+        out[i] = (struct rcore_server){.id = conf->servers[i].id,
+                                       .address = conf->servers[i].address,
+                                       .voter = conf->servers[i].role == RAFT_VOTER};
+    return conf->n;
+}
+
+uint64_t rcore_leader(const struct rcore *core)
+{
+    raft_id id = 0;
+    const char *address = NULL;
+    raft_leader((struct raft *)(uintptr_t)&core->raft, &id, &address);
+    return id;
 }
 
 enum rcore_state rcore_state(const struct rcore *core)

@@ -1,18 +1,21 @@
-/* replication/rcore.h: consensus of one partition; the only includer of raft.h is rcore.c.
+/* replication/rcore.h: consensus of one partition; only rcore*.c include raft.h.
  * A thin shell around the pure core of libraft 0.22: no I/O, no clock, no randomness of its own.
  * Events go in with the caller's time; what must be done comes out through `ops`, in the order in
- * which it must be made durable: hard state, then entries.
+ * which it must be made durable: hard state, then entries; then messages to peers.
  * Two faults of 0.22.1 are guarded here (docs/decisions/0002-raft-guards.md): AppendEntries that
  * begin below the own snapshot, and CHANGE entries that are not first in a batch.
  * The version is checked when this is compiled; programs are linked with -z now, so that an older
  * library, which lacks raft_step, ends them at start.
  * Thread: one. Not reentrant: ops must not call back into the core; they note what is to be done.
- * Errors: RCORE_REFUSED from submit (not leader, or too much in flight); anything else that the
- *         core says is our mistake and ends the process. */
+ * Errors: RCORE_REFUSED from submit, change, transfer and catch_up (not leader, or too much in
+ *         flight); from receive ERR_CORRUPT: no message of a core, and ERR_CONFLICT: it contradicts
+ *         what is committed here, one of the two servers is broken. Anything else that the core
+ *         says is our mistake and ends the process. */
 #ifndef LOQUAT_REPLICATION_RCORE_H
 #define LOQUAT_REPLICATION_RCORE_H
 
 #include "store/base/span.h"
+#include "wire.pb-c.h"
 
 enum rcore_state { RCORE_UNAVAILABLE, RCORE_FOLLOWER, RCORE_CANDIDATE, RCORE_LEADER };
 enum rcore_type { RCORE_COMMAND = 1, RCORE_BARRIER = 2, RCORE_CHANGE = 3 };
@@ -44,20 +47,21 @@ struct rcore_start {
     uint64_t now_ms;
 };
 
-/* AppendEntries as received; the guards are shown on it (tests/replication). */
-struct rcore_append {
-    uint8_t version;
-    uint64_t from, term, prev_index, prev_term, commit;
-    const struct rcore_entry *entries;
-    size_t entry_count;
-};
-
 struct rcore_ops {
     void (*on_hard_state)(void *arg, uint64_t term, uint64_t voted_for);
     /* Replace everything from `index` on. Bytes are lent. */
     void (*on_entries)(void *arg, uint64_t index, const struct rcore_entry *entries, size_t count);
     void (*on_state)(void *arg, enum rcore_state state);
     void (*on_commit)(void *arg, uint64_t commit_index);
+    /* To message->to. Lent. It may leave when every hard state given so far is durable: a vote or a
+     * term that is forgotten could be given twice. A RAFT_SNAPSHOT asks for the state machine's
+     * state to be sent; its index, terms and configuration are the driver's to fill in. */
+    void (*on_message)(void *arg, Loquat__Raft *message);
+    /* An entry of the own log, to be sent. Lent until the next one is asked for. */
+    struct rcore_entry (*entry)(void *arg, uint64_t index);
+    /* The log is to be replaced by a snapshot, which then is told of with rcore_installed. */
+    void (*on_install)(void *arg, uint64_t index, uint64_t term, uint64_t conf_index,
+                       struct span conf);
 };
 
 struct rcore;
@@ -73,9 +77,23 @@ void rcore_configured(struct rcore *core, uint64_t index, struct span conf, uint
 /* The state machine's files hold everything up to index: the log may begin later. */
 void rcore_snapshot(struct rcore *core, uint64_t index, uint64_t term, uint64_t conf_index,
                     struct span conf, uint32_t trailing, uint64_t now_ms);
-void rcore_receive_append(struct rcore *core, const struct rcore_append *append, uint64_t now_ms);
+void rcore_installed(struct rcore *core, uint64_t index, uint64_t term, uint64_t conf_index,
+                     struct span conf, uint64_t now_ms);
+/* 0, ERR_CORRUPT, ERR_CONFLICT; whom the message is for is the caller's to check. */
+int rcore_receive(struct rcore *core, const Loquat__Raft *message, uint64_t now_ms);
+/* The leadership goes to `id`, 0: to whom has most; it takes nothing more meanwhile. */
+int rcore_transfer(struct rcore *core, uint64_t id, uint64_t now_ms);
+int rcore_change(struct rcore *core, struct span conf, uint64_t now_ms); /* one server at a time */
+int rcore_catch_up(struct rcore *core, uint64_t id,
+                   uint64_t now_ms); /* a server that has no vote */
 
 enum rcore_state rcore_state(const struct rcore *core);
+/* Of the newest configuration in the log: how many, and the first `max` of them; addresses are
+ * lent until the core is used again. */
+size_t rcore_servers(const struct rcore *core, struct rcore_server *out, size_t max);
+uint64_t rcore_leader(const struct rcore *core); /* 0: not known */
+bool rcore_transferring(const struct rcore *core);
+bool rcore_installing(const struct rcore *core);
 uint64_t rcore_term(const struct rcore *core);
 uint64_t rcore_commit_index(const struct rcore *core);
 uint64_t rcore_last_index(const struct rcore *core);

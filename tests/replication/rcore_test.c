@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "store/base/buf.h"
+#include "store/base/err.h"
 
 enum { SEEN_MAX = 64 };
 
@@ -15,7 +16,8 @@ static struct {
     uint64_t index[SEEN_MAX], entry_term[SEEN_MAX];
     uint16_t type[SEEN_MAX];
     char text[SEEN_MAX][8];
-    size_t count;
+    size_t count, messages;
+    Loquat__Raft last; /* but for what it points to */
 } seen;
 static struct buf conf;
 static struct rcore *core;
@@ -53,7 +55,30 @@ static void on_commit(void *arg, uint64_t commit)
     seen.commit = commit;
 }
 
-static const struct rcore_ops ops = {on_hard_state, on_entries, on_state, on_commit};
+static void on_message(void *arg, Loquat__Raft *message)
+{
+    (void)arg;
+    seen.messages++;
+    seen.last = *message;
+    cr_assert(eq(u64, message->from, 2), "they say who speaks");
+}
+
+static struct rcore_entry entry_at(void *arg, uint64_t index)
+{
+    (void)arg;
+    for (size_t i = seen.count; i-- > 0;)
+        if (seen.index[i] == index)
+            return (struct rcore_entry){seen.entry_term[i], seen.type[i], span_str(seen.text[i])};
+    cr_fail("entry %lu was never given", index);
+    return (struct rcore_entry){0};
+}
+
+static const struct rcore_ops ops = {.on_hard_state = on_hard_state,
+                                     .on_entries = on_entries,
+                                     .on_state = on_state,
+                                     .on_commit = on_commit,
+                                     .on_message = on_message,
+                                     .entry = entry_at};
 
 static void encode(size_t servers, size_t voters)
 {
@@ -106,14 +131,25 @@ static void start_from_snapshot(void)
 static void receive(uint64_t term, uint64_t prev_index, uint64_t prev_term, uint64_t commit,
                     const struct rcore_entry *entries, size_t count)
 {
-    struct rcore_append append = {.from = 1,
-                                  .term = term,
-                                  .prev_index = prev_index,
-                                  .prev_term = prev_term,
-                                  .commit = commit,
-                                  .entries = entries,
-                                  .entry_count = count};
-    rcore_receive_append(core, &append, 2);
+    Loquat__RaftEntry made[SEEN_MAX], *each[SEEN_MAX];
+    Loquat__Raft message = LOQUAT__RAFT__INIT;
+    message.from = 1;
+    message.kind = LOQUAT__RAFT_KIND__RAFT_APPEND;
+    message.term = term;
+    message.index = prev_index;
+    message.index_term = prev_term;
+    message.commit = commit;
+    message.entries = each;
+    message.n_entries = count;
+    for (size_t i = 0; i < count; i++) {
+        made[i] = (Loquat__RaftEntry)LOQUAT__RAFT_ENTRY__INIT;
+        made[i].term = entries[i].term;
+        made[i].type = entries[i].type;
+        made[i].data.len = entries[i].bytes.n;
+        made[i].data.data = (uint8_t *)(uintptr_t)entries[i].bytes.p;
+        each[i] = &made[i];
+    }
+    cr_assert(eq(int, rcore_receive(core, &message, 2), 0));
 }
 
 static struct rcore_entry command(uint64_t term, const char *text)
@@ -263,4 +299,79 @@ Test(rcore, snapshot_moves_the_beginning)
     receive(1, 2, 1, 4, more, 3); /* anchored below it */
     cr_assert(eq(u64, rcore_last_index(core), 5));
     cr_assert(eq(str, seen.text[seen.count - 1], "d"));
+}
+
+/* A follower that hears nothing asks for votes, without a new term first; granted, it leads and
+ * sends what it has. */
+Test(rcore, votes_are_asked_for)
+{
+    start_follower();
+    struct rcore_entry entries[] = {command(1, "a")};
+    receive(1, 1, 1, 1, entries, 1);
+    rcore_persisted(core, 2, 3);
+    for (uint64_t now = 3; seen.last.kind != LOQUAT__RAFT_KIND__RAFT_VOTE && now < 5000; now += 10)
+        if (now >= rcore_next_ms(core))
+            rcore_timeout(core, now);
+    cr_assert(seen.last.pre_vote);
+    cr_assert(eq(u64, seen.last.index, 2));
+    cr_assert(eq(u64, seen.last.candidate, 2));
+    Loquat__Raft yes = LOQUAT__RAFT__INIT;
+    yes.kind = LOQUAT__RAFT_KIND__RAFT_VOTE_RESULT;
+    yes.from = 3;
+    yes.version = seen.last.version;
+    yes.granted = yes.pre_vote = true;
+    yes.term = seen.last.term;
+    cr_assert(eq(int, rcore_receive(core, &yes, 5000), 0));
+    cr_assert(eq(u64, seen.voted_for, 2));
+    cr_assert(not(seen.last.pre_vote));
+    yes.pre_vote = false;
+    yes.term = seen.last.term;
+    cr_assert(eq(int, rcore_receive(core, &yes, 5001), 0));
+    cr_assert(eq(int, rcore_state(core), RCORE_LEADER));
+    cr_assert(eq(u32, seen.last.kind, LOQUAT__RAFT_KIND__RAFT_APPEND));
+}
+
+/* What no core could have sent is refused, and changes nothing. */
+Test(rcore, messages_of_nobody)
+{
+    start_follower();
+    Loquat__RaftEntry entry = LOQUAT__RAFT_ENTRY__INIT, *entries[] = {&entry};
+    Loquat__Raft fine = LOQUAT__RAFT__INIT, bad;
+    fine.kind = LOQUAT__RAFT_KIND__RAFT_APPEND;
+    fine.from = 1;
+    fine.term = 2;
+    fine.index = fine.index_term = 1;
+    fine.entries = entries;
+    fine.n_entries = 1;
+    entry.term = 2;
+    entry.type = RCORE_COMMAND;
+#define REFUSED(change)                                                                            \
+    do {                                                                                           \
+        bad = fine;                                                                                \
+        change;                                                                                    \
+        cr_assert(eq(int, rcore_receive(core, &bad, 2), ERR_CORRUPT), #change);                    \
+    } while (0)
+    REFUSED(bad.kind = 0);
+    REFUSED(bad.kind = 7);
+    REFUSED(bad.kind = LOQUAT__RAFT_KIND__RAFT_VOTE); /* entries in a vote */
+    REFUSED(bad.from = 0);
+    REFUSED(bad.term = 0);
+    REFUSED(bad.version = 256);
+    REFUSED(bad.index_term = 3); /* newer than the leader's */
+    REFUSED(bad.index_term = 0);
+    REFUSED(bad.index = UINT64_MAX);
+    entry.term = 3;
+    REFUSED((void)0);
+    entry.term = 0;
+    REFUSED((void)0);
+    entry.term = 2;
+    entry.type = 9;
+    REFUSED((void)0);
+    entry.type = RCORE_CHANGE; /* no configuration */
+    REFUSED((void)0);
+    cr_assert(eq(u64, rcore_term(core), 1));
+    cr_assert(eq(u64, rcore_last_index(core), 1));
+    entry.type = RCORE_COMMAND;
+    cr_assert(eq(int, rcore_receive(core, &fine, 2), 0));
+    cr_assert(eq(u64, rcore_last_index(core), 2));
 }
