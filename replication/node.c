@@ -26,7 +26,8 @@ enum {
         64 << 20,      /* of the raft log, that a start after a crash would have to replay; half
                                of it flushes by itself, if it filled the data DB as well */
     FLUSH_MS = 300000, /* or whatever there is, after so long */
-    CONNECTS_MAX = 64
+    CONNECTS_MAX = 64,
+    NODE_ID = 1 /* as long as there is one */
 };
 
 enum node_phase {
@@ -385,7 +386,7 @@ static int open_databases(struct node *node, const struct node_config *config, c
 static int bootstrap(struct node *node, char *why, size_t size)
 {
     struct kv_batch batch;
-    struct rcore_server self = {1, "1", true};
+    struct rcore_server self = {NODE_ID, "1", true};
     kv_batch_init(&batch, node->raft);
     for (uint32_t p = 0; p < node->dir.partitions; p++)
         rlog_bootstrap(&batch, p, &self, 1);
@@ -423,6 +424,8 @@ static void init_loop(struct node *node, const struct node_config *config)
     feed_init(&node->feed, &node->loop, node->data, node->dir.partitions);
     list_init(&node->owed);
     node->shard_env = (struct shard_env){
+        .id = NODE_ID,
+        .raft = node->raft,
         .wal = node->wal,
         .applier = node->applier,
         .mark = &node->mark,

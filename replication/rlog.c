@@ -213,6 +213,25 @@ void rlog_trim(struct rlog *log, struct kv_batch *batch, uint64_t index, uint64_
     }
 }
 
+/* ---- reading ---- */
+
+int rlog_read(const struct rlog *log, struct kv *kv, uint64_t index, struct buf *payload)
+{
+    const struct rlog_entry *entry = rlog_get(log, index);
+    struct rkey key = rkey_entry(log->partition, index);
+    int err = entry != NULL ? kv_get(kv, KV_LOG, rkey_span(&key), payload) : ERR_NOT_FOUND;
+    if (err != 0)
+        return err;
+    struct span row = buf_span(payload);
+    if (row.n < ENTRY_ROW_HEAD || row.p[0] != RLOG_VERSION || get_le64(row.p + 1) != entry->term)
+        return ERR_CORRUPT;
+    struct span bytes = span_of(row.p + ENTRY_ROW_HEAD, row.n - ENTRY_ROW_HEAD);
+    if (get_le64(row.p + 11) != entry_sum(index, row.p, bytes))
+        return ERR_CORRUPT;
+    buf_cut(payload, ENTRY_ROW_HEAD);
+    return 0;
+}
+
 /* ---- start ---- */
 
 static int load_meta(struct rlog *log, struct kv *kv)

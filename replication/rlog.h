@@ -38,7 +38,9 @@ void rlog_close(struct rlog *log);
 
 uint64_t rlog_last(const struct rlog *log); /* first - 1 when empty */
 const struct rlog_entry *rlog_get(const struct rlog *log, uint64_t index); /* NULL: not here */
-uint64_t rlog_term_at(const struct rlog *log, uint64_t index);             /* 0: not known */
+/* The payload of an entry that is durable, from disk. 0, or ERR_CORRUPT, or a kv error. */
+int rlog_read(const struct rlog *log, struct kv *kv, uint64_t index, struct buf *payload);
+uint64_t rlog_term_at(const struct rlog *log, uint64_t index); /* 0: not known */
 
 void rlog_put_hard(struct rlog *log, struct kv_batch *batch, uint64_t term, uint64_t voted_for);
 /* Replaces everything from `index` on. */

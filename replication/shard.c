@@ -1,5 +1,6 @@
 #include "replication/shard.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "store/base/bound.h"
@@ -12,7 +13,6 @@
 
 enum {
     DONE_BATCH_MAX = 256,
-    NODE_ID = 1,
     WARM_AGAIN_MS = 1000, /* what has been read may have become too small */
     COMMAND_COST = 64,    /* what a command that waits takes beside its bytes */
 };
@@ -26,10 +26,42 @@ struct deferred {
 
 /* ---- what consensus asks for ---- */
 
+static void on_hard_durable(void *arg, uint64_t number, uint64_t unused)
+{
+    (void)unused;
+    outbox_release(&((struct shard *)arg)->outbox, number);
+}
+
 static void on_hard_state(void *arg, uint64_t term, uint64_t voted_for)
 {
     struct shard *shard = arg;
     rlog_put_hard(&shard->log, wal_batch(shard->env->wal), term, voted_for);
+    wal_notify(shard->env->wal, on_hard_durable, shard, outbox_hold(&shard->outbox), 0);
+}
+
+static void on_message(void *arg, Loquat__Raft *message)
+{
+    struct shard *shard = arg;
+    message->partition = shard->partition;
+    shard->message.n = 0;
+    size_t size = loquat__raft__get_packed_size(message);
+    loquat__raft__pack(message, (uint8_t *)buf_grow(&shard->message, size));
+    outbox_put(&shard->outbox, message->to, buf_span(&shard->message));
+}
+
+/* Of an entry that was applied here long ago the payload is on disk only. */
+static struct rcore_entry on_entry(void *arg, uint64_t index)
+{
+    struct shard *shard = arg;
+    const struct rlog_entry *entry = rlog_get(&shard->log, index);
+    ASSERT(entry != NULL);
+    if (entry->bytes != NULL)
+        return (struct rcore_entry){entry->term, entry->type, span_of(entry->bytes, entry->size)};
+    int err = rlog_read(&shard->log, shard->env->raft, index, &shard->payload);
+    if (err != 0)
+        log_fatal("the raft log can't be read back; restore the directory from a backup",
+                  err_name(err));
+    return (struct rcore_entry){entry->term, entry->type, buf_span(&shard->payload)};
 }
 
 static void on_durable(void *arg, uint64_t index, uint64_t term)
@@ -66,6 +98,8 @@ static const struct rcore_ops core_ops = {
     .on_entries = on_entries,
     .on_state = on_state,
     .on_commit = on_commit,
+    .on_message = on_message,
+    .entry = on_entry,
 };
 
 /* ---- proposals ---- */
@@ -364,6 +398,13 @@ static void warm_some(struct shard *shard, uint64_t now_ms)
 
 /* ---- the loop's calls ---- */
 
+int shard_receive(struct shard *shard, const Loquat__Raft *message, uint64_t now_ms)
+{
+    int err = rcore_receive(shard->core, message, now_ms);
+    settle(shard, now_ms);
+    return err;
+}
+
 void shard_turn(struct shard *shard, uint64_t now_ms)
 {
     if (shard->done_count > 0 && shard->serving)
@@ -468,6 +509,7 @@ int shard_start(struct shard *shard, uint32_t partition, uint32_t partitions, st
     *shard = (struct shard){.partition = partition, .env = env};
     list_init(&shard->ready);
     list_init(&shard->inflight);
+    outbox_init(&shard->outbox, env->on_message, env->arg);
     int err = rlog_load(&shard->log, raft, partition);
     if (err == 0)
         err = check_watermark(shard);
@@ -487,9 +529,11 @@ int shard_start(struct shard *shard, uint32_t partition, uint32_t partitions, st
             (struct rcore_entry){entry->term, entry->type, span_of(entry->bytes, entry->size)};
     }
     uint64_t now_ms = clock_mono_us() / 1000;
+    char address[24];
+    snprintf(address, sizeof address, "%llu", (unsigned long long)env->id);
     struct rcore_start start = {
-        .id = NODE_ID,
-        .address = "1",
+        .id = env->id,
+        .address = address,
         .seed = (uint32_t)random_u64(),
         .term = log->term,
         .voted_for = log->voted_for,
@@ -512,10 +556,23 @@ int shard_start(struct shard *shard, uint32_t partition, uint32_t partitions, st
     return 0;
 }
 
+static void free_proposals(struct list *list)
+{
+    struct list_link *link;
+    while ((link = list_pop(list)) != NULL)
+        proposal_free(container_of(link, struct proposal, link));
+}
+
 void shard_close(struct shard *shard)
 {
     rcore_free(shard->core);
+    close_open(shard);
+    free_proposals(&shard->ready);
+    free_proposals(&shard->inflight);
+    outbox_close(&shard->outbox);
     rlog_close(&shard->log);
+    buf_close(&shard->message);
+    buf_close(&shard->payload);
     apply_close(shard->apply);
     free(shard->done);
 }

@@ -8,10 +8,10 @@
 #define LOQUAT_REPLICATION_SHARD_H
 
 #include "replication/applier.h"
+#include "replication/outbox.h"
 #include "replication/rlog.h"
 #include "replication/wal.h"
 #include "replication/watermark.h"
-#include "store/base/list.h"
 
 enum {
     SHARD_INFLIGHT_MAX = 3,
@@ -39,6 +39,8 @@ struct owed {
 };
 
 struct shard_env { /* what a shard needs of its node */
+    uint64_t id;   /* the node's, among the servers of every configuration */
+    struct kv *raft;
     struct wal *wal;
     struct applier *applier;
     struct watermark *mark;
@@ -46,6 +48,8 @@ struct shard_env { /* what a shard needs of its node */
     void (*on_applied)(void *arg, struct shard *shard, const struct applied *applied);
     void (*on_owed)(void *arg, struct owed *owed); /* takes it over */
     void (*on_state)(void *arg, struct shard *shard);
+    /* A packed Raft for the node `to`; may be lost. */
+    void (*on_message)(void *arg, uint64_t to, struct span message);
     void *arg;
 };
 
@@ -62,6 +66,8 @@ struct shard {
     const struct shard_env *env;
     struct rcore *core;
     struct rlog log;
+    struct outbox outbox;
+    struct buf message, payload; /* being packed; an entry read back */
     struct apply *apply;
     bool serving;
     uint64_t applied_at_start;
@@ -86,7 +92,10 @@ struct shard {
 
 int shard_start(struct shard *shard, uint32_t partition, uint32_t partitions, struct kv *raft,
                 struct kv *data, const struct shard_env *env);
-void shard_close(struct shard *shard);
+void shard_close(struct shard *shard); /* who still waits is not answered */
+
+/* What another replica's shard said: see rcore_receive. */
+int shard_receive(struct shard *shard, const Loquat__Raft *message, uint64_t now_ms);
 
 /* 0: the answer comes through env->on_answer, once, later. ERR_NOT_LEADER, ERR_BUSY: it won't. */
 int shard_write(struct shard *shard, struct span command, struct waiter waiter);

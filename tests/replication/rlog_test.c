@@ -170,6 +170,22 @@ static void change(struct span key, size_t at, char bits)
     buf_close(&value);
 }
 
+/* A follower that is behind wants what was applied here long ago. */
+Test(rlog, reads_payloads_back)
+{
+    struct buf payload = {0};
+    rlog_drop_payload(&rlog, 4);
+    cr_assert(eq(int, rlog_read(&rlog, kv, 4, &payload), 0));
+    cr_assert(span_is(buf_span(&payload), "4"));
+    cr_assert(eq(int, rlog_read(&rlog, kv, 11, &payload), ERR_NOT_FOUND));
+    put(4, 2, "other"); /* of another term, and not yet written */
+    cr_assert(eq(int, rlog_read(&rlog, kv, 4, &payload), ERR_CORRUPT));
+    write_batch();
+    cr_assert(eq(int, rlog_read(&rlog, kv, 4, &payload), 0));
+    cr_assert(span_is(buf_span(&payload), "other"));
+    buf_close(&payload);
+}
+
 /* An entry that is missing in the middle is a gap, never a shorter log. */
 Test(rlog, gap_is_corrupt)
 {
