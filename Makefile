@@ -109,7 +109,13 @@ $(CROWDED_BIN): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.c.o $(BENCH_LIB_OBJ) $(LI
 	@mkdir -p $(@D)
 	@echo "  link $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS)
-tests-build: all $(TEST_BIN) $(FAULT_BIN) $(BUILD)/bench/storm
+# What replication stands on comes from the simulation, before the libraries.
+CLUSTER := $(BUILD)/tests/sim/cluster
+$(CLUSTER): $(call obj,$(wildcard tests/sim/*.c) tests/lib/dice.c) $(LIBS)
+	@mkdir -p $(@D)
+	@echo "  link $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS)
+tests-build: all $(TEST_BIN) $(FAULT_BIN) $(CLUSTER) $(BUILD)/bench/storm
 unit: tests-build ## run the unit tests only
 	BUILD=$(BUILD) tests/run unit
 test: setup-test web ## install what is missing, build, run every test
@@ -205,8 +211,9 @@ deb: all web ## a Debian package: build/deb/loquat_VERSION_ARCH.deb
 SIM_BIN = $(patsubst tests/%.c,$(BUILD)/tests/%,$(shell grep -l 'getenv("LOQUAT_SEED")' tests/*/*_test.c))
 SEED ?= 1
 SEEDS ?= 1000
-sim: setup-test ## the state machine under SEEDS random histories, from SEED on
+sim: setup-test ## the state machine, and a cluster, under SEEDS random histories, from SEED on
 	+$(MAKE) --no-print-directory tests-build
+	@BUILD=$(BUILD) tests/sim/run $(SEED) $(SEEDS) --mutants
 	@tests/lib/sim $(SEED) $(SEEDS) $(SIM_BIN)
 
 # ---- fuzz targets (clang, libFuzzer): tests/fuzz/*_fuzz.c ------------------------------------------

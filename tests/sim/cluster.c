@@ -1,0 +1,438 @@
+/* cluster FIRST COUNT [--mutant NAME] [--trace]: a partition on three or five nodes, simulated by
+ * seed: the real shard, rlog, rcore and state machine; a net that loses, delays and is cut, one way
+ * or both; disks that are slow; crashes that lose what was not synced; clients that send again.
+ * Always: one leader in a term; what was committed stays as it is, and is the same everywhere. At
+ * the end, when all is healed: every node has the same rows, sequences without a gap, and what was
+ * acknowledged once, where it was said to be. Last line: `N passed, N failed`. */
+#include <getopt.h>
+#include <stdlib.h>
+#include <xxhash.h>
+
+#include "store/base/check.h"
+#include "store/base/clock.h"
+#include "store/base/log.h"
+#include "tests/sim/cluster.h"
+
+struct world world;
+
+/* ---- the net ---- */
+
+static void packet_free(struct packet *packet)
+{
+    buf_close(&packet->bytes);
+    free(packet);
+}
+
+static void set_version(struct buf *bytes)
+{
+    Loquat__Raft *message = loquat__raft__unpack(NULL, bytes->n, (const uint8_t *)bytes->p);
+    message->version = 0;
+    bytes->n = 0;
+    size_t size = loquat__raft__get_packed_size(message);
+    loquat__raft__pack(message, (uint8_t *)buf_grow(bytes, size));
+    loquat__raft__free_unpacked(message, NULL);
+}
+
+static void on_message(void *arg, uint64_t to, struct span message)
+{
+    struct node *node = arg;
+    unsigned a = node->number, b = (unsigned)to - 1;
+    if (b >= world.nodes || world.cut[a][b] || (!world.calm && sim_chance(3)))
+        return;
+    struct packet *packet = xcalloc(1, sizeof *packet);
+    packet->from = a;
+    packet->to = b;
+    packet->due_ms = sim_now_ms + 1 + sim_roll(sim_chance(5) ? 200 : 15);
+    if (packet->due_ms < world.link_ms[a][b]) /* a link keeps the order */
+        packet->due_ms = world.link_ms[a][b];
+    world.link_ms[a][b] = packet->due_ms;
+    buf_add_span(&packet->bytes, message);
+    if (sim_mutant("wrong-version"))
+        set_version(&packet->bytes);
+    struct packet **at = &world.net;
+    while (*at != NULL && (*at)->due_ms <= packet->due_ms)
+        at = &(*at)->next;
+    packet->next = *at;
+    *at = packet;
+}
+
+static void deliver(struct packet *packet)
+{
+    struct node *node = &world.node[packet->to];
+    if (!node->up || world.cut[packet->from][packet->to])
+        return;
+    Loquat__Raft *message =
+        loquat__raft__unpack(NULL, packet->bytes.n, (const uint8_t *)packet->bytes.p);
+    ASSERT(message != NULL && message->partition == 0);
+    int err = shard_receive(&node->shard, message, sim_now_ms);
+    if (err != 0)
+        fail("node %u refuses a message of node %u: %s", packet->to, packet->from, err_name(err));
+    loquat__raft__free_unpacked(message, NULL);
+}
+
+/* ---- a node ---- */
+
+static void hand_over(struct node *node, struct owed *owed)
+{
+    struct waiter waiter = {.kind = WAITER_OUT, .owner = owed};
+    list_push(&node->owed, &owed->link);
+    (void)shard_write(&node->shard, buf_span(&owed->command), waiter); /* or after the next start */
+}
+
+static void on_owed(void *arg, struct owed *owed)
+{
+    hand_over(arg, owed);
+}
+
+static void on_answer(void *arg, const struct waiter *waiter, const struct apply_result *result)
+{
+    struct node *node = arg;
+    if (waiter->kind == WAITER_PEER && node->up)
+        on_client_answer(waiter->owner, waiter, result);
+    if (waiter->kind == WAITER_OUT && result->err == 0 && node->up) {
+        struct owed *owed = waiter->owner;
+        list_remove(&owed->link);
+        shard_owed_done(&node->shard, owed);
+    }
+}
+
+static void on_applied(void *arg, struct shard *shard, const struct applied *applied)
+{
+    struct node *node = arg;
+    uint64_t index = shard->applied;
+    const struct rlog_entry *entry = rlog_get(&shard->log, index);
+    ASSERT(entry != NULL && index < INDEX_MAX);
+    uint64_t hash = XXH3_64bits_withSeed(entry->bytes, entry->size, entry->term);
+    for (size_t i = 0; i < applied->record_count; i++) {
+        const struct apply_record *record = &applied->records[i];
+        hash = XXH3_64bits_withSeed(record->bytes.p, record->bytes.n, hash + record->seq);
+    }
+    if (hash == 0)
+        hash = 1;
+    if (world.digest[index] != 0 && world.digest[index] != hash)
+        fail("node %u applied another entry %llu", node->number, (unsigned long long)index);
+    if (world.digest[index] == 0)
+        world.commits++;
+    world.digest[index] = hash;
+}
+
+static void on_state(void *arg, struct shard *shard)
+{
+    (void)arg, (void)shard;
+}
+
+static void bootstrap(struct node *node)
+{
+    struct rcore_server servers[NODES_MAX];
+    char addresses[NODES_MAX][16];
+    struct kv_batch batch;
+    for (unsigned i = 0; i < world.nodes; i++) {
+        snprintf(addresses[i], sizeof addresses[i], "%u", i + 1);
+        servers[i] = (struct rcore_server){i + 1, addresses[i], true};
+    }
+    kv_batch_init(&batch, node->raft);
+    rlog_bootstrap(&batch, 0, servers, world.nodes);
+    (void)kv_write(&batch);
+    kv_batch_close(&batch);
+}
+
+static void drop_parts(struct node *node)
+{
+    node->up = false;
+    sim_applier_crash(node->applier);
+    shard_close(&node->shard);
+    sim_wal_crash(node->wal);
+}
+
+/* Its log has lost something that it had promised: it stays out. */
+static void fence(struct node *node)
+{
+    TRACE("node %u does not start: damaged", node->number);
+    drop_parts(node);
+    node->fenced = true;
+}
+
+static void start(struct node *node)
+{
+    node->up = true;
+    node->wal = wal_new(NULL, node->raft, NULL, NULL);
+    node->applier = applier_new(NULL, node->data);
+    list_init(&node->owed);
+    node->env = (struct shard_env){.id = node->number + 1,
+                                   .raft = node->raft,
+                                   .wal = node->wal,
+                                   .applier = node->applier,
+                                   .mark = node->mark,
+                                   .on_answer = on_answer,
+                                   .on_applied = on_applied,
+                                   .on_owed = on_owed,
+                                   .on_state = on_state,
+                                   .on_message = on_message,
+                                   .arg = node};
+    int err = shard_start(&node->shard, 0, 1, node->raft, node->data, &node->env);
+    if (err == ERR_CORRUPT && node->damaged) {
+        fence(node);
+        return;
+    }
+    if (err != 0)
+        fail("node %u does not start: %s", node->number, err_name(err));
+    TRACE("node %u starts", node->number);
+}
+
+static void crash(struct node *node)
+{
+    TRACE("node %u crashes", node->number);
+    drop_parts(node);
+    sim_kv_crash(node->data);
+    struct list_link *link;
+    while ((link = list_pop(&node->owed)) != NULL) {
+        struct owed *owed = container_of(link, struct owed, link);
+        buf_close(&owed->command);
+        free(owed->deferred);
+        free(owed);
+    }
+}
+
+static void look_at_leader(struct node *node)
+{
+    if (rcore_state(node->shard.core) != RCORE_LEADER)
+        return;
+    uint64_t term = rcore_term(node->shard.core);
+    if (term >= TERMS_MAX)
+        return;
+    unsigned before = world.leader[term];
+    if (before != 0 && before != node->number + 1)
+        fail("two leaders in term %llu: nodes %u and %u", (unsigned long long)term, before - 1,
+             node->number);
+    if (before == 0) {
+        TRACE("node %u leads in term %llu", node->number, (unsigned long long)term);
+        world.elections++;
+    }
+    world.leader[term] = node->number + 1;
+}
+
+static void node_step(struct node *node)
+{
+    sim_wal_work(node->wal);
+    sim_applier_work(node->applier);
+    shard_tick(&node->shard, sim_now_ms);
+    shard_turn(&node->shard, sim_now_ms);
+    wal_kick(node->wal);
+    look_at_leader(node);
+}
+
+/* ---- the world ---- */
+
+/* What a disk does to a node that is down; to one of them at most: the others have a majority. */
+static void harm(struct node *node)
+{
+    if (sim_mutant("same-id-after-wipe") && sim_chance(20)) {
+        sim_kv_clear(node->raft);
+        sim_kv_clear(node->data);
+        watermark_put(node->mark, 0, 0, 0);
+        bootstrap(node);
+    }
+    if (world.harmed || world.members_change || !sim_chance(5))
+        return;
+    world.harmed = node->damaged = true;
+    sim_kv_damage(node->raft);
+}
+
+/* One server gets a vote or loses it; three keep one. Not the leader: it would have to go first. */
+static void change_members(struct node *node)
+{
+    struct rcore *core = node->shard.core;
+    struct rcore_server servers[NODES_MAX];
+    size_t count = rcore_servers(core, servers, NODES_MAX), voters = 0;
+    size_t at = sim_roll(count);
+    for (size_t i = 0; i < count; i++)
+        voters += servers[i].voter;
+    if (rcore_state(core) != RCORE_LEADER || rcore_transferring(core) || count < NODES_MAX ||
+        servers[at].id == node->number + 1 || (servers[at].voter && voters <= 3))
+        return;
+    struct buf conf = {0};
+    servers[at].voter = !servers[at].voter;
+    rcore_encode_conf(servers, count, &conf);
+    if (rcore_change(core, buf_span(&conf), sim_now_ms) == 0) {
+        TRACE("node %u: server %llu is %s", node->number, (unsigned long long)servers[at].id,
+              servers[at].voter ? "a voter" : "none");
+        world.changes++;
+    }
+    buf_close(&conf);
+}
+
+static void faults(void)
+{
+    unsigned a = (unsigned)sim_roll(world.nodes), b = (unsigned)sim_roll(world.nodes);
+    if (sim_roll(400) == 0 && world.node[a].up) {
+        crash(&world.node[a]);
+        world.crashes++;
+    }
+    if (sim_roll(100) == 0 && !world.node[b].up && !world.node[b].fenced) {
+        harm(&world.node[b]);
+        start(&world.node[b]);
+    }
+    if (sim_roll(300) == 0 && a != b) {
+        world.cut[a][b] = true;
+        world.cut[b][a] = world.cut[b][a] || sim_chance(50);
+    }
+    if (sim_roll(500) == 0)
+        for (unsigned i = 0; i < world.nodes; i++)
+            world.cut[a][i] = world.cut[i][a] = i != a;
+    if (sim_roll(60) == 0)
+        world.cut[a][b] = world.cut[b][a] = false;
+    if (sim_roll(200) == 0 && world.node[a].up)
+        sim_kv_flush(world.node[a].data);
+    if (world.members_change && sim_roll(60) == 0 && world.node[a].up)
+        change_members(&world.node[a]);
+    if (sim_roll(600) == 0 && world.node[a].up)
+        (void)rcore_transfer(world.node[a].shard.core, 0, sim_now_ms);
+}
+
+static void calm_down(void)
+{
+    world.calm = true;
+    memset(world.cut, 0, sizeof world.cut);
+    for (unsigned i = 0; i < world.nodes; i++)
+        if (!world.node[i].up && !world.node[i].fenced)
+            start(&world.node[i]);
+}
+
+static uint64_t min(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static void move_time(void)
+{
+    uint64_t next = sim_now_ms + STEP_MS;
+    if (world.net != NULL)
+        next = min(next, world.net->due_ms);
+    for (unsigned i = 0; i < world.nodes; i++) {
+        const struct node *node = &world.node[i];
+        if (!node->up)
+            continue;
+        next = min(next, sim_wal_due(node->wal));
+        next = min(next, sim_applier_due(node->applier));
+        next = min(next, rcore_next_ms(node->shard.core));
+    }
+    sim_now_ms = next > sim_now_ms ? next : sim_now_ms + 1;
+}
+
+static void step(void)
+{
+    move_time();
+    while (world.net != NULL && world.net->due_ms <= sim_now_ms && !world.failed) {
+        struct packet *packet = world.net;
+        world.net = packet->next;
+        deliver(packet);
+        packet_free(packet);
+    }
+    for (unsigned i = 0; i < CLIENTS && !world.failed; i++)
+        client_step(&world.client[i]);
+    for (unsigned i = 0; i < world.nodes && !world.failed; i++)
+        if (world.node[i].up)
+            node_step(&world.node[i]);
+}
+
+static void open_world(uint64_t seed, bool trace)
+{
+    world = (struct world){.seed = seed, .trace = trace};
+    sim_seed = seed;
+    sim_now_ms = 1000;
+    world.nodes = sim_chance(50) ? 3 : 5;
+    world.members_change = world.nodes == NODES_MAX && sim_chance(60);
+    group_id(span_str("ann"), span_str("k0"), world.conv);
+    for (unsigned i = 0; i < world.nodes; i++) {
+        struct node *node = &world.node[i];
+        node->number = i;
+        node->raft = sim_kv_new(KV_RAFT);
+        node->data = sim_kv_new(KV_DATA);
+        node->mark = sim_mark_new();
+        bootstrap(node);
+        start(node);
+    }
+}
+
+static void close_world(void)
+{
+    for (unsigned i = 0; i < world.nodes; i++) {
+        struct node *node = &world.node[i];
+        if (node->up)
+            crash(node);
+        sim_kv_free(node->raft);
+        sim_kv_free(node->data);
+        sim_mark_free(node->mark);
+    }
+    while (world.net != NULL) {
+        struct packet *packet = world.net;
+        world.net = packet->next;
+        packet_free(packet);
+    }
+}
+
+static bool run(uint64_t seed, bool trace)
+{
+    open_world(seed, trace);
+    while (sim_now_ms < STORM_MS && !world.failed) {
+        step();
+        faults();
+    }
+    calm_down();
+    while (!world.failed && !all_equal()) {
+        step();
+        if (sim_now_ms > STORM_MS + HEAL_MS) {
+            trace_nodes();
+            fail("the nodes do not come to rest");
+        }
+    }
+    if (!world.failed)
+        check_end();
+    close_world();
+    return !world.failed;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option LONG[] = {
+        {"mutant", required_argument, NULL, 'm'}, {"trace", no_argument, NULL, 't'}, {0}};
+    bool trace = false;
+    const char *mutant = NULL;
+    for (int c; (c = getopt_long(argc, argv, "", LONG, NULL)) != -1;) {
+        if (c == 'm')
+            mutant = optarg;
+        else if (c == 't')
+            trace = true;
+        else
+            return 2;
+    }
+    uint64_t first = optind < argc ? strtoull(argv[optind], NULL, 10) : 0;
+    uint64_t count = optind + 1 < argc ? strtoull(argv[optind + 1], NULL, 10) : 0;
+    if (first == 0 || count == 0) {
+        fprintf(stderr,
+                "usage: cluster FIRST COUNT [--mutant NAME] [--trace], numbers from 1 on\n");
+        return 2;
+    }
+    log_setup("cluster", LOG_ERROR, LOG_TEXT);
+    sim_set_mutant(mutant);
+    uint64_t passed = 0, failures = 0, commits = 0, crashes = 0, elections = 0, acked = 0;
+    uint64_t changes = 0;
+    for (uint64_t seed = first; seed < first + count && failures < FAILURES_MAX; seed++) {
+        bool fine = run(seed, trace);
+        passed += fine;
+        failures += !fine;
+        commits += world.commits;
+        crashes += world.crashes;
+        elections += world.elections;
+        changes += world.changes;
+        acked += world.cids;
+        if (!fine)
+            printf("  again: %s %llu 1 --trace%s%s\n", argv[0], (unsigned long long)seed,
+                   mutant != NULL ? " --mutant " : "", mutant != NULL ? mutant : "");
+    }
+    printf("%llu entries, %llu messages, %llu crashes, %llu elections, %llu changes of members\n",
+           (unsigned long long)commits, (unsigned long long)acked, (unsigned long long)crashes,
+           (unsigned long long)elections, (unsigned long long)changes);
+    printf("%llu passed, %llu failed\n", (unsigned long long)passed, (unsigned long long)failures);
+    return failures > 0;
+}

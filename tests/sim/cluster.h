@@ -1,0 +1,89 @@
+/* tests/sim/cluster.h: the parts of the simulated cluster: see cluster.c. */
+#ifndef LOQUAT_TESTS_SIM_CLUSTER_H
+#define LOQUAT_TESTS_SIM_CLUSTER_H
+
+#include <stdio.h>
+
+#include "replication/shard.h"
+#include "store/base/ids.h"
+#include "tests/sim/world.h"
+
+enum {
+    NODES_MAX = 5,
+    CLIENTS = 4,
+    CIDS_MAX = 20000,
+    TERMS_MAX = 4096,
+    INDEX_MAX = 100000,
+    STORM_MS = 30000, /* of faults */
+    HEAL_MS = 30000,  /* at most, until all nodes are equal */
+    STEP_MS = 20,
+    FAILURES_MAX = 5,
+};
+
+struct packet {
+    struct packet *next;
+    uint64_t due_ms;
+    unsigned from, to;
+    struct buf bytes;
+};
+
+struct node {
+    unsigned number;          /* id - 1 */
+    bool up, damaged, fenced; /* fenced: stays down for good */
+    struct kv *raft, *data;
+    struct watermark *mark;
+    struct wal *wal;
+    struct applier *applier;
+    struct shard_env env;
+    struct shard shard;
+    struct list owed;
+};
+
+struct client {
+    uint64_t number; /* of the message it has under way; 0: opens the conversation */
+    uint64_t attempt, again_ms;
+    bool waits;
+};
+
+struct world {
+    unsigned nodes;
+    struct node node[NODES_MAX];
+    bool cut[NODES_MAX][NODES_MAX];
+    uint64_t link_ms[NODES_MAX][NODES_MAX];
+    struct packet *net;
+    struct client client[CLIENTS];
+    char conv[MADE_ID_SIZE + 1];
+    bool opened;
+    uint64_t cids, acked[CIDS_MAX]; /* its sequence; 0: not acknowledged */
+    uint64_t attempts;
+    unsigned leader[TERMS_MAX]; /* number + 1 */
+    uint64_t digest[INDEX_MAX];
+    uint64_t seed, commits, crashes, elections, changes;
+    bool failed, trace, calm, harmed;
+    bool members_change; /* in this run, and then nothing is lost for good: who has a vote and does
+                            not know it yet does not give it (docs/decisions/0011) */
+};
+extern struct world world;
+
+/* The run has failed; only the first reason is printed. */
+__attribute__((format(printf, 1, 2))) void fail(const char *format, ...);
+#define TRACE(...)                                                                                 \
+    do {                                                                                           \
+        if (world.trace) {                                                                         \
+            printf("%8llu ", (unsigned long long)sim_now_ms);                                      \
+            printf(__VA_ARGS__);                                                                   \
+            printf("\n");                                                                          \
+        }                                                                                          \
+    } while (0)
+
+/* cluster_clients.c */
+void client_step(struct client *client);
+void on_client_answer(struct client *client, const struct waiter *waiter,
+                      const struct apply_result *result);
+
+/* cluster_check.c */
+bool all_equal(void);   /* every node is up, has applied the same, and no client waits */
+void check_end(void);   /* when all is equal: rows, sequences, what was acknowledged */
+void trace_nodes(void); /* how each node stands */
+
+#endif

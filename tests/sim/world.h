@@ -1,0 +1,42 @@
+/* tests/sim/world.h: what the real replication code stands on in a simulation, in place of RocksDB,
+ * threads, sockets and clocks: sim_kv.c, sim_wal.c, sim_applier.c and sim_rest.c define the
+ * functions of store/kv.h, replication/wal.h, applier.h, watermark.h and store/base/clock.h. One
+ * thread, one seed: the same run again.
+ * Time:  milliseconds of `sim_now_ms`, which only the world moves. */
+#ifndef LOQUAT_TESTS_SIM_WORLD_H
+#define LOQUAT_TESTS_SIM_WORLD_H
+
+#include "replication/applier.h"
+#include "replication/wal.h"
+#include "replication/watermark.h"
+
+extern uint64_t sim_now_ms, sim_seed; /* the dice of everything */
+uint64_t sim_roll(uint64_t sides);
+bool sim_chance(unsigned percent);
+
+/* A planted bug, by name; at most one in a run. The simulation must find it. */
+bool sim_mutant(const char *name);
+void sim_set_mutant(const char *name);
+
+/* A database: rows as they are, and as a crash leaves them. */
+struct kv *sim_kv_new(enum kv_kind kind);
+void sim_kv_free(struct kv *kv);
+void sim_kv_flush(struct kv *kv); /* of a data DB: all that was written stays from now on */
+void sim_kv_crash(struct kv *kv); /* of a data DB: back to the last flush */
+void sim_kv_clear(struct kv *kv);
+void sim_kv_damage(struct kv *kv);        /* of a raft DB: the newest entry is gone in silence */
+void sim_kv_tear(struct kv_batch *batch); /* written in part */
+uint64_t sim_kv_hash(struct kv *kv, enum kv_cf cf);
+
+/* The next moment something of it is done; UINT64_MAX: nothing is under way. */
+uint64_t sim_wal_due(const struct wal *wal);
+void sim_wal_work(struct wal *wal);
+void sim_wal_crash(struct wal *wal); /* what is under way is on disk whole, or not at all; freed */
+uint64_t sim_applier_due(const struct applier *applier);
+void sim_applier_work(struct applier *applier);
+void sim_applier_crash(struct applier *applier); /* jobs are gone; freed */
+
+struct watermark *sim_mark_new(void);
+void sim_mark_free(struct watermark *mark);
+
+#endif
