@@ -4,8 +4,8 @@
 
 #include "store/base/check.h"
 
-struct held {
-    struct list_link link;
+struct outbox_held {
+    struct outbox_held *next;
     uint64_t to, after; /* leaves when so many terms and votes are durable */
     struct buf message;
 };
@@ -14,20 +14,23 @@ void outbox_init(struct outbox *outbox, void (*send)(void *arg, uint64_t to, str
                  void *arg)
 {
     *outbox = (struct outbox){.send = send, .arg = arg};
-    list_init(&outbox->held);
+    outbox->end = &outbox->first;
 }
 
-static void held_free(struct held *held)
+static void drop_first(struct outbox *outbox)
 {
+    struct outbox_held *held = outbox->first;
+    outbox->first = held->next;
+    if (outbox->first == NULL)
+        outbox->end = &outbox->first;
     buf_close(&held->message);
     free(held);
 }
 
 void outbox_close(struct outbox *outbox)
 {
-    struct list_link *link;
-    while ((link = list_pop(&outbox->held)) != NULL)
-        held_free(container_of(link, struct held, link));
+    while (outbox->first != NULL)
+        drop_first(outbox);
 }
 
 uint64_t outbox_hold(struct outbox *outbox)
@@ -37,16 +40,11 @@ uint64_t outbox_hold(struct outbox *outbox)
 
 void outbox_release(struct outbox *outbox, uint64_t number)
 {
-    struct list_link *link;
     ASSERT(number > outbox->durable && number <= outbox->given);
     outbox->durable = number;
-    while ((link = list_first(&outbox->held)) != NULL) {
-        struct held *held = container_of(link, struct held, link);
-        if (held->after > number)
-            return;
-        list_remove(link);
-        outbox->send(outbox->arg, held->to, buf_span(&held->message));
-        held_free(held);
+    while (outbox->first != NULL && outbox->first->after <= number) {
+        outbox->send(outbox->arg, outbox->first->to, buf_span(&outbox->first->message));
+        drop_first(outbox);
     }
 }
 
@@ -56,9 +54,10 @@ void outbox_put(struct outbox *outbox, uint64_t to, struct span message)
         outbox->send(outbox->arg, to, message);
         return;
     }
-    struct held *held = xcalloc(1, sizeof *held);
+    struct outbox_held *held = xcalloc(1, sizeof *held);
     held->to = to;
     held->after = outbox->given;
     buf_add_span(&held->message, message);
-    list_push(&outbox->held, &held->link);
+    *outbox->end = held;
+    outbox->end = &held->next;
 }

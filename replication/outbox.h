@@ -5,13 +5,12 @@
 #define LOQUAT_REPLICATION_OUTBOX_H
 
 #include "store/base/buf.h"
-#include "store/base/list.h"
 
 struct outbox {
     void (*send)(void *arg, uint64_t to, struct span message);
     void *arg;
-    struct list held;
-    uint64_t given, durable; /* terms and votes, counted */
+    struct outbox_held *first, **end; /* what waits, oldest first */
+    uint64_t given, durable;          /* terms and votes, counted */
 };
 
 void outbox_init(struct outbox *outbox, void (*send)(void *arg, uint64_t to, struct span message),

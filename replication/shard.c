@@ -558,9 +558,10 @@ int shard_start(struct shard *shard, uint32_t partition, uint32_t partitions, st
 
 static void free_proposals(struct list *list)
 {
-    struct list_link *link;
-    while ((link = list_pop(list)) != NULL)
+    for (struct list_link *link = list_first(list), *next; link != NULL; link = next) {
+        next = list_next(list, link);
         proposal_free(container_of(link, struct proposal, link));
+    }
 }
 
 void shard_close(struct shard *shard)

@@ -12,6 +12,7 @@
 #include "replication/rlog.h"
 #include "replication/wal.h"
 #include "replication/watermark.h"
+#include "store/base/list.h"
 
 enum {
     SHARD_INFLIGHT_MAX = 3,

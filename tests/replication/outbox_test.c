@@ -28,10 +28,11 @@ TestSuite(outbox, .init = setup, .fini = teardown);
 
 static void put(uint64_t to, const char *text)
 {
-    char copy[16];
-    memcpy(copy, text, strlen(text));
-    outbox_put(&outbox, to, span_of(copy, strlen(text)));
-    memset(copy, '!', sizeof copy);
+    struct buf copy = {0};
+    buf_add_str(&copy, text);
+    outbox_put(&outbox, to, buf_span(&copy));
+    memset(copy.p, '!', copy.n);
+    buf_close(&copy);
 }
 
 #define SAID(text) cr_assert(span_eq(buf_span(&said), span_str(text)), "%.*s", (int)said.n, said.p)

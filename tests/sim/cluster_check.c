@@ -7,17 +7,21 @@
 #include "store/key.h"
 #include "tests/sim/cluster.h"
 
+static void say(const char *format, va_list args)
+{
+    printf("seed %llu, %llu ms: ", (unsigned long long)world.seed, (unsigned long long)sim_now_ms);
+    vprintf(format, args);
+    printf("\n");
+}
+
 void fail(const char *format, ...)
 {
     va_list args;
-    if (world.failed)
-        return;
-    world.failed = true;
-    printf("seed %llu, %llu ms: ", (unsigned long long)world.seed, (unsigned long long)sim_now_ms);
     va_start(args, format);
-    vprintf(format, args);
+    if (!world.failed)
+        say(format, args);
     va_end(args);
-    printf("\n");
+    world.failed = true;
 }
 
 static struct node *first_up(void)
