@@ -7,20 +7,16 @@
 #include "store/key.h"
 #include "tests/sim/cluster.h"
 
-static void say(const char *format, va_list args)
-{
-    printf("seed %llu, %llu ms: ", (unsigned long long)world.seed, (unsigned long long)sim_now_ms);
-    vprintf(format, args);
-    printf("\n");
-}
-
 void fail(const char *format, ...)
 {
+    char why[200];
     va_list args;
     va_start(args, format);
-    if (!world.failed)
-        say(format, args);
+    vsnprintf(why, sizeof why, format, args);
     va_end(args);
+    if (!world.failed)
+        printf("seed %llu, %llu ms: %s\n", (unsigned long long)world.seed,
+               (unsigned long long)sim_now_ms, why);
     world.failed = true;
 }
 
