@@ -75,7 +75,9 @@
     X(DB##_COMPACTIONS, "loquat_rocksdb_running_compactions", "db=\"" label "\"",                  \
       "Compactions that run")                                                                      \
     X(DB##_ERRORS, "loquat_rocksdb_background_errors", "db=\"" label "\"",                         \
-      "Flushes and compactions that failed since the start")
+      "Flushes and compactions that failed since the start")                                       \
+    X(DB##_TABLES, "loquat_rocksdb_table_bytes", "db=\"" label "\"",                               \
+      "Indexes and filters of files, in memory")
 
 enum gauge {
 #define X(id, name, labels, help) GAUGE_##id,
@@ -174,11 +176,12 @@ static void take_links(const struct gauges_env *env)
 /* The gauges of a database stand in the order of KV_GAUGES, from `first` on. */
 static void take_kv(struct kv *kv, int families, enum gauge first)
 {
-    uint64_t level0 = 0, pending = 0;
+    uint64_t level0 = 0, pending = 0, tables = 0;
     for (int cf = 0; cf < families; cf++) {
         uint64_t files = kv_property(kv, (enum kv_cf)cf, "rocksdb.num-files-at-level0");
         level0 = files > level0 ? files : level0;
         pending += kv_property(kv, (enum kv_cf)cf, "rocksdb.estimate-pending-compaction-bytes");
+        tables += kv_property(kv, (enum kv_cf)cf, "rocksdb.estimate-table-readers-mem");
     }
     const uint64_t values[] = {kv_memory(kv),
                                level0,
@@ -186,7 +189,8 @@ static void take_kv(struct kv *kv, int families, enum gauge first)
                                kv_property(kv, KV_LOG, "rocksdb.actual-delayed-write-rate"),
                                kv_property(kv, KV_LOG, "rocksdb.is-write-stopped"),
                                kv_property(kv, KV_LOG, "rocksdb.num-running-compactions"),
-                               kv_property(kv, KV_LOG, "rocksdb.background-errors")};
+                               kv_property(kv, KV_LOG, "rocksdb.background-errors"),
+                               tables};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         set(first + (enum gauge)i, values[i]);
 }

@@ -6,7 +6,7 @@
 #include "store/base/check.h"
 #include "store/base/err.h"
 
-enum { CHUNK_HEAD = 4, HASH_SIZE = 8, FILTER_GROWTH_LOG2 = 2, RADIX_BITS = 8 };
+enum { CHUNK_HEAD = 4, HASH_SIZE = 8, FILTER_GROWTH_LOG2 = 1, RADIX_BITS = 8 };
 
 void dedup_init(struct dedup *dedup, struct kv *kv, uint32_t partition, uint32_t partitions)
 {

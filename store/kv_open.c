@@ -222,6 +222,9 @@ static rocksdb_options_t *data_options(struct kv *kv, enum kv_cf cf)
     rocksdb_options_set_bottommost_compression(o, rocksdb_zstd_compression);
     rocksdb_options_set_bottommost_compression_options(o, ZSTD_WINDOW, ZSTD_LEVEL, 0, 0, 1);
     set_table(kv, o);
+    /* A record or an entry of the feed that is asked for is there: filters over most of all rows
+     * would take memory for nothing. */
+    rocksdb_options_set_optimize_filters_for_hits(o, cf == KV_LOG || cf == KV_FEED);
     if (cf == KV_LOG && kv->config.filter != NULL) {
         kv->filter = rocksdb_compactionfilter_create(kv, filter_free, filter_run, filter_name);
         rocksdb_options_set_compaction_filter(o, kv->filter);
