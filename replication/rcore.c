@@ -319,21 +319,6 @@ void rcore_snapshot(struct rcore *core, uint64_t index, uint64_t term, uint64_t 
     must_step(core, &event, now_ms);
 }
 
-void rcore_installed(struct rcore *core, uint64_t index, uint64_t term, uint64_t conf_index,
-                     struct span conf, uint64_t now_ms)
-{
-    core->snapshot_index = index;
-    core->snapshot_term = term;
-    struct raft_event event = {.type = RAFT_PERSISTED_SNAPSHOT};
-    struct raft_snapshot_metadata *metadata = &event.persisted_snapshot.metadata;
-    metadata->index = index;
-    metadata->term = term;
-    metadata->configuration_index = conf_index;
-    set_conf(&metadata->configuration, conf);
-    event.persisted_snapshot.last = true;
-    must_step(core, &event, now_ms);
-}
-
 /* ---- what peers say ---- */
 
 static int receive(struct rcore *core, struct raft_message *message, uint64_t now_ms)
@@ -447,15 +432,6 @@ int rcore_change(struct rcore *core, struct span conf, uint64_t now_ms)
     if (rcore_uncommitted_conf_index(core) != 0)
         return RCORE_REFUSED;
     return submit(core, RCORE_CHANGE, conf, now_ms);
-}
-
-int rcore_catch_up(struct rcore *core, uint64_t id, uint64_t now_ms)
-{
-    if (core->raft.state != RAFT_LEADER)
-        return RCORE_REFUSED;
-    struct raft_event event = {.type = RAFT_CATCH_UP};
-    event.catch_up.server_id = id;
-    return step(core, &event, now_ms) == 0 ? 0 : RCORE_REFUSED;
 }
 
 bool rcore_transferring(const struct rcore *core)

@@ -7,7 +7,7 @@
  * The version is checked when this is compiled; programs are linked with -z now, so that an older
  * library, which lacks raft_step, ends them at start.
  * Thread: one. Not reentrant: ops must not call back into the core; they note what is to be done.
- * Errors: RCORE_REFUSED from submit, change, transfer and catch_up (not leader, or too much in
+ * Errors: RCORE_REFUSED from submit, change and transfer (not leader, or too much in
  *         flight); from receive ERR_CORRUPT: no message of a core, and ERR_CONFLICT: it contradicts
  *         what is committed here, one of the two servers is broken. Anything else that the core
  *         says is our mistake and ends the process. */
@@ -59,7 +59,7 @@ struct rcore_ops {
     void (*on_message)(void *arg, Loquat__Raft *message);
     /* An entry of the own log, to be sent. Lent until the next one is asked for. */
     struct rcore_entry (*entry)(void *arg, uint64_t index);
-    /* The log is to be replaced by a snapshot, which then is told of with rcore_installed. */
+    /* The log is to be replaced by a snapshot. */
     void (*on_install)(void *arg, uint64_t index, uint64_t term, uint64_t conf_index,
                        struct span conf);
 };
@@ -77,15 +77,11 @@ void rcore_configured(struct rcore *core, uint64_t index, struct span conf, uint
 /* The state machine's files hold everything up to index: the log may begin later. */
 void rcore_snapshot(struct rcore *core, uint64_t index, uint64_t term, uint64_t conf_index,
                     struct span conf, uint32_t trailing, uint64_t now_ms);
-void rcore_installed(struct rcore *core, uint64_t index, uint64_t term, uint64_t conf_index,
-                     struct span conf, uint64_t now_ms);
 /* 0, ERR_CORRUPT, ERR_CONFLICT; whom the message is for is the caller's to check. */
 int rcore_receive(struct rcore *core, const Loquat__Raft *message, uint64_t now_ms);
 /* The leadership goes to `id`, 0: to whom has most; it takes nothing more meanwhile. */
 int rcore_transfer(struct rcore *core, uint64_t id, uint64_t now_ms);
 int rcore_change(struct rcore *core, struct span conf, uint64_t now_ms); /* one server at a time */
-int rcore_catch_up(struct rcore *core, uint64_t id,
-                   uint64_t now_ms); /* a server that has no vote */
 
 enum rcore_state rcore_state(const struct rcore *core);
 /* Of the newest configuration in the log: how many, and the first `max` of them; addresses are
