@@ -365,8 +365,9 @@ static int numbered(struct scrub *scrub, enum kv_cf cf)
 int scrub_feed(struct scrub *scrub)
 {
     int err = scrub_get(scrub, KV_APL, key_partition(scrub->partition));
+    uint64_t term = 0;
     scrub->applied = 0;
-    if (err == 0 && apply_row_index(buf_span(&scrub->value), &scrub->applied) != 0)
+    if (err == 0 && apply_row_read(buf_span(&scrub->value), &scrub->applied, &term) != 0)
         scrub_damage(scrub, KV_APL, "", 0, "the applied index of the partition can't be read");
     err = numbered(scrub, KV_FEED);
     return err == 0 ? numbered(scrub, KV_OUT) : err;

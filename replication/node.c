@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include "replication/datadir.h"
+#include "replication/effects.h"
 #include "replication/gauges.h"
 #include "store/base/check.h"
 #include "store/base/clock.h"
@@ -62,7 +63,7 @@ struct node {
     struct filter *filter;
     struct control *control;
     struct gauges_env gauges;
-    struct list owed; /* effects that could not be handed over yet */
+    struct effects effects;
     bool disk_full, writers_stopped;
     uint64_t ticks;
     enum node_phase phase; /* loop thread; `ready` tells others */
@@ -79,32 +80,11 @@ static uint64_t now_ms(void)
     return clock_mono_us() / 1000;
 }
 
-/* ---- effects between partitions ---- */
-
-static void hand_over(struct node *node, struct owed *owed)
-{
-    struct waiter waiter = {.kind = WAITER_OUT, .owner = owed};
-    int err = ERR_NOT_LEADER;
-    if (node->phase != NODE_STARTING && owed->partition < node->dir.partitions)
-        err = shard_write(&node->shards[owed->partition], buf_span(&owed->command), waiter);
-    if (err != 0)
-        list_push(&node->owed, &owed->link);
-}
-
-static void retry_owed(struct node *node)
-{
-    struct list again;
-    list_init(&again);
-    struct list_link *link;
-    while ((link = list_pop(&node->owed)) != NULL)
-        list_push(&again, link);
-    while ((link = list_pop(&again)) != NULL)
-        hand_over(node, container_of(link, struct owed, link));
-}
+/* ---- what shards ask for ---- */
 
 static void on_owed(void *arg, struct owed *owed)
 {
-    hand_over(arg, owed);
+    effects_put(&((struct node *)arg)->effects, owed);
 }
 
 static void on_answer(void *arg, const struct waiter *waiter, const struct apply_result *result)
@@ -116,14 +96,9 @@ static void on_answer(void *arg, const struct waiter *waiter, const struct apply
     case WAITER_PEER:
         rpc_answer(&node->rpc, waiter, result);
         break;
-    case WAITER_OUT: {
-        struct owed *owed = waiter->owner;
-        if (result->err == ERR_NOT_LEADER)
-            list_push(&node->owed, &owed->link);
-        else
-            shard_owed_done(owed->source, owed);
+    case WAITER_OUT:
+        effects_answer(&node->effects, waiter->owner, result);
         break;
-    }
     case WAITER_CONTROL:
         control_answer(waiter->owner, result);
         break;
@@ -289,8 +264,7 @@ static void on_tick(uv_timer_t *timer)
     uint64_t now = now_ms();
     for (uint32_t i = 0; i < node->dir.partitions; i++)
         shard_tick(&node->shards[i], now);
-    if (!list_empty(&node->owed))
-        retry_owed(node);
+    effects_retry(&node->effects);
     node->ticks++;
     if (node->ticks % DISK_CHECK_TICKS == 0)
         check_disk(node);
@@ -422,10 +396,13 @@ static void init_loop(struct node *node, const struct node_config *config)
     node->wal = wal_new(&node->loop, node->raft, on_synced, node);
     node->applier = applier_new(&node->loop, node->data);
     feed_init(&node->feed, &node->loop, node->data, node->dir.partitions);
-    list_init(&node->owed);
     node->shard_env = (struct shard_env){
         .id = NODE_ID,
         .raft = node->raft,
+        .data = node->data,
+        .dir = node->path,
+        .trailing = SHARD_TRAILING,
+        .chunk_bytes = SHARD_CHUNK_BYTES,
         .wal = node->wal,
         .applier = node->applier,
         .mark = &node->mark,
@@ -453,9 +430,9 @@ static int start_shards(struct node *node, char *why, size_t size)
 {
     node->shards = xcalloc(node->dir.partitions, sizeof *node->shards);
     node->rpc.shards = node->shards;
+    effects_init(&node->effects, node->shards, node->dir.partitions);
     for (uint32_t p = 0; p < node->dir.partitions; p++) {
-        int err = shard_start(&node->shards[p], p, node->dir.partitions, node->raft, node->data,
-                              &node->shard_env);
+        int err = shard_start(&node->shards[p], p, node->dir.partitions, &node->shard_env);
         if (err != 0) {
             bool damaged = err != ERR_IO || kv_damaged(err);
             snprintf(why, size, "partition %u of %s %s (%s: %s)%s", p, node->path,
@@ -530,7 +507,7 @@ int node_start(const struct node_config *config, struct node **out, char *why, s
         .feed = &node->feed,
         .door = node->door,
         .control = node->control,
-        .owed = &node->owed,
+        .owed = &node->effects.waiting,
     };
     gauges_take(&node->gauges);
     uv_prepare_start(&node->prepare, on_prepare);
@@ -586,6 +563,7 @@ void node_stop(struct node *node)
     for (uint32_t p = 0; p < node->dir.partitions; p++)
         shard_close(&node->shards[p]);
     free(node->shards);
+    effects_close(&node->effects);
     door_free(node->door);
     int rv = uv_loop_close(&node->loop);
     ASSERT(rv == 0);

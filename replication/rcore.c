@@ -13,7 +13,7 @@
 #error "libraft 0.22.x is needed: older ones lose committed entries, newer ones are not known here"
 #endif
 
-enum { INSTALL_TIMEOUT_MS = 10 * 60 * 1000, CATCH_UP_ROUND_MS = 30 * 1000, CAPACITY = 0xffff };
+enum { INSTALL_TIMEOUT_MS = 10 * 1000, CATCH_UP_ROUND_MS = 30 * 1000, CAPACITY = 0xffff };
 
 struct rcore {
     struct raft raft;
@@ -74,6 +74,11 @@ static void give_messages(struct rcore *core, const struct raft_update *update)
         Loquat__Raft out;
         rcore_message_out(message, &out);
         out.from = core->raft.id;
+        /* Guard 3: the answer to a vote that is tried in an older term names the own term. Without
+         * it, who has the longer log never learns of the term, and the other one never wins. */
+        if (message->type == RAFT_REQUEST_VOTE_RESULT && out.pre_vote && !out.granted &&
+            out.term < raft_current_term(&core->raft))
+            out.term = raft_current_term(&core->raft);
         if (message->type == RAFT_APPEND_ENTRIES)
             add_entries(core, &message->append_entries, &out);
         core->ops->on_message(core->arg, &out);
@@ -319,6 +324,21 @@ void rcore_snapshot(struct rcore *core, uint64_t index, uint64_t term, uint64_t 
     must_step(core, &event, now_ms);
 }
 
+void rcore_installed(struct rcore *core, uint64_t index, uint64_t term, uint64_t conf_index,
+                     struct span conf, uint64_t now_ms)
+{
+    core->snapshot_index = index;
+    core->snapshot_term = term;
+    struct raft_event event = {.type = RAFT_PERSISTED_SNAPSHOT};
+    struct raft_snapshot_metadata *metadata = &event.persisted_snapshot.metadata;
+    metadata->index = index;
+    metadata->term = term;
+    metadata->configuration_index = conf_index;
+    set_conf(&metadata->configuration, conf);
+    event.persisted_snapshot.last = true;
+    must_step(core, &event, now_ms);
+}
+
 /* ---- what peers say ---- */
 
 static int receive(struct rcore *core, struct raft_message *message, uint64_t now_ms)
@@ -427,9 +447,49 @@ int rcore_transfer(struct rcore *core, uint64_t id, uint64_t now_ms)
     return step(core, &event, now_ms) == 0 ? 0 : RCORE_REFUSED;
 }
 
+uint64_t rcore_match(const struct rcore *core, uint64_t id)
+{
+    raft_index index = 0;
+    return raft_match_index(&core->raft, id, &index) == 0 ? index : 0;
+}
+
+static bool votes(const struct raft_configuration *conf, raft_id id)
+{
+    for (unsigned i = 0; i < conf->n; i++)
+        if (conf->servers[i].id == id)
+            return conf->servers[i].role == RAFT_VOTER;
+    return false;
+}
+
+static bool change_is_safe(const struct rcore *core, const struct raft_configuration *conf)
+{
+    const struct raft_configuration *before = &core->raft.configuration;
+    uint64_t known_from = core->raft.configuration_committed_index;
+    uint64_t last = rcore_last_index(core);
+    unsigned voters = 0, knowing = 0;
+    for (unsigned i = 0; i < conf->n; i++) {
+        raft_id id = conf->servers[i].id;
+        if (conf->servers[i].role != RAFT_VOTER)
+            continue;
+        uint64_t match = id == core->raft.id ? last : rcore_match(core, id);
+        voters++;
+        if (votes(before, id))
+            knowing += match >= known_from;
+        else if (match + RCORE_BEHIND_MAX < last)
+            return false;
+    }
+    return knowing > voters / 2;
+}
+
 int rcore_change(struct rcore *core, struct span conf, uint64_t now_ms)
 {
-    if (rcore_uncommitted_conf_index(core) != 0)
+    if (rcore_uncommitted_conf_index(core) != 0 || rcore_state(core) != RCORE_LEADER)
+        return RCORE_REFUSED;
+    struct raft_configuration next;
+    set_conf(&next, conf);
+    bool safe = change_is_safe(core, &next);
+    raft_configuration_close(&next);
+    if (!safe)
         return RCORE_REFUSED;
     return submit(core, RCORE_CHANGE, conf, now_ms);
 }

@@ -19,7 +19,12 @@
 
 enum rcore_state { RCORE_UNAVAILABLE, RCORE_FOLLOWER, RCORE_CANDIDATE, RCORE_LEADER };
 enum rcore_type { RCORE_COMMAND = 1, RCORE_BARRIER = 2, RCORE_CHANGE = 3 };
-enum { RCORE_ELECTION_MS = 500, RCORE_HEARTBEAT_MS = 100, RCORE_INFLIGHT_ENTRIES_MAX = 1024 };
+enum {
+    RCORE_ELECTION_MS = 500,
+    RCORE_HEARTBEAT_MS = 100,
+    RCORE_INFLIGHT_ENTRIES_MAX = 1024,
+    RCORE_BEHIND_MAX = 64
+};
 
 struct rcore_entry {
     uint64_t term;
@@ -59,7 +64,8 @@ struct rcore_ops {
     void (*on_message)(void *arg, Loquat__Raft *message);
     /* An entry of the own log, to be sent. Lent until the next one is asked for. */
     struct rcore_entry (*entry)(void *arg, uint64_t index);
-    /* The log is to be replaced by a snapshot. */
+    /* The log is to be replaced by a snapshot; then rcore_installed. Until then it takes no
+     * entries. */
     void (*on_install)(void *arg, uint64_t index, uint64_t term, uint64_t conf_index,
                        struct span conf);
 };
@@ -77,11 +83,18 @@ void rcore_configured(struct rcore *core, uint64_t index, struct span conf, uint
 /* The state machine's files hold everything up to index: the log may begin later. */
 void rcore_snapshot(struct rcore *core, uint64_t index, uint64_t term, uint64_t conf_index,
                     struct span conf, uint32_t trailing, uint64_t now_ms);
+void rcore_installed(struct rcore *core, uint64_t index, uint64_t term, uint64_t conf_index,
+                     struct span conf, uint64_t now_ms);
 /* 0, ERR_CORRUPT, ERR_CONFLICT; whom the message is for is the caller's to check. */
 int rcore_receive(struct rcore *core, const Loquat__Raft *message, uint64_t now_ms);
 /* The leadership goes to `id`, 0: to whom has most; it takes nothing more meanwhile. */
 int rcore_transfer(struct rcore *core, uint64_t id, uint64_t now_ms);
-int rcore_change(struct rcore *core, struct span conf, uint64_t now_ms); /* one server at a time */
+/* One server at a time, that comes, goes, gets a vote or loses it. Refused as well: a vote for who
+ * is RCORE_BEHIND_MAX entries behind; and a change after which those who are known to have the
+ * newest configuration are no majority: who has a vote and does not know it gives it to nobody. */
+int rcore_change(struct rcore *core, struct span conf, uint64_t now_ms);
+/* On the leader: the last entry that this server is known to have; 0: not known. */
+uint64_t rcore_match(const struct rcore *core, uint64_t id);
 
 enum rcore_state rcore_state(const struct rcore *core);
 /* Of the newest configuration in the log: how many, and the first `max` of them; addresses are

@@ -11,7 +11,10 @@ enum {
     TAG_HARD = 0,
     TAG_SNAPSHOT = 1,
     TAG_ENTRY = 2,
+    TAG_INSTALL = 3,
+    TAG_CUTS = 4,
     HARD_SIZE = 17,
+    CUTS_SIZE = 9,
     SNAPSHOT_HEAD_SIZE = 25,
     ENTRY_ROW_HEAD = 19,
     KEY_SIZE = 11,
@@ -74,6 +77,37 @@ static void put_hard_row(struct kv_batch *batch, uint32_t partition, uint64_t te
     kv_put(batch, KV_LOG, rkey_span(&key), span_of(value, sizeof value));
 }
 
+static void put_snapshot_row(struct kv_batch *batch, struct rkey key,
+                             const struct rlog_snapshot *snapshot)
+{
+    char head[SNAPSHOT_HEAD_SIZE] = {RLOG_VERSION};
+    put_le64(head + 1, snapshot->index);
+    put_le64(head + 9, snapshot->term);
+    put_le64(head + 17, snapshot->conf_index);
+    kv_put2(batch, KV_LOG, rkey_span(&key), span_of(head, sizeof head), snapshot->conf);
+}
+
+static int read_snapshot_row(struct span row, struct rlog_snapshot *snapshot)
+{
+    if (row.n < SNAPSHOT_HEAD_SIZE || row.p[0] != RLOG_VERSION)
+        return ERR_CORRUPT;
+    *snapshot = (struct rlog_snapshot){
+        .index = get_le64(row.p + 1),
+        .term = get_le64(row.p + 9),
+        .conf_index = get_le64(row.p + 17),
+        .conf = span_of(row.p + SNAPSHOT_HEAD_SIZE, row.n - SNAPSHOT_HEAD_SIZE)};
+    return 0;
+}
+
+/* Entries that were synced go: a watermark that tells of them tells nothing from here on. */
+static void put_cut(struct rlog *log, struct kv_batch *batch)
+{
+    char value[CUTS_SIZE] = {RLOG_VERSION};
+    put_le64(value + 1, ++log->cuts);
+    struct rkey key = rkey_tag(log->partition, TAG_CUTS);
+    kv_put(batch, KV_LOG, rkey_span(&key), span_of(value, sizeof value));
+}
+
 void rlog_bootstrap(struct kv_batch *batch, uint32_t partition, const struct rcore_server *servers,
                     size_t count)
 {
@@ -86,6 +120,13 @@ void rlog_bootstrap(struct kv_batch *batch, uint32_t partition, const struct rco
 }
 
 /* ---- memory ---- */
+
+static void drop_entries(struct rlog *log)
+{
+    for (size_t i = 0; i < log->count; i++)
+        free(log->entries[(log->at + i) % log->cap].bytes);
+    log->at = log->count = 0;
+}
 
 static struct rlog_entry *slot(const struct rlog *log, uint64_t index)
 {
@@ -168,6 +209,7 @@ void rlog_put_entries(struct rlog *log, struct kv_batch *batch, uint64_t index,
         struct rkey from = rkey_entry(log->partition, index);
         struct rkey until = rkey_entry(log->partition, rlog_last(log) + 1);
         kv_delete_range(batch, KV_LOG, rkey_span(&from), rkey_span(&until));
+        put_cut(log, batch);
         while (log->count > 0 && rlog_last(log) >= index) {
             free(slot(log, rlog_last(log))->bytes);
             log->count--;
@@ -194,12 +236,8 @@ void rlog_trim(struct rlog *log, struct kv_batch *batch, uint64_t index, uint64_
     ASSERT(index >= log->snapshot_index && upto <= index && log->conf.n > 0);
     log->snapshot_index = index;
     log->snapshot_term = term;
-    char head[SNAPSHOT_HEAD_SIZE] = {RLOG_VERSION};
-    put_le64(head + 1, index);
-    put_le64(head + 9, term);
-    put_le64(head + 17, log->conf_index);
-    struct rkey key = rkey_tag(log->partition, TAG_SNAPSHOT);
-    kv_put2(batch, KV_LOG, rkey_span(&key), span_of(head, sizeof head), buf_span(&log->conf));
+    struct rlog_snapshot snapshot = {index, term, log->conf_index, buf_span(&log->conf)};
+    put_snapshot_row(batch, rkey_tag(log->partition, TAG_SNAPSHOT), &snapshot);
     if (upto < log->first)
         return;
     struct rkey from = rkey_entry(log->partition, 0);
@@ -211,6 +249,40 @@ void rlog_trim(struct rlog *log, struct kv_batch *batch, uint64_t index, uint64_
         log->count--;
         log->first++;
     }
+}
+
+/* ---- becoming another one ---- */
+
+void rlog_put_install(struct kv_batch *batch, uint32_t partition,
+                      const struct rlog_snapshot *snapshot)
+{
+    put_snapshot_row(batch, rkey_tag(partition, TAG_INSTALL), snapshot);
+}
+
+int rlog_get_install(struct kv *kv, uint32_t partition, struct rlog_snapshot *snapshot,
+                     struct buf *conf)
+{
+    struct rkey key = rkey_tag(partition, TAG_INSTALL);
+    int err = kv_get(kv, KV_LOG, rkey_span(&key), conf);
+    if (err == 0)
+        err = read_snapshot_row(buf_span(conf), snapshot);
+    return err;
+}
+
+void rlog_install(struct rlog *log, struct kv_batch *batch, const struct rlog_snapshot *snapshot)
+{
+    struct rkey from = rkey_entry(log->partition, 0);
+    struct rkey until = rkey_tag(log->partition, TAG_ENTRY + 1);
+    struct rkey install = rkey_tag(log->partition, TAG_INSTALL);
+    kv_delete_range(batch, KV_LOG, rkey_span(&from), rkey_span(&until));
+    kv_delete(batch, KV_LOG, rkey_span(&install));
+    put_snapshot_row(batch, rkey_tag(log->partition, TAG_SNAPSHOT), snapshot);
+    put_cut(log, batch);
+    drop_entries(log);
+    log->snapshot_index = snapshot->index;
+    log->snapshot_term = snapshot->term;
+    log->first = snapshot->index + 1;
+    rlog_set_conf(log, snapshot->conf_index, snapshot->conf);
 }
 
 /* ---- reading ---- */
@@ -234,6 +306,36 @@ int rlog_read(const struct rlog *log, struct kv *kv, uint64_t index, struct buf 
 
 /* ---- start ---- */
 
+static int load_snapshot(struct rlog *log, struct kv *kv, struct buf *value)
+{
+    struct rlog_snapshot snapshot;
+    struct rkey key = rkey_tag(log->partition, TAG_SNAPSHOT);
+    int err = kv_get(kv, KV_LOG, rkey_span(&key), value);
+    if (err == ERR_NOT_FOUND)
+        return 0;
+    if (err == 0)
+        err = read_snapshot_row(buf_span(value), &snapshot);
+    if (err != 0)
+        return err;
+    log->snapshot_index = snapshot.index;
+    log->snapshot_term = snapshot.term;
+    rlog_set_conf(log, snapshot.conf_index, snapshot.conf);
+    return 0;
+}
+
+static int load_cuts(struct rlog *log, struct kv *kv, struct buf *value)
+{
+    struct rkey key = rkey_tag(log->partition, TAG_CUTS);
+    int err = kv_get(kv, KV_LOG, rkey_span(&key), value);
+    if (err == ERR_NOT_FOUND)
+        return 0;
+    if (err == 0 && (value->n != CUTS_SIZE || value->p[0] != RLOG_VERSION))
+        err = ERR_CORRUPT;
+    if (err == 0)
+        log->cuts = get_le64(value->p + 1);
+    return err;
+}
+
 static int load_meta(struct rlog *log, struct kv *kv)
 {
     struct buf value = {0};
@@ -244,19 +346,10 @@ static int load_meta(struct rlog *log, struct kv *kv)
     if (err == 0) {
         log->term = get_le64(value.p + 1);
         log->voted_for = get_le64(value.p + 9);
-        key = rkey_tag(log->partition, TAG_SNAPSHOT);
-        err = kv_get(kv, KV_LOG, rkey_span(&key), &value);
-        if (err == 0 && (value.n < SNAPSHOT_HEAD_SIZE || value.p[0] != RLOG_VERSION)) {
-            err = ERR_CORRUPT;
-        } else if (err == 0) {
-            log->snapshot_index = get_le64(value.p + 1);
-            log->snapshot_term = get_le64(value.p + 9);
-            rlog_set_conf(log, get_le64(value.p + 17),
-                          span_of(value.p + SNAPSHOT_HEAD_SIZE, value.n - SNAPSHOT_HEAD_SIZE));
-        } else if (err == ERR_NOT_FOUND) {
-            err = 0;
-        }
+        err = load_snapshot(log, kv, &value);
     }
+    if (err == 0)
+        err = load_cuts(log, kv, &value);
     buf_close(&value);
     return err;
 }
@@ -303,8 +396,7 @@ int rlog_load(struct rlog *log, struct kv *kv, uint32_t partition)
 
 void rlog_close(struct rlog *log)
 {
-    for (size_t i = 0; i < log->count; i++)
-        free(log->entries[(log->at + i) % log->cap].bytes);
+    drop_entries(log);
     free(log->entries);
     buf_close(&log->conf);
     *log = (struct rlog){0};

@@ -1,6 +1,7 @@
 /* replication/rlog.h: the raft log of one partition: in the raft DB, and in memory as far as it is
  * needed (payloads go when they are applied, terms when they are trimmed).
- * Keys:   [p u16 BE][0] term, vote; [p][1] snapshot metadata; [p][2][index u64 BE] entry.
+ * Keys:   [p u16 BE][0] term, vote; [p][1] snapshot; [p][2][index u64 BE] entry; [p][3] a snapshot
+ *         that is being installed; [p][4] cuts: how often entries were replaced by other ones.
  * Values: version u8, then numbers LE; an entry is term u64, type u16, XXH3-64 u64 of the payload
  *         (seeded with that of term and type, and that with the index), payload.
  * Thread: the loop's. Writes go into the batch that the caller gives; they count when it is synced.
@@ -19,9 +20,15 @@ struct rlog_entry {
     size_t size;
 };
 
+/* Where the state machine stands, and the configuration then. */
+struct rlog_snapshot {
+    uint64_t index, term, conf_index;
+    struct span conf;
+};
+
 struct rlog {
     uint32_t partition;
-    uint64_t term, voted_for;
+    uint64_t term, voted_for, cuts;
     uint64_t snapshot_index, snapshot_term;
     uint64_t conf_index; /* of `conf`, the newest committed configuration */
     struct buf conf;
@@ -50,6 +57,13 @@ void rlog_set_conf(struct rlog *log, uint64_t index, struct span conf); /* it wa
 /* The state machine holds everything up to index: entries up to `upto` go, here and on disk. */
 void rlog_trim(struct rlog *log, struct kv_batch *batch, uint64_t index, uint64_t term,
                uint64_t upto);
+/* The state machine becomes another one: that it is under way; whether it is (ERR_NOT_FOUND: no;
+ * the configuration is put into `conf`); and that it is there: the log begins anew behind it. */
+void rlog_put_install(struct kv_batch *batch, uint32_t partition,
+                      const struct rlog_snapshot *snapshot);
+int rlog_get_install(struct kv *kv, uint32_t partition, struct rlog_snapshot *snapshot,
+                     struct buf *conf);
+void rlog_install(struct rlog *log, struct kv_batch *batch, const struct rlog_snapshot *snapshot);
 void rlog_drop_payload(struct rlog *log, uint64_t index);
 uint64_t rlog_bytes(const struct rlog *log, uint64_t after, uint64_t upto); /* of payloads */
 

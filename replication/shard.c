@@ -1,30 +1,34 @@
 #include "replication/shard.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
+#include "replication/rsnap.h"
+#include "replication/shard_inside.h"
 #include "store/base/bound.h"
 #include "store/base/check.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
 #include "store/base/log.h"
-#include "store/base/wire.h"
 #include "store/command.h"
 
 enum {
-    DONE_BATCH_MAX = 256,
     WARM_AGAIN_MS = 1000, /* what has been read may have become too small */
     COMMAND_COST = 64,    /* what a command that waits takes beside its bytes */
 };
 
-/* An answer that waits until its effects have reached other partitions. */
-struct deferred {
-    struct waiter waiter;
-    struct apply_result result;
-    size_t remaining;
-};
-
 /* ---- what consensus asks for ---- */
+
+void shard_say(struct shard *shard, uint64_t to, enum link_type type,
+               const ProtobufCMessage *message)
+{
+    shard->message.n = 0;
+    size_t size = protobuf_c_message_get_packed_size(message);
+    protobuf_c_message_pack(message, (uint8_t *)buf_grow(&shard->message, size));
+    if (type == LINK_RAFT)
+        outbox_put(&shard->outbox, to, buf_span(&shard->message));
+    else
+        shard->env->on_message(shard->env->arg, to, type, buf_span(&shard->message));
+}
 
 static void on_hard_durable(void *arg, uint64_t number, uint64_t unused)
 {
@@ -43,10 +47,10 @@ static void on_message(void *arg, Loquat__Raft *message)
 {
     struct shard *shard = arg;
     message->partition = shard->partition;
-    shard->message.n = 0;
-    size_t size = loquat__raft__get_packed_size(message);
-    loquat__raft__pack(message, (uint8_t *)buf_grow(&shard->message, size));
-    outbox_put(&shard->outbox, message->to, buf_span(&shard->message));
+    if (message->kind == LOQUAT__RAFT_KIND__RAFT_SNAPSHOT)
+        rsnap_send(shard, message);
+    else
+        shard_say(shard, message->to, LINK_RAFT, &message->base);
 }
 
 /* Of an entry that was applied here long ago the payload is on disk only. */
@@ -67,16 +71,27 @@ static struct rcore_entry on_entry(void *arg, uint64_t index)
 static void on_durable(void *arg, uint64_t index, uint64_t term)
 {
     struct shard *shard = arg;
-    if (rlog_term_at(&shard->log, index) != term)
+    if (rsnap_installing(shard) || rlog_term_at(&shard->log, index) != term)
         return; /* replaced meanwhile: that write will be told of too */
-    watermark_put(shard->env->mark, shard->partition, term, index);
+    struct watermark_row row = {term, index, shard->cuts_durable};
+    watermark_put(shard->env->mark, shard->partition, row);
     rcore_persisted(shard->core, index, clock_mono_us() / 1000);
+}
+
+static void on_cut_durable(void *arg, uint64_t cuts, uint64_t unused)
+{
+    (void)unused;
+    ((struct shard *)arg)->cuts_durable = cuts;
 }
 
 static void on_entries(void *arg, uint64_t index, const struct rcore_entry *entries, size_t count)
 {
     struct shard *shard = arg;
+    uint64_t cuts = shard->log.cuts;
+    ASSERT(!rsnap_installing(shard));
     rlog_put_entries(&shard->log, wal_batch(shard->env->wal), index, entries, count);
+    if (shard->log.cuts != cuts)
+        wal_notify(shard->env->wal, on_cut_durable, shard, shard->log.cuts, 0);
     wal_notify(shard->env->wal, on_durable, shard, index + count - 1, entries[count - 1].term);
 }
 
@@ -93,13 +108,20 @@ static void on_commit(void *arg, uint64_t commit)
     ((struct shard *)arg)->committed = commit;
 }
 
-static const struct rcore_ops core_ops = {
+static void on_install(void *arg, uint64_t index, uint64_t term, uint64_t conf_index,
+                       struct span conf)
+{
+    rsnap_install(arg, &(struct rlog_snapshot){index, term, conf_index, conf});
+}
+
+const struct rcore_ops shard_core_ops = {
     .on_hard_state = on_hard_state,
     .on_entries = on_entries,
     .on_state = on_state,
     .on_commit = on_commit,
     .on_message = on_message,
     .entry = on_entry,
+    .on_install = on_install,
 };
 
 /* ---- proposals ---- */
@@ -109,7 +131,7 @@ static struct proposal *proposal_new(void)
     return xcalloc(1, sizeof(struct proposal));
 }
 
-static void proposal_free(struct proposal *proposal)
+void shard_proposal_free(struct proposal *proposal)
 {
     buf_close(&proposal->entry);
     free(proposal->waiters);
@@ -189,23 +211,11 @@ static void submit_ready(struct shard *shard, uint64_t now_ms)
 
 /* ---- applying ---- */
 
-static void give_owed(struct shard *shard, const struct apply_out *out, struct deferred *deferred)
-{
-    struct owed *owed = xcalloc(1, sizeof *owed);
-    owed->source = shard;
-    owed->number = out->number;
-    owed->partition = out->partition;
-    buf_add_span(&owed->command, out->command);
-    owed->deferred = deferred;
-    shard->unfinished++;
-    shard->env->on_owed(shard->env->arg, owed);
-}
-
 /* The answers of one entry: at once, or when the effects of a command have arrived. */
 static void answer(struct shard *shard, struct proposal *proposal, const struct applied *applied)
 {
     struct deferred **deferred = NULL;
-    if (applied->out_count > 0)
+    if (applied->out_count > 0 && shard->owing)
         deferred = xcalloc(applied->result_count, sizeof(struct deferred *));
     if (proposal != NULL) {
         ASSERT(proposal->waiter_count == applied->result_count);
@@ -223,7 +233,7 @@ static void answer(struct shard *shard, struct proposal *proposal, const struct 
         }
     }
     for (size_t i = 0; deferred != NULL && i < applied->out_count; i++)
-        give_owed(shard, &applied->outs[i], deferred[applied->outs[i].result]);
+        shard_owe(shard, &applied->outs[i], deferred[applied->outs[i].result]);
     free(deferred);
 }
 
@@ -243,7 +253,7 @@ static void on_entry_applied(struct job *job)
         answer(shard, proposal, &job->applied);
     }
     if (proposal != NULL)
-        proposal_free(proposal);
+        shard_proposal_free(proposal);
     if (job->index >= shard->log.first)
         rlog_drop_payload(&shard->log, job->index);
     applied_close(&job->applied);
@@ -269,7 +279,7 @@ static void apply_committed(struct shard *shard, uint64_t now_ms)
 {
     uint64_t stored = rcore_last_stored(shard->core);
     uint64_t upto = shard->committed < stored ? shard->committed : stored;
-    while (shard->pushed < upto) {
+    while (shard->pushed < upto && !rsnap_installing(shard)) {
         uint64_t index = shard->pushed + 1;
         const struct rlog_entry *entry = rlog_get(&shard->log, index);
         ASSERT(entry != NULL);
@@ -294,7 +304,7 @@ static void drop_list(struct shard *shard, struct list *list)
     while ((link = list_pop(&dropped)) != NULL) {
         struct proposal *proposal = container_of(link, struct proposal, link);
         answer_all(shard, proposal, ERR_NOT_LEADER);
-        proposal_free(proposal);
+        shard_proposal_free(proposal);
     }
 }
 
@@ -306,57 +316,38 @@ static void drop_all(struct shard *shard)
     drop_list(shard, &shard->inflight);
 }
 
-/* After any event: applies what may be, and begins or ceases to serve. */
-static void settle(struct shard *shard, uint64_t now_ms)
+void shard_settle(struct shard *shard, uint64_t now_ms)
 {
     apply_committed(shard, now_ms);
     bool leads = rcore_state(shard->core) == RCORE_LEADER;
     if (leads && shard->term_start == UINT64_MAX)
         shard->term_start = rcore_last_index(shard->core);
     if (leads && !shard->serving && shard->applied >= shard->term_start) {
-        shard->serving = true;
-        shard->env->on_state(shard->env->arg, shard);
+        if (!shard->owing)
+            shard_owed_load(shard);
+        shard->serving = shard->owing;
+        if (shard->serving)
+            shard->env->on_state(shard->env->arg, shard);
     }
-    if (!leads &&
-        (shard->open != NULL || !list_empty(&shard->ready) || !list_empty(&shard->inflight)))
+    if (leads)
+        return;
+    shard_owed_drop(shard);
+    if (shard->open != NULL || !list_empty(&shard->ready) || !list_empty(&shard->inflight))
         drop_all(shard);
 }
 
-/* ---- effects delivered ---- */
-
-void shard_owed_done(struct shard *shard, struct owed *owed)
+void shard_stands_at(struct shard *shard, uint64_t index)
 {
-    if (shard->done_count == shard->done_cap) {
-        shard->done_cap = shard->done_cap == 0 ? 16 : shard->done_cap * 2;
-        shard->done = xrealloc(shard->done, shard->done_cap * sizeof *shard->done);
-    }
-    shard->done[shard->done_count++] = owed->number;
-    struct deferred *deferred = owed->deferred;
-    if (deferred != NULL && --deferred->remaining == 0) {
-        shard->env->on_answer(shard->env->arg, &deferred->waiter, &deferred->result);
-        free(deferred);
-    }
-    shard->unfinished--;
-    buf_close(&owed->command);
-    free(owed);
+    shard->pushed = shard->applied = shard->applied_at_start = shard->flushed = index;
+    if (shard->committed < index)
+        shard->committed = index;
 }
 
-static void drop_done(struct shard *shard)
+void shard_call(struct shard *shard, struct job *job, void (*call)(struct job *),
+                void (*done)(struct job *), void *owner)
 {
-    while (shard->done_count > 0) {
-        size_t n = shard->done_count < DONE_BATCH_MAX ? shard->done_count : DONE_BATCH_MAX;
-        Loquat__Command command = LOQUAT__COMMAND__INIT;
-        command.op = LOQUAT__OP__OP_OUT_DONE;
-        command.done = shard->done + (shard->done_count - n);
-        command.n_done = n;
-        struct buf bytes = {0};
-        command_pack(&command, &bytes);
-        int err = shard_write(shard, buf_span(&bytes), (struct waiter){.kind = WAITER_NONE});
-        buf_close(&bytes);
-        if (err != 0)
-            return; /* later */
-        shard->done_count -= n;
-    }
+    *job = (struct job){.kind = JOB_CALL, .call = call, .done = done, .owner = owner};
+    applier_push(shard->env->applier, job);
 }
 
 /* ---- warming: after a start, and as the partition grows ---- */
@@ -391,35 +382,46 @@ static void warm_some(struct shard *shard, uint64_t now_ms)
     if (shard->warming || now_ms < shard->warm_ms)
         return;
     shard->warming = true;
-    shard->warm = (struct job){.kind = JOB_CALL, .call = call_warm, .done = on_warm};
-    shard->warm.owner = shard;
-    applier_push(shard->env->applier, &shard->warm);
+    shard_call(shard, &shard->warm, call_warm, on_warm, shard);
 }
 
 /* ---- the loop's calls ---- */
 
 int shard_receive(struct shard *shard, const Loquat__Raft *message, uint64_t now_ms)
 {
+    if (message->kind == LOQUAT__RAFT_KIND__RAFT_SNAPSHOT)
+        return ERR_CORRUPT; /* comes with what it is about */
     int err = rcore_receive(shard->core, message, now_ms);
-    settle(shard, now_ms);
+    shard_settle(shard, now_ms);
     return err;
+}
+
+void shard_chunk(struct shard *shard, const Loquat__Chunk *chunk, uint64_t now_ms)
+{
+    rsnap_chunk(shard, chunk);
+    shard_settle(shard, now_ms);
+}
+
+void shard_chunk_reply(struct shard *shard, const Loquat__ChunkReply *reply, uint64_t now_ms)
+{
+    rsnap_reply(shard, reply, now_ms);
 }
 
 void shard_turn(struct shard *shard, uint64_t now_ms)
 {
-    if (shard->done_count > 0 && shard->serving)
-        drop_done(shard);
+    shard_owed_tell(shard);
     if (shard->inflight_count < SHARD_INFLIGHT_MAX)
         close_open(shard);
     submit_ready(shard, now_ms);
-    settle(shard, now_ms);
+    shard_settle(shard, now_ms);
 }
 
 void shard_tick(struct shard *shard, uint64_t now_ms)
 {
     if (now_ms >= rcore_next_ms(shard->core))
         rcore_timeout(shard->core, now_ms);
-    settle(shard, now_ms);
+    rsnap_tick(shard, now_ms);
+    shard_settle(shard, now_ms);
     warm_some(shard, now_ms);
 }
 
@@ -434,146 +436,27 @@ void shard_trim(struct shard *shard, struct kv *data, uint64_t now_ms)
     }
     shard->unflushed_bytes = rlog_bytes(&shard->log, index, shard->applied);
     shard->flushed = index;
-    if (index <= shard->log.snapshot_index + SHARD_TRAILING || index > shard->applied ||
-        rlog_term_at(&shard->log, index) == 0 || shard->log.conf.n == 0)
+    uint32_t trailing = shard->env->trailing;
+    /* Its configuration must be known: of what was applied before the start not all has been looked
+     * at yet, or a newer one has taken its place. */
+    bool conf_known = index <= shard->pushed && index >= shard->log.conf_index;
+    if (index <= shard->log.snapshot_index + trailing || !conf_known ||
+        rlog_term_at(&shard->log, index) == 0 || shard->log.conf.n == 0 || rsnap_installing(shard))
         return;
-    uint64_t upto = index - SHARD_TRAILING;
+    uint64_t upto = index - trailing, held = rsnap_held(shard);
+    if (upto > held) /* who gets a snapshot goes on with the log behind it */
+        upto = held;
     term = rlog_term_at(&shard->log, index);
     struct buf conf = {0};
     buf_add_span(&conf, buf_span(&shard->log.conf));
     rlog_trim(&shard->log, wal_batch(shard->env->wal), index, term, upto);
-    rcore_snapshot(shard->core, index, term, shard->log.conf_index, buf_span(&conf), SHARD_TRAILING,
-                   now_ms);
+    rcore_snapshot(shard->core, index, term, shard->log.conf_index, buf_span(&conf),
+                   (uint32_t)(index - upto), now_ms);
     buf_close(&conf);
 }
 
 bool shard_idle(const struct shard *shard)
 {
-    return shard->unfinished == 0 && shard->done_count == 0 && shard->applied == shard->pushed;
-}
-
-/* ---- start and end ---- */
-
-/* Effects owed from before: their rows are still there. */
-static int load_owed(struct shard *shard)
-{
-    struct applied applied;
-    applied_init(&applied);
-    int err = apply_outs(shard->apply, &applied);
-    for (size_t i = 0; err == 0 && i < applied.out_count; i++)
-        give_owed(shard, &applied.outs[i], NULL);
-    applied_close(&applied);
-    return err;
-}
-
-static int check_log(struct shard *shard)
-{
-    uint64_t applied = apply_index(shard->apply);
-    if (applied > rlog_last(&shard->log) || applied < shard->log.snapshot_index) {
-        log_error("the two databases of the node do not fit together",
-                  {"partition", log_int(shard->partition)}, {"applied", log_int((int64_t)applied)},
-                  {"log_first", log_int((int64_t)shard->log.first)},
-                  {"log_last", log_int((int64_t)rlog_last(&shard->log))});
-        return ERR_CORRUPT;
-    }
-    return 0;
-}
-
-/* The log must reach as far as was synced once. One that ends in a later term may be shorter: there
- * a leader replaced the tail. */
-static int check_watermark(const struct shard *shard)
-{
-    uint64_t term = 0, index = 0, last = rlog_last(&shard->log);
-    uint64_t last_term = rlog_term_at(&shard->log, last);
-    int err = watermark_get(shard->env->mark, shard->partition, &term, &index);
-    if (err == ERR_NOT_FOUND)
-        return 0;
-    if (err != 0) {
-        log_warn("the watermark of the raft log is damaged: what a damaged log lost is not seen",
-                 {"partition", log_int(shard->partition)}, {"err", log_str(err_name(err))});
-        return 0;
-    }
-    if (last_term > term || (last_term == term && last >= index))
-        return 0;
-    log_error(
-        "the raft log has lost entries that were synced; restore the directory from a backup, "
-        "or remove its WATERMARK to go on without them",
-        {"partition", log_int(shard->partition)}, {"ends_at", log_int((int64_t)last)},
-        {"synced", log_int((int64_t)index)});
-    return ERR_CORRUPT;
-}
-
-int shard_start(struct shard *shard, uint32_t partition, uint32_t partitions, struct kv *raft,
-                struct kv *data, const struct shard_env *env)
-{
-    *shard = (struct shard){.partition = partition, .env = env};
-    list_init(&shard->ready);
-    list_init(&shard->inflight);
-    outbox_init(&shard->outbox, env->on_message, env->arg);
-    int err = rlog_load(&shard->log, raft, partition);
-    if (err == 0)
-        err = check_watermark(shard);
-    if (err == 0)
-        err = apply_open(data, partition, partitions, &shard->apply);
-    if (err == 0)
-        err = check_log(shard);
-    if (err == 0)
-        err = load_owed(shard);
-    if (err != 0)
-        return err;
-    struct rlog *log = &shard->log;
-    struct rcore_entry *entries = xcalloc(log->count, sizeof *entries);
-    for (size_t i = 0; i < log->count; i++) {
-        const struct rlog_entry *entry = rlog_get(log, log->first + i);
-        entries[i] =
-            (struct rcore_entry){entry->term, entry->type, span_of(entry->bytes, entry->size)};
-    }
-    uint64_t now_ms = clock_mono_us() / 1000;
-    char address[24];
-    snprintf(address, sizeof address, "%llu", (unsigned long long)env->id);
-    struct rcore_start start = {
-        .id = env->id,
-        .address = address,
-        .seed = (uint32_t)random_u64(),
-        .term = log->term,
-        .voted_for = log->voted_for,
-        .snapshot_index = log->snapshot_index,
-        .snapshot_term = log->snapshot_term,
-        .conf_index = log->conf_index,
-        .conf = buf_span(&log->conf),
-        .first_index = log->first,
-        .entries = entries,
-        .entry_count = log->count,
-        .now_ms = now_ms,
-    };
-    shard->pushed = log->snapshot_index;
-    shard->applied = shard->applied_at_start = apply_index(shard->apply);
-    shard->core = rcore_new(&start, &core_ops, shard);
-    free(entries);
-    for (uint64_t i = log->first; i <= shard->applied && i <= rlog_last(log); i++)
-        rlog_drop_payload(log, i);
-    settle(shard, now_ms);
-    return 0;
-}
-
-static void free_proposals(struct list *list)
-{
-    for (struct list_link *link = list_first(list), *next; link != NULL; link = next) {
-        next = list_next(list, link);
-        proposal_free(container_of(link, struct proposal, link));
-    }
-}
-
-void shard_close(struct shard *shard)
-{
-    rcore_free(shard->core);
-    close_open(shard);
-    free_proposals(&shard->ready);
-    free_proposals(&shard->inflight);
-    outbox_close(&shard->outbox);
-    rlog_close(&shard->log);
-    buf_close(&shard->message);
-    buf_close(&shard->payload);
-    apply_close(shard->apply);
-    free(shard->done);
+    return shard->unfinished == 0 && shard->done_count == 0 && shard->applied == shard->pushed &&
+           rsnap_out_idle(shard) && rsnap_in_idle(shard);
 }

@@ -12,12 +12,14 @@
 #include "replication/rlog.h"
 #include "replication/wal.h"
 #include "replication/watermark.h"
+#include "store/base/link.h"
 #include "store/base/list.h"
 
 enum {
     SHARD_INFLIGHT_MAX = 3,
     SHARD_WAITING_MAX = 4 << 20,
     SHARD_TRAILING = 64, /* entries kept below the flushed index, for followers a little behind */
+    SHARD_CHUNK_BYTES = 256 << 10, /* of a snapshot, at a time */
 };
 
 /* Who gets the answer to a command. */
@@ -33,7 +35,7 @@ struct deferred;
 struct owed {
     struct list_link link; /* node's retry list */
     struct shard *source;
-    uint64_t number;
+    uint64_t term, number; /* of the leader that it is owed by; of the effect */
     uint32_t partition;
     struct buf command;
     struct deferred *deferred; /* an answer that waits for it; NULL after a restart */
@@ -41,7 +43,10 @@ struct owed {
 
 struct shard_env { /* what a shard needs of its node */
     uint64_t id;   /* the node's, among the servers of every configuration */
-    struct kv *raft;
+    struct kv *raft, *data;
+    const char *dir;    /* where snapshots that come are collected */
+    uint32_t trailing;  /* SHARD_TRAILING; a simulation has less */
+    size_t chunk_bytes; /* SHARD_CHUNK_BYTES; likewise */
     struct wal *wal;
     struct applier *applier;
     struct watermark *mark;
@@ -49,8 +54,9 @@ struct shard_env { /* what a shard needs of its node */
     void (*on_applied)(void *arg, struct shard *shard, const struct applied *applied);
     void (*on_owed)(void *arg, struct owed *owed); /* takes it over */
     void (*on_state)(void *arg, struct shard *shard);
-    /* A packed Raft for the node `to`; may be lost. */
-    void (*on_message)(void *arg, uint64_t to, struct span message);
+    /* For the node `to`, a packed message of that type (LINK_RAFT, LINK_CHUNK, LINK_CHUNK_REPLY);
+     * may be lost. */
+    void (*on_message)(void *arg, uint64_t to, enum link_type type, struct span message);
     void *arg;
 };
 
@@ -83,27 +89,40 @@ struct shard {
     struct proposal *open;    /* collects this turn's commands */
     struct list inflight;     /* submitted, in index order */
     size_t inflight_count, waiting_bytes, unfinished;
+    bool owing, loading; /* effects owed are known, as of this leadership; are being read */
+    struct job load;
+    struct applied found;
+    int found_err;
     uint64_t *done; /* numbers of effects delivered, to be dropped */
     size_t done_count, done_cap;
+    uint64_t cuts_durable;        /* of the log's, those that are on disk */
+    struct list sends;            /* snapshots on their way to others */
+    struct snap_in *in;           /* one that comes; NULL: none */
+    struct snap_install *install; /* one that is being installed */
     struct job warm; /* what makes new cids cheap is read from disk, a part at a time */
     bool warming, warm_failed;
     struct apply_sizes sizes, sizes_next; /* as of the last look; the apply thread's */
     uint64_t warm_ms;                     /* when it is looked at again */
 };
 
-int shard_start(struct shard *shard, uint32_t partition, uint32_t partitions, struct kv *raft,
-                struct kv *data, const struct shard_env *env);
+int shard_start(struct shard *shard, uint32_t partition, uint32_t partitions,
+                const struct shard_env *env);
 void shard_close(struct shard *shard); /* who still waits is not answered */
 
 /* What another replica's shard said: see rcore_receive. */
 int shard_receive(struct shard *shard, const Loquat__Raft *message, uint64_t now_ms);
+void shard_chunk(struct shard *shard, const Loquat__Chunk *chunk, uint64_t now_ms);
+void shard_chunk_reply(struct shard *shard, const Loquat__ChunkReply *reply, uint64_t now_ms);
 
 /* 0: the answer comes through env->on_answer, once, later. ERR_NOT_LEADER, ERR_BUSY: it won't. */
 int shard_write(struct shard *shard, struct span command, struct waiter waiter);
 void shard_turn(struct shard *shard, uint64_t now_ms); /* once per loop turn */
 void shard_tick(struct shard *shard, uint64_t now_ms); /* timers */
 void shard_trim(struct shard *shard, struct kv *data, uint64_t now_ms);
-void shard_owed_done(struct shard *shard, struct owed *owed); /* it was applied where it belongs */
-bool shard_idle(const struct shard *shard);                   /* nothing waits, nothing is owed */
+void shard_owed_done(struct owed *owed); /* it was applied where it belongs */
+/* Its shard leads no more, who does will deliver it: it need not be tried again, and can go. */
+bool shard_owed_stale(const struct owed *owed);
+void shard_owed_forget(struct owed *owed);
+bool shard_idle(const struct shard *shard); /* nothing waits, nothing is owed */
 
 #endif

@@ -13,11 +13,11 @@
 #include "store/base/err.h"
 #include "store/base/log.h"
 
-enum { ROW_SIZE = 32, ROW_USED = 24 };
+enum { ROW_SIZE = 32 };
 
 static uint64_t row_sum(const char *row, uint32_t partition)
 {
-    return XXH3_64bits_withSeed(row, 16, partition);
+    return XXH3_64bits_withSeed(row, 16, partition + (get_le64(row + 24) << 16));
 }
 
 /* Rows that are there stay; the rest is filled up, so that no put needs room on the disk. */
@@ -61,7 +61,7 @@ void watermark_close(struct watermark *mark)
     mark->fd = -1;
 }
 
-int watermark_get(const struct watermark *mark, uint32_t partition, uint64_t *term, uint64_t *index)
+int watermark_get(const struct watermark *mark, uint32_t partition, struct watermark_row *out)
 {
     char row[ROW_SIZE];
     static const char zeros[ROW_SIZE];
@@ -71,18 +71,18 @@ int watermark_get(const struct watermark *mark, uint32_t partition, uint64_t *te
         return ERR_NOT_FOUND;
     if (get_le64(row + 16) != row_sum(row, partition))
         return ERR_CORRUPT;
-    *term = get_le64(row);
-    *index = get_le64(row + 8);
+    *out = (struct watermark_row){get_le64(row), get_le64(row + 8), get_le64(row + 24)};
     return 0;
 }
 
-void watermark_put(const struct watermark *mark, uint32_t partition, uint64_t term, uint64_t index)
+void watermark_put(const struct watermark *mark, uint32_t partition, struct watermark_row in)
 {
-    char row[ROW_USED];
-    put_le64(row, term);
-    put_le64(row + 8, index);
+    char row[ROW_SIZE];
+    put_le64(row, in.term);
+    put_le64(row + 8, in.index);
+    put_le64(row + 24, in.cuts);
     put_le64(row + 16, row_sum(row, partition));
-    if (pwrite(mark->fd, row, ROW_USED, (off_t)partition * ROW_SIZE) != ROW_USED)
+    if (pwrite(mark->fd, row, ROW_SIZE, (off_t)partition * ROW_SIZE) != ROW_SIZE)
         log_warn("the watermark of the raft log could not be raised",
                  {"partition", log_int(partition)}, {"why", log_str(strerror(errno))});
 }

@@ -3,7 +3,7 @@
  * what came behind, so that a flipped bit would take acknowledged messages away in silence; a log
  * that ends below its watermark gives it away.
  * Bytes:  one row of ROW_SIZE per partition: term u64, index u64, XXH3-64 of both u64 (seeded with
- *         the partition), zeros. All zeros: never written.
+ *         the partition + 65536 × cuts), cuts u64. All zeros: never written.
  * Thread: put: the loop's; sync: any.
  * Errors: a row that can't be written stays behind: still a lower bound. So does, after a power
  *         cut, one that was not synced yet (WATERMARK_SYNC_MS). */
@@ -14,6 +14,11 @@
 
 enum { WATERMARK_SYNC_MS = 1000 };
 
+/* The newest entry that was synced, and how often the log had been cut by then: see rlog.h. */
+struct watermark_row {
+    uint64_t term, index, cuts;
+};
+
 struct watermark {
     int fd;
     uint64_t synced_ms; /* of the last sync; only watermark_sync touches it */
@@ -23,9 +28,8 @@ struct watermark {
 int watermark_open(struct watermark *mark, const char *dir, uint32_t partitions);
 void watermark_close(struct watermark *mark); /* synced */
 /* 0, ERR_NOT_FOUND (nothing known), ERR_CORRUPT, ERR_IO. */
-int watermark_get(const struct watermark *mark, uint32_t partition, uint64_t *term,
-                  uint64_t *index);
-void watermark_put(const struct watermark *mark, uint32_t partition, uint64_t term, uint64_t index);
+int watermark_get(const struct watermark *mark, uint32_t partition, struct watermark_row *row);
+void watermark_put(const struct watermark *mark, uint32_t partition, struct watermark_row row);
 void watermark_sync(struct watermark *mark); /* when it is due */
 
 #endif

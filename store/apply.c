@@ -30,17 +30,13 @@ static void put_apl(struct apply *apply, struct kv_batch *batch)
     kv_put(batch, KV_APL, key_span(&key), span_of(value, sizeof value));
 }
 
-static int check_apl(const struct buf *value)
+int apply_row_read(struct span row, uint64_t *index, uint64_t *term)
 {
-    return value->n == APL_SIZE && value->p[0] == APL_VERSION ? 0 : ERR_CORRUPT;
-}
-
-int apply_row_index(struct span row, uint64_t *index)
-{
-    struct buf value = {.p = (char *)(uintptr_t)row.p, .n = row.n};
-    int err = check_apl(&value);
-    *index = err == 0 ? get_le64(row.p + 1) : 0;
-    return err;
+    if (row.n != APL_SIZE || row.p[0] != APL_VERSION)
+        return ERR_CORRUPT;
+    *index = get_le64(row.p + 1);
+    *term = get_le64(row.p + 9);
+    return 0;
 }
 
 int apply_flushed_index(struct kv *kv, uint32_t partition, uint64_t *index, uint64_t *term)
@@ -50,11 +46,7 @@ int apply_flushed_index(struct kv *kv, uint32_t partition, uint64_t *index, uint
     int err = kv_get_flushed(kv, KV_APL, key_span(&key), &value);
     *index = *term = 0;
     if (err == 0)
-        err = check_apl(&value);
-    if (err == 0) {
-        *index = get_le64(value.p + 1);
-        *term = get_le64(value.p + 9);
-    }
+        err = apply_row_read(buf_span(&value), index, term);
     buf_close(&value);
     return err == ERR_NOT_FOUND ? 0 : err;
 }
@@ -148,12 +140,9 @@ static int recall(struct apply *apply)
     return err;
 }
 
-int apply_open(struct kv *kv, uint32_t partition, uint32_t partitions, struct apply **out)
+static void begin(struct apply *apply, struct kv *kv, uint32_t partition, uint32_t partitions)
 {
-    struct apply *apply = xcalloc(1, sizeof *apply);
-    apply->kv = kv;
-    apply->partition = partition;
-    apply->partitions = partitions;
+    *apply = (struct apply){.kv = kv, .partition = partition, .partitions = partitions};
     map_init(&apply->convs);
     map_init(&apply->members);
     map_init(&apply->overlay);
@@ -161,29 +150,27 @@ int apply_open(struct kv *kv, uint32_t partition, uint32_t partitions, struct ap
     arena_init(&apply->arena);
     arena_init(&apply->commands);
     dedup_init(&apply->dedup, kv, partition, partitions);
-    struct key key = key_partition(partition);
-    int err = kv_get(kv, KV_APL, key_span(&key), &apply->value);
-    if (err == 0 && (err = check_apl(&apply->value)) == 0) {
-        const char *p = apply->value.p;
-        apply->index = get_le64(p + 1);
-        apply->term = get_le64(p + 9);
-        apply->mid_ms = get_le64(p + 17);
-        apply->mid_counter = (uint32_t)get_le64(p + 25);
-        apply->seal_index = get_le64(p + 33);
-        err = recall(apply);
-    }
-    if (err != 0 && err != ERR_NOT_FOUND) {
-        apply_close(apply);
-        return err;
-    }
-    *out = apply;
-    return 0;
 }
 
-void apply_close(struct apply *apply)
+static int load(struct apply *apply)
 {
-    if (apply == NULL)
-        return;
+    struct key key = key_partition(apply->partition);
+    int err = kv_get(apply->kv, KV_APL, key_span(&key), &apply->value);
+    if (err == ERR_NOT_FOUND)
+        return 0;
+    if (err == 0)
+        err = apply_row_read(buf_span(&apply->value), &apply->index, &apply->term);
+    if (err != 0)
+        return err;
+    const char *p = apply->value.p;
+    apply->mid_ms = get_le64(p + 17);
+    apply->mid_counter = (uint32_t)get_le64(p + 25);
+    apply->seal_index = get_le64(p + 33);
+    return recall(apply);
+}
+
+static void end(struct apply *apply)
+{
     state_caches_trim(apply, true);
     map_close(&apply->convs);
     map_close(&apply->members);
@@ -195,6 +182,33 @@ void apply_close(struct apply *apply)
     buf_close(&apply->feed);
     buf_close(&apply->scratch);
     buf_close(&apply->value);
+}
+
+int apply_open(struct kv *kv, uint32_t partition, uint32_t partitions, struct apply **out)
+{
+    struct apply *apply = xmalloc(sizeof *apply);
+    begin(apply, kv, partition, partitions);
+    int err = load(apply);
+    if (err == 0)
+        *out = apply;
+    else
+        apply_close(apply);
+    return err;
+}
+
+int apply_reload(struct apply *apply)
+{
+    ASSERT(apply->overlay.count == 0);
+    end(apply);
+    begin(apply, apply->kv, apply->partition, apply->partitions);
+    return load(apply);
+}
+
+void apply_close(struct apply *apply)
+{
+    if (apply == NULL)
+        return;
+    end(apply);
     free(apply);
 }
 

@@ -66,6 +66,8 @@ void applied_close(struct applied *applied);
 struct apply;
 int apply_open(struct kv *kv, uint32_t partition, uint32_t partitions, struct apply **apply);
 void apply_close(struct apply *apply);
+/* Between batches: the rows have become other ones; begins anew from them. */
+int apply_reload(struct apply *apply);
 uint64_t apply_index(const struct apply *apply); /* of the last entry applied */
 uint64_t apply_term(const struct apply *apply);
 int apply_entry(struct apply *apply, uint64_t index, uint64_t term, struct span entry,
@@ -91,8 +93,8 @@ int apply_warm(struct apply *apply, bool *done);
 
 /* The index that has reached the data DB's files, 0 when none. Any thread. */
 int apply_flushed_index(struct kv *kv, uint32_t partition, uint64_t *index, uint64_t *term);
-/* The index in a row of KV_APL; ERR_CORRUPT. */
-int apply_row_index(struct span row, uint64_t *index);
+/* What a row of KV_APL says; ERR_CORRUPT. */
+int apply_row_read(struct span row, uint64_t *index, uint64_t *term);
 /* Effects still owed, oldest first, at start. */
 int apply_outs(struct apply *apply, struct applied *applied);
 

@@ -35,6 +35,9 @@ enum link_type {
     LINK_MARK,
     LINK_CONTROL,
     LINK_REPORT,
+    LINK_RAFT,
+    LINK_CHUNK,
+    LINK_CHUNK_REPLY,
 };
 
 struct link;

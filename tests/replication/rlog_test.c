@@ -104,6 +104,56 @@ Test(rlog, tail_is_replaced)
     cr_assert(eq(u64, rlog_last(&rlog), 7));
 }
 
+/* Each time that entries are replaced is counted, with what replaced them. */
+Test(rlog, counts_cuts)
+{
+    cr_assert(eq(u64, rlog.cuts, 0));
+    put(11, 2, "on");
+    cr_assert(eq(u64, rlog.cuts, 0));
+    put(9, 3, "other");
+    put(10, 3, "other");
+    put(10, 4, "and another");
+    cr_assert(eq(u64, rlog.cuts, 2));
+    write_batch();
+    cr_assert(eq(int, reload(), 0));
+    cr_assert(eq(u64, rlog.cuts, 2));
+}
+
+/* That a snapshot is being installed is known until it is there; then the log begins behind it. */
+Test(rlog, installs)
+{
+    struct buf conf = {0};
+    struct rlog_snapshot at = {70, 3, 20, span_str("configuration")}, found;
+    cr_assert(eq(int, rlog_get_install(kv, P, &found, &conf), ERR_NOT_FOUND));
+    rlog_put_install(&batch, P, &at);
+    write_batch();
+    cr_assert(eq(int, reload(), 0));
+    cr_assert(eq(u64, rlog_last(&rlog), 10), "nothing else has changed");
+    cr_assert(eq(int, rlog_get_install(kv, P + 1, &found, &conf), ERR_NOT_FOUND));
+    cr_assert(eq(int, rlog_get_install(kv, P, &found, &conf), 0));
+    cr_assert(found.index == 70 && found.term == 3 && found.conf_index == 20);
+    cr_assert(span_is(found.conf, "configuration"));
+    rlog_install(&rlog, &batch, &found);
+    buf_close(&conf);
+    write_batch();
+    for (int i = 0; i < 2; i++) {
+        cr_assert(eq(sz, rlog.count, 0));
+        cr_assert(eq(u64, rlog.first, 71));
+        cr_assert(eq(u64, rlog_last(&rlog), 70));
+        cr_assert(eq(u64, rlog_term_at(&rlog, 70), 3));
+        cr_assert(eq(u64, rlog.conf_index, 20));
+        cr_assert(eq(u64, rlog.cuts, 1));
+        cr_assert(rlog.term == 4 && rlog.voted_for == 1, "term and vote are kept");
+        cr_assert(eq(int, rlog_get_install(kv, P, &found, &conf), ERR_NOT_FOUND));
+        cr_assert(eq(int, reload(), 0));
+    }
+    buf_close(&conf);
+    put(71, 5, "on");
+    write_batch();
+    cr_assert(eq(int, reload(), 0));
+    cr_assert(holds(71, 5, "on"));
+}
+
 /* Trimming keeps what lies above, and the snapshot's place; the ring goes on over its end. */
 Test(rlog, trims)
 {

@@ -11,7 +11,7 @@
 
 static char root[SCRATCH_MAX], path[SCRATCH_MAX + 16];
 static struct watermark mark;
-static uint64_t term, at;
+static struct watermark_row row;
 
 static void setup(void)
 {
@@ -38,17 +38,17 @@ static void reopen(uint32_t partitions)
 Test(watermark, put_and_get)
 {
     for (uint32_t p = 0; p < 4; p++)
-        cr_assert(eq(int, watermark_get(&mark, p, &term, &at), ERR_NOT_FOUND));
-    watermark_put(&mark, 2, 7, 1ull << 40);
-    watermark_put(&mark, 3, 1, 5);
-    watermark_put(&mark, 3, 1, 6);
+        cr_assert(eq(int, watermark_get(&mark, p, &row), ERR_NOT_FOUND));
+    watermark_put(&mark, 2, (struct watermark_row){7, 1ull << 40, 0});
+    watermark_put(&mark, 3, (struct watermark_row){1, 5, 0});
+    watermark_put(&mark, 3, (struct watermark_row){1, 6, 9});
     watermark_sync(&mark);
     for (int life = 0; life < 2; life++) {
-        cr_assert(eq(int, watermark_get(&mark, 2, &term, &at), 0));
-        cr_assert(term == 7 && at == 1ull << 40);
-        cr_assert(eq(int, watermark_get(&mark, 3, &term, &at), 0));
-        cr_assert(term == 1 && at == 6);
-        cr_assert(eq(int, watermark_get(&mark, 1, &term, &at), ERR_NOT_FOUND));
+        cr_assert(eq(int, watermark_get(&mark, 2, &row), 0));
+        cr_assert(row.term == 7 && row.index == 1ull << 40);
+        cr_assert(eq(int, watermark_get(&mark, 3, &row), 0));
+        cr_assert(row.term == 1 && row.index == 6 && row.cuts == 9);
+        cr_assert(eq(int, watermark_get(&mark, 1, &row), ERR_NOT_FOUND));
         reopen(4);
     }
 }
@@ -56,26 +56,26 @@ Test(watermark, put_and_get)
 /* A row that was damaged is told from one that was never written; the others stand. */
 Test(watermark, damaged_row)
 {
-    watermark_put(&mark, 1, 2, 3);
-    watermark_put(&mark, 2, 4, 5);
+    watermark_put(&mark, 1, (struct watermark_row){2, 3, 0});
+    watermark_put(&mark, 2, (struct watermark_row){4, 5, 0});
     int fd = open(path, O_RDWR | O_CLOEXEC);
     cr_assert(eq(int, (int)pwrite(fd, "x", 1, 32 + 9), 1));
     close(fd);
-    cr_assert(eq(int, watermark_get(&mark, 1, &term, &at), ERR_CORRUPT));
-    cr_assert(eq(int, watermark_get(&mark, 2, &term, &at), 0));
-    watermark_put(&mark, 1, 2, 4);
-    cr_assert(eq(int, watermark_get(&mark, 1, &term, &at), 0));
+    cr_assert(eq(int, watermark_get(&mark, 1, &row), ERR_CORRUPT));
+    cr_assert(eq(int, watermark_get(&mark, 2, &row), 0));
+    watermark_put(&mark, 1, (struct watermark_row){2, 4, 0});
+    cr_assert(eq(int, watermark_get(&mark, 1, &row), 0));
 }
 
 /* A file that was cut short keeps the rows that are whole. */
 Test(watermark, short_file_is_filled_up)
 {
-    watermark_put(&mark, 0, 2, 3);
-    watermark_put(&mark, 1, 4, 5);
+    watermark_put(&mark, 0, (struct watermark_row){2, 3, 0});
+    watermark_put(&mark, 1, (struct watermark_row){4, 5, 0});
     cr_assert(eq(int, truncate(path, 40), 0));
     reopen(4);
-    cr_assert(eq(int, watermark_get(&mark, 0, &term, &at), 0));
-    cr_assert(eq(int, watermark_get(&mark, 1, &term, &at), ERR_NOT_FOUND));
-    cr_assert(eq(int, watermark_get(&mark, 3, &term, &at), ERR_NOT_FOUND));
+    cr_assert(eq(int, watermark_get(&mark, 0, &row), 0));
+    cr_assert(eq(int, watermark_get(&mark, 1, &row), ERR_NOT_FOUND));
+    cr_assert(eq(int, watermark_get(&mark, 3, &row), ERR_NOT_FOUND));
     cr_assert(lt(int, watermark_open(&(struct watermark){0}, "/no/such/place", 4), 0));
 }

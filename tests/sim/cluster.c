@@ -1,6 +1,7 @@
-/* cluster FIRST COUNT [--mutant NAME] [--trace]: a partition on three or five nodes, simulated by
- * seed: the real shard, rlog, rcore and state machine; a net that loses, delays and is cut, one way
- * or both; disks that are slow; crashes that lose what was not synced; clients that send again.
+/* cluster FIRST COUNT [--mutant NAME] [--trace | --messages]: a partition on three or five nodes,
+ * simulated by seed: the real shard, rlog, rcore and state machine; a net that loses, delays and is
+ * cut, one way or both; disks that are slow; logs that are trimmed, so that snapshots go around;
+ * crashes that lose what was not synced; clients that send again.
  * Always: one leader in a term; what was committed stays as it is, and is the same everywhere. At
  * the end, when all is healed: every node has the same rows, sequences without a gap, and what was
  * acknowledged once, where it was said to be. Last line: `N passed, N failed`. */
@@ -33,7 +34,7 @@ static void set_version(struct buf *bytes)
     loquat__raft__free_unpacked(message, NULL);
 }
 
-static void on_message(void *arg, uint64_t to, struct span message)
+static void on_message(void *arg, uint64_t to, enum link_type type, struct span message)
 {
     struct node *node = arg;
     unsigned a = node->number, b = (unsigned)to - 1;
@@ -42,12 +43,13 @@ static void on_message(void *arg, uint64_t to, struct span message)
     struct packet *packet = xcalloc(1, sizeof *packet);
     packet->from = a;
     packet->to = b;
+    packet->type = type;
     packet->due_ms = sim_now_ms + 1 + sim_roll(sim_chance(5) ? 200 : 15);
     if (packet->due_ms < world.link_ms[a][b]) /* a link keeps the order */
         packet->due_ms = world.link_ms[a][b];
     world.link_ms[a][b] = packet->due_ms;
     buf_add_span(&packet->bytes, message);
-    if (sim_mutant("wrong-version"))
+    if (type == LINK_RAFT && sim_mutant("wrong-version"))
         set_version(&packet->bytes);
     struct packet **at = &world.net;
     while (*at != NULL && (*at)->due_ms <= packet->due_ms)
@@ -56,32 +58,55 @@ static void on_message(void *arg, uint64_t to, struct span message)
     *at = packet;
 }
 
+static void trace_message(const struct node *node, const Loquat__Raft *message)
+{
+    TRACE("node %llu to %u: kind %u, term %llu, index %llu of term %llu, %zu entries, commit %llu, "
+          "rejected %llu%s%s%s",
+          (unsigned long long)message->from - 1, node->number, message->kind,
+          (unsigned long long)message->term, (unsigned long long)message->index,
+          (unsigned long long)message->index_term, message->n_entries,
+          (unsigned long long)message->commit, (unsigned long long)message->rejected,
+          message->granted ? ", granted" : "", message->pre_vote ? ", pre-vote" : "",
+          message->disrupt ? ", disrupt" : "");
+}
+
+static void deliver_raft(struct node *node, unsigned from, struct span bytes)
+{
+    Loquat__Raft *message = loquat__raft__unpack(NULL, bytes.n, (const uint8_t *)bytes.p);
+    ASSERT(message != NULL && message->partition == 0);
+    if (world.trace_messages)
+        trace_message(node, message);
+    int err = shard_receive(&node->shard, message, sim_now_ms);
+    if (err != 0)
+        fail("node %u refuses a message of node %u: %s", node->number, from, err_name(err));
+    loquat__raft__free_unpacked(message, NULL);
+}
+
 static void deliver(struct packet *packet)
 {
     struct node *node = &world.node[packet->to];
+    struct span bytes = buf_span(&packet->bytes);
     if (!node->up || world.cut[packet->from][packet->to])
         return;
-    Loquat__Raft *message =
-        loquat__raft__unpack(NULL, packet->bytes.n, (const uint8_t *)packet->bytes.p);
-    ASSERT(message != NULL && message->partition == 0);
-    int err = shard_receive(&node->shard, message, sim_now_ms);
-    if (err != 0)
-        fail("node %u refuses a message of node %u: %s", packet->to, packet->from, err_name(err));
-    loquat__raft__free_unpacked(message, NULL);
+    if (packet->type == LINK_RAFT) {
+        deliver_raft(node, packet->from, bytes);
+    } else if (packet->type == LINK_CHUNK) {
+        Loquat__Chunk *chunk = loquat__chunk__unpack(NULL, bytes.n, (const uint8_t *)bytes.p);
+        shard_chunk(&node->shard, chunk, sim_now_ms);
+        loquat__chunk__free_unpacked(chunk, NULL);
+    } else {
+        Loquat__ChunkReply *reply =
+            loquat__chunk_reply__unpack(NULL, bytes.n, (const uint8_t *)bytes.p);
+        shard_chunk_reply(&node->shard, reply, sim_now_ms);
+        loquat__chunk_reply__free_unpacked(reply, NULL);
+    }
 }
 
 /* ---- a node ---- */
 
-static void hand_over(struct node *node, struct owed *owed)
-{
-    struct waiter waiter = {.kind = WAITER_OUT, .owner = owed};
-    list_push(&node->owed, &owed->link);
-    (void)shard_write(&node->shard, buf_span(&owed->command), waiter); /* or after the next start */
-}
-
 static void on_owed(void *arg, struct owed *owed)
 {
-    hand_over(arg, owed);
+    effects_put(&((struct node *)arg)->effects, owed);
 }
 
 static void on_answer(void *arg, const struct waiter *waiter, const struct apply_result *result)
@@ -89,11 +114,8 @@ static void on_answer(void *arg, const struct waiter *waiter, const struct apply
     struct node *node = arg;
     if (waiter->kind == WAITER_PEER && node->up)
         on_client_answer(waiter->owner, waiter, result);
-    if (waiter->kind == WAITER_OUT && result->err == 0 && node->up) {
-        struct owed *owed = waiter->owner;
-        list_remove(&owed->link);
-        shard_owed_done(&node->shard, owed);
-    }
+    if (waiter->kind == WAITER_OUT)
+        effects_answer(&node->effects, waiter->owner, result);
 }
 
 static void on_applied(void *arg, struct shard *shard, const struct applied *applied)
@@ -152,14 +174,29 @@ static void fence(struct node *node)
     node->fenced = true;
 }
 
+static void crash(struct node *node)
+{
+    TRACE("node %u crashes", node->number);
+    drop_parts(node);
+    sim_kv_crash(node->data);
+    node->power_cut = sim_chance(30);
+    if (node->power_cut)
+        sim_mark_power_cut(node->mark);
+    effects_close(&node->effects);
+}
+
 static void start(struct node *node)
 {
     node->up = true;
     node->wal = wal_new(NULL, node->raft, NULL, NULL);
     node->applier = applier_new(NULL, node->data);
-    list_init(&node->owed);
+    effects_init(&node->effects, &node->shard, 1);
     node->env = (struct shard_env){.id = node->number + 1,
                                    .raft = node->raft,
+                                   .data = node->data,
+                                   .dir = "",
+                                   .trailing = TRAILING,
+                                   .chunk_bytes = CHUNK_BYTES,
                                    .wal = node->wal,
                                    .applier = node->applier,
                                    .mark = node->mark,
@@ -169,7 +206,11 @@ static void start(struct node *node)
                                    .on_state = on_state,
                                    .on_message = on_message,
                                    .arg = node};
-    int err = shard_start(&node->shard, 0, 1, node->raft, node->data, &node->env);
+    int err = shard_start(&node->shard, 0, 1, &node->env);
+    if (err != 0 && sim_kv_torn(node->data)) { /* again, next time */
+        crash(node);
+        return;
+    }
     if (err == ERR_CORRUPT && node->damaged) {
         fence(node);
         return;
@@ -177,20 +218,6 @@ static void start(struct node *node)
     if (err != 0)
         fail("node %u does not start: %s", node->number, err_name(err));
     TRACE("node %u starts", node->number);
-}
-
-static void crash(struct node *node)
-{
-    TRACE("node %u crashes", node->number);
-    drop_parts(node);
-    sim_kv_crash(node->data);
-    struct list_link *link;
-    while ((link = list_pop(&node->owed)) != NULL) {
-        struct owed *owed = container_of(link, struct owed, link);
-        buf_close(&owed->command);
-        free(owed->deferred);
-        free(owed);
-    }
 }
 
 static void look_at_leader(struct node *node)
@@ -215,6 +242,12 @@ static void node_step(struct node *node)
 {
     sim_wal_work(node->wal);
     sim_applier_work(node->applier);
+    if (sim_kv_torn(node->data)) { /* in the middle of an installation */
+        crash(node);
+        world.crashes++;
+        return;
+    }
+    effects_retry(&node->effects);
     shard_tick(&node->shard, sim_now_ms);
     shard_turn(&node->shard, sim_now_ms);
     wal_kick(node->wal);
@@ -229,10 +262,10 @@ static void harm(struct node *node)
     if (sim_mutant("same-id-after-wipe") && sim_chance(20)) {
         sim_kv_clear(node->raft);
         sim_kv_clear(node->data);
-        watermark_put(node->mark, 0, 0, 0);
+        watermark_put(node->mark, 0, (struct watermark_row){0});
         bootstrap(node);
     }
-    if (world.harmed || world.members_change || !sim_chance(5))
+    if (world.harmed || world.members_change || node->power_cut || !sim_chance(5))
         return;
     world.harmed = node->damaged = true;
     sim_kv_damage(node->raft);
@@ -281,21 +314,27 @@ static void faults(void)
             world.cut[a][i] = world.cut[i][a] = i != a;
     if (sim_roll(60) == 0)
         world.cut[a][b] = world.cut[b][a] = false;
-    if (sim_roll(200) == 0 && world.node[a].up)
+    if (sim_roll(200) == 0 && world.node[a].up) {
         sim_kv_flush(world.node[a].data);
+        shard_trim(&world.node[a].shard, world.node[a].data, sim_now_ms);
+    }
     if (world.members_change && sim_roll(60) == 0 && world.node[a].up)
         change_members(&world.node[a]);
     if (sim_roll(600) == 0 && world.node[a].up)
         (void)rcore_transfer(world.node[a].shard.core, 0, sim_now_ms);
 }
 
+static void start_all(void)
+{
+    for (unsigned i = 0; i < world.nodes; i++)
+        if (!world.node[i].up && !world.node[i].fenced)
+            start(&world.node[i]);
+}
+
 static void calm_down(void)
 {
     world.calm = true;
     memset(world.cut, 0, sizeof world.cut);
-    for (unsigned i = 0; i < world.nodes; i++)
-        if (!world.node[i].up && !world.node[i].fenced)
-            start(&world.node[i]);
 }
 
 static uint64_t min(uint64_t a, uint64_t b)
@@ -335,9 +374,9 @@ static void step(void)
             node_step(&world.node[i]);
 }
 
-static void open_world(uint64_t seed, bool trace)
+static void open_world(uint64_t seed)
 {
-    world = (struct world){.seed = seed, .trace = trace};
+    world = (struct world){.seed = seed};
     sim_seed = seed;
     sim_now_ms = 1000;
     world.nodes = sim_chance(50) ? 3 : 5;
@@ -371,15 +410,18 @@ static void close_world(void)
     }
 }
 
-static bool run(uint64_t seed, bool trace)
+static bool run(uint64_t seed, int trace)
 {
-    open_world(seed, trace);
+    open_world(seed);
+    world.trace = trace > 0;
+    world.trace_messages = trace > 1;
     while (sim_now_ms < STORM_MS && !world.failed) {
         step();
         faults();
     }
     calm_down();
     while (!world.failed && !all_equal()) {
+        start_all();
         step();
         if (sim_now_ms > STORM_MS + HEAL_MS) {
             trace_nodes();
@@ -394,23 +436,27 @@ static bool run(uint64_t seed, bool trace)
 
 int main(int argc, char **argv)
 {
-    static const struct option LONG[] = {
-        {"mutant", required_argument, NULL, 'm'}, {"trace", no_argument, NULL, 't'}, {0}};
-    bool trace = false;
+    static const struct option LONG[] = {{"mutant", required_argument, NULL, 'm'},
+                                         {"trace", no_argument, NULL, 't'},
+                                         {"messages", no_argument, NULL, 'a'},
+                                         {0}};
+    int trace = 0;
     const char *mutant = NULL;
     for (int c; (c = getopt_long(argc, argv, "", LONG, NULL)) != -1;) {
         if (c == 'm')
             mutant = optarg;
         else if (c == 't')
-            trace = true;
+            trace = 1;
+        else if (c == 'a')
+            trace = 2;
         else
             return 2;
     }
     uint64_t first = optind < argc ? strtoull(argv[optind], NULL, 10) : 0;
     uint64_t count = optind + 1 < argc ? strtoull(argv[optind + 1], NULL, 10) : 0;
     if (first == 0 || count == 0) {
-        fprintf(stderr,
-                "usage: cluster FIRST COUNT [--mutant NAME] [--trace], numbers from 1 on\n");
+        fprintf(stderr, "usage: cluster FIRST COUNT [--mutant NAME] [--trace | --messages], "
+                        "numbers from 1 on\n");
         return 2;
     }
     log_setup("cluster", LOG_ERROR, LOG_TEXT);
@@ -430,9 +476,11 @@ int main(int argc, char **argv)
             printf("  again: %s %llu 1 --trace%s%s\n", argv[0], (unsigned long long)seed,
                    mutant != NULL ? " --mutant " : "", mutant != NULL ? mutant : "");
     }
-    printf("%llu entries, %llu messages, %llu crashes, %llu elections, %llu changes of members\n",
+    printf("%llu entries, %llu messages, %llu crashes, %llu elections, %llu changes of members, "
+           "%llu snapshots\n",
            (unsigned long long)commits, (unsigned long long)acked, (unsigned long long)crashes,
-           (unsigned long long)elections, (unsigned long long)changes);
+           (unsigned long long)elections, (unsigned long long)changes,
+           (unsigned long long)sim_installs);
     printf("%llu passed, %llu failed\n", (unsigned long long)passed, (unsigned long long)failures);
     return failures > 0;
 }

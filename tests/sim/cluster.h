@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#include "replication/shard.h"
+#include "replication/effects.h"
 #include "store/base/ids.h"
 #include "tests/sim/world.h"
 
@@ -18,25 +18,30 @@ enum {
     HEAL_MS = 30000,  /* at most, until all nodes are equal */
     STEP_MS = 20,
     FAILURES_MAX = 5,
+    TRAILING = 8, /* entries that stay when the log is trimmed */
+    CHUNK_BYTES = 2000,
+    MEMBER_EVERY = 8, /* of what clients write is a member who is added */
 };
 
 struct packet {
     struct packet *next;
     uint64_t due_ms;
     unsigned from, to;
+    enum link_type type;
     struct buf bytes;
 };
 
 struct node {
     unsigned number;          /* id - 1 */
     bool up, damaged, fenced; /* fenced: stays down for good */
+    bool power_cut;           /* how it went down last */
     struct kv *raft, *data;
     struct watermark *mark;
     struct wal *wal;
     struct applier *applier;
     struct shard_env env;
     struct shard shard;
-    struct list owed;
+    struct effects effects;
 };
 
 struct client {
@@ -59,7 +64,7 @@ struct world {
     unsigned leader[TERMS_MAX]; /* number + 1 */
     uint64_t digest[INDEX_MAX];
     uint64_t seed, commits, crashes, elections, changes;
-    bool failed, trace, calm, harmed;
+    bool failed, trace, trace_messages, calm, harmed;
     bool members_change; /* in this run, and then nothing is lost for good: who has a vote and does
                             not know it yet does not give it (docs/decisions/0011) */
 };

@@ -25,20 +25,44 @@ static struct node *first_up(void)
     return world.node[0].fenced ? &world.node[1] : &world.node[0];
 }
 
+static uint64_t count(const struct node *node, enum kv_cf cf, int tag)
+{
+    struct key from = key_partition(0), until = key_partition(1);
+    struct kv_iter iter;
+    uint64_t n = 0;
+    kv_iter_open(&iter, node->data, NULL, cf, key_span(&from), key_span(&until));
+    for (kv_iter_first(&iter); kv_iter_valid(&iter); kv_iter_next(&iter))
+        n += tag < 0 || kv_iter_key(&iter).p[KEY_CONV_SIZE] == tag;
+    kv_iter_close(&iter);
+    return n;
+}
+
 bool all_equal(void)
 {
-    uint64_t applied = first_up()->shard.applied;
+    uint64_t applied = first_up()->shard.applied, last = 0;
     for (unsigned i = 0; i < world.nodes; i++) {
         const struct shard *shard = &world.node[i].shard;
         if (world.node[i].fenced)
             continue;
-        if (shard->applied != applied || shard->applied != rcore_last_index(shard->core))
+        if (!world.node[i].up || shard->applied != applied)
             return false;
+        /* Others may have entries behind it that were never committed: an idle leader says
+         * nothing of them. */
+        if (rcore_state(shard->core) == RCORE_LEADER)
+            last = rcore_last_index(shard->core);
     }
+    if (last != applied)
+        return false;
     for (unsigned i = 0; i < CLIENTS; i++)
         if (world.client[i].waits)
             return false;
-    return true;
+    return count(first_up(), KV_OUT, -1) == 0;
+}
+
+/* How many users have the conversation in their list. */
+static uint64_t count_lists(const struct node *node)
+{
+    return count(node, KV_USER, KEY_TAG_LIST);
 }
 
 /* The log of the conversation: dense, and every cid at most once, where it was acknowledged. */
@@ -46,7 +70,7 @@ static void check_log(const struct node *node)
 {
     struct conv_id id = conv_id_of(span_str(world.conv));
     struct key from = key_seq(0, id, 0), until = key_seq(0, id, UINT64_MAX);
-    uint64_t *found = xcalloc(CIDS_MAX, sizeof *found), seq = 0;
+    uint64_t *found = xcalloc(CIDS_MAX, sizeof *found), seq = 0, members = 1;
     struct kv_iter iter;
     kv_iter_open(&iter, node->data, NULL, KV_LOG, key_span(&from), key_span(&until));
     for (kv_iter_first(&iter); kv_iter_valid(&iter); kv_iter_next(&iter)) {
@@ -59,6 +83,9 @@ static void check_log(const struct node *node)
             fail("sequence %llu is damaged", (unsigned long long)at);
         else if (record->kind == LOQUAT__KIND__KIND_TEXT)
             number = strtoull((const char *)record->body.data + 10, NULL, 10);
+        else if (record->cid[0] == 'k')
+            number = strtoull(record->cid + 1, NULL, 10);
+        members += number > 0 && record != NULL && record->kind == LOQUAT__KIND__KIND_MEMBER;
         if (number >= CIDS_MAX || (number > 0 && found[number] != 0))
             fail("k%llu is there twice", (unsigned long long)number);
         else
@@ -67,6 +94,9 @@ static void check_log(const struct node *node)
             loquat__record__free_unpacked(record, NULL);
     }
     kv_iter_close(&iter);
+    if (count_lists(node) != members)
+        fail("%llu members, and %llu who know it", (unsigned long long)members,
+             (unsigned long long)count_lists(node));
     for (uint64_t i = 1; i <= world.cids; i++)
         if (world.acked[i] != 0 && found[i] != world.acked[i])
             fail("k%llu was acknowledged at %llu and is at %llu", (unsigned long long)i,

@@ -1,5 +1,5 @@
-/* tests/sim/cluster_clients.c: who writes: one message after the other, sent again under its cid to
- * any node until it is answered. */
+/* tests/sim/cluster_clients.c: who writes: one message after the other, or a new member, sent again
+ * under its cid to any node until it is answered. */
 #include <stdlib.h>
 
 #include "store/base/wire.h"
@@ -7,7 +7,7 @@
 
 static void pack_next(struct client *client, struct buf *bytes)
 {
-    char cid[32], text[64];
+    char cid[32], text[64], who[32];
     Loquat__Command command = LOQUAT__COMMAND__INIT;
     command.user = (char *)(uintptr_t) "ann";
     command.conv = world.conv;
@@ -19,6 +19,11 @@ static void pack_next(struct client *client, struct buf *bytes)
         command.op = LOQUAT__OP__OP_OPEN;
         command.conv_kind = LOQUAT__CONV_KIND__CONV_GROUP;
         command.name = (char *)(uintptr_t) "g";
+    } else if (client->number % MEMBER_EVERY == 0) {
+        snprintf(who, sizeof who, "m%llu", (unsigned long long)client->number);
+        command.op = LOQUAT__OP__OP_MEMBER;
+        command.set = 1; /* added: an effect on the list of that user */
+        command.who = who;
     } else {
         snprintf(text, sizeof text, "{\"text\":\"k%llu\"}", (unsigned long long)client->number);
         command.op = LOQUAT__OP__OP_SEND;

@@ -86,6 +86,8 @@ void sim_applier_work(struct applier *applier)
     if (job->kind == JOB_CALL) {
         pop(applier);
         job->call(job);
+        if (sim_kv_torn(applier->kv))
+            return; /* nobody is told */
         job->done(job);
     } else {
         size_t n = apply_some(applier);

@@ -3,6 +3,7 @@
 #include <xxhash.h>
 
 #include "store/base/check.h"
+#include "store/kv_stage.h"
 #include "tests/sim/world.h"
 
 struct row {
@@ -15,6 +16,8 @@ struct table {
 struct kv {
     enum kv_kind kind;
     struct table tables[KV_CF_COUNT], flushed[KV_CF_COUNT];
+    struct table staged[KV_CF_COUNT]; /* a stage: of a data DB one at most */
+    bool finished, torn;
 };
 
 enum op_kind { OP_PUT, OP_APPEND, OP_DELETE, OP_DELETE_RANGE };
@@ -35,19 +38,12 @@ const char *kv_error(void)
 
 /* ---- tables ---- */
 
-static int compare(struct span a, struct span b)
-{
-    size_t n = a.n < b.n ? a.n : b.n;
-    int order = n > 0 ? memcmp(a.p, b.p, n) : 0;
-    return order != 0 ? order : (a.n > b.n) - (a.n < b.n);
-}
-
 static size_t lower(const struct table *table, struct span key) /* the first that is not below */
 {
     size_t from = 0, until = table->count;
     while (from < until) {
         size_t middle = (from + until) / 2;
-        if (compare(buf_span(&table->rows[middle].key), key) < 0)
+        if (span_cmp(buf_span(&table->rows[middle].key), key) < 0)
             from = middle + 1;
         else
             until = middle;
@@ -126,6 +122,7 @@ void sim_kv_free(struct kv *kv)
     for (size_t i = 0; i < KV_CF_COUNT; i++) {
         table_clear(&kv->tables[i]);
         table_clear(&kv->flushed[i]);
+        table_clear(&kv->staged[i]);
     }
     free(kv);
 }
@@ -138,11 +135,21 @@ void sim_kv_flush(struct kv *kv)
             table_copy(&kv->flushed[i], &kv->tables[i]);
 }
 
+static void drop_staged(struct kv *kv)
+{
+    for (size_t i = 0; i < KV_CF_COUNT; i++)
+        table_clear(&kv->staged[i]);
+    kv->finished = false;
+}
+
 void sim_kv_crash(struct kv *kv)
 {
     ASSERT(kv->kind == KV_DATA);
     for (size_t i = 0; i < KV_CF_COUNT; i++)
         table_copy(&kv->tables[i], &kv->flushed[i]);
+    kv->torn = false;
+    if (!kv->finished)
+        drop_staged(kv);
 }
 
 void sim_kv_clear(struct kv *kv)
@@ -151,6 +158,11 @@ void sim_kv_clear(struct kv *kv)
         table_clear(&kv->tables[i]);
         table_clear(&kv->flushed[i]);
     }
+}
+
+bool sim_kv_torn(struct kv *kv)
+{
+    return kv->torn;
 }
 
 void sim_kv_damage(struct kv *kv)
@@ -324,6 +336,99 @@ int kv_get_flushed(struct kv *kv, enum kv_cf cf, struct span key, struct buf *va
     return get(&kv->flushed[cf], key, value);
 }
 
+/* ---- moments ---- */
+
+struct moment {
+    struct table tables[KV_CF_COUNT];
+};
+
+void kv_view_open(struct kv_view *view, struct kv *kv)
+{
+    struct moment *moment = xcalloc(1, sizeof *moment);
+    for (size_t i = 0; i < KV_CF_COUNT; i++)
+        table_copy(&moment->tables[i], &kv->tables[i]);
+    *view = (struct kv_view){kv, moment};
+}
+
+void kv_view_close(struct kv_view *view)
+{
+    struct moment *moment = (struct moment *)(uintptr_t)view->snapshot;
+    for (size_t i = 0; i < KV_CF_COUNT; i++)
+        table_clear(&moment->tables[i]);
+    free(moment);
+}
+
+int kv_view_get(const struct kv_view *view, enum kv_cf cf, struct span key, struct buf *value)
+{
+    return get(&((const struct moment *)view->snapshot)->tables[cf], key, value);
+}
+
+/* ---- stages ---- */
+
+struct kv_stage {
+    struct kv *kv;
+};
+
+int kv_stage_open(struct kv *kv, const char *dir, struct kv_stage **stage)
+{
+    (void)dir;
+    drop_staged(kv);
+    *stage = xcalloc(1, sizeof **stage);
+    (*stage)->kv = kv;
+    return 0;
+}
+
+int kv_stage_put(struct kv_stage *stage, enum kv_cf cf, struct span key, struct span value)
+{
+    struct row *row = find_or_add(&stage->kv->staged[cf], key);
+    ASSERT(row->value.n == 0);
+    buf_add_span(&row->value, value);
+    return 0;
+}
+
+int kv_stage_finish(struct kv_stage *stage)
+{
+    stage->kv->finished = true;
+    return 0;
+}
+
+void kv_stage_close(struct kv_stage *stage)
+{
+    free(stage);
+}
+
+void kv_stage_remove(const char *dir)
+{
+    (void)dir; /* the next stage begins with it */
+}
+
+uint64_t sim_installs;
+
+/* All rows are of one partition. */
+int kv_stage_install(struct kv *kv, const char *dir, struct span from, struct span until)
+{
+    (void)dir, (void)from, (void)until;
+    if (!kv->finished)
+        return ERR_CORRUPT;
+    sim_installs++;
+    size_t upto = sim_chance(20) ? sim_roll(KV_CF_COUNT) : KV_CF_COUNT;
+    for (size_t i = 0; i < upto; i++) {
+        if (sim_mutant("old-rows-stay"))
+            for (size_t r = 0; r < kv->staged[i].count; r++) {
+                struct row *row = find_or_add(&kv->tables[i], buf_span(&kv->staged[i].rows[r].key));
+                row->value.n = 0;
+                buf_add_span(&row->value, buf_span(&kv->staged[i].rows[r].value));
+            }
+        else
+            table_copy(&kv->tables[i], &kv->staged[i]);
+        table_copy(&kv->flushed[i], &kv->tables[i]);
+    }
+    kv->torn = upto < KV_CF_COUNT;
+    return kv->torn ? ERR_IO : 0;
+}
+
+/* ---- iterators ---- */
+
 struct place { /* rows are not changed while it is open */
     const struct table *table;
     size_t at, from, until;
@@ -333,9 +438,9 @@ struct place { /* rows are not changed while it is open */
 void kv_iter_open(struct kv_iter *iter, struct kv *kv, const struct kv_view *view, enum kv_cf cf,
                   struct span from, struct span until)
 {
-    ASSERT(view == NULL);
     struct place *place = xcalloc(1, sizeof *place);
-    place->table = &kv->tables[cf];
+    place->table =
+        view != NULL ? &((const struct moment *)view->snapshot)->tables[cf] : &kv->tables[cf];
     place->from = lower(place->table, from);
     place->until = lower(place->table, until);
     *iter = (struct kv_iter){.rocks = place};

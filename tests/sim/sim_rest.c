@@ -54,11 +54,11 @@ void random_bytes(void *out, size_t n)
         ((char *)out)[i] = (char)dice_next(&sim_seed);
 }
 
-/* ---- watermarks: always written through ---- */
+/* ---- watermarks ---- */
 
 struct sim_mark {
     struct watermark mark;
-    uint64_t term, index;
+    struct watermark_row row, synced;
 };
 
 struct watermark *sim_mark_new(void)
@@ -72,19 +72,25 @@ void sim_mark_free(struct watermark *mark)
     free(mark);
 }
 
-int watermark_get(const struct watermark *mark, uint32_t partition, uint64_t *term, uint64_t *index)
+int watermark_get(const struct watermark *mark, uint32_t partition, struct watermark_row *row)
 {
     const struct sim_mark *sim = (const struct sim_mark *)mark;
     ASSERT(partition == 0);
-    *term = sim->term;
-    *index = sim->index;
-    return sim->index == 0 || sim_mutant("watermark-ignored") ? ERR_NOT_FOUND : 0;
+    *row = sim->row;
+    return row->index == 0 || sim_mutant("watermark-ignored") ? ERR_NOT_FOUND : 0;
 }
 
-void watermark_put(const struct watermark *mark, uint32_t partition, uint64_t term, uint64_t index)
+void watermark_put(const struct watermark *mark, uint32_t partition, struct watermark_row row)
 {
     struct sim_mark *sim = (struct sim_mark *)(uintptr_t)mark;
     ASSERT(partition == 0);
-    sim->term = term;
-    sim->index = index;
+    sim->row = row;
+    if (sim_chance(20))
+        sim->synced = row;
+}
+
+void sim_mark_power_cut(struct watermark *mark)
+{
+    struct sim_mark *sim = (struct sim_mark *)mark;
+    sim->row = sim->synced;
 }

@@ -24,6 +24,9 @@ void sim_kv_free(struct kv *kv);
 void sim_kv_flush(struct kv *kv); /* of a data DB: all that was written stays from now on */
 void sim_kv_crash(struct kv *kv); /* of a data DB: back to the last flush */
 void sim_kv_clear(struct kv *kv);
+/* An installation of staged rows has come to its half: the process ends now. */
+bool sim_kv_torn(struct kv *kv);
+extern uint64_t sim_installs;             /* begun */
 void sim_kv_damage(struct kv *kv);        /* of a raft DB: the newest entry is gone in silence */
 void sim_kv_tear(struct kv_batch *batch); /* written in part */
 uint64_t sim_kv_hash(struct kv *kv, enum kv_cf cf);
@@ -38,5 +41,6 @@ void sim_applier_crash(struct applier *applier); /* jobs are gone; freed */
 
 struct watermark *sim_mark_new(void);
 void sim_mark_free(struct watermark *mark);
+void sim_mark_power_cut(struct watermark *mark); /* back to what was synced */
 
 #endif

@@ -1,0 +1,242 @@
+#include "store/kv_stage.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "store/base/check.h"
+#include "store/base/file.h"
+#include "store/kv_inside.h"
+
+enum {
+    TOMBSTONE_NAME = -1, /* beside the numbers of files */
+    LIST_NAME = -2,
+    LIST_VERSION = 1,
+    LIST_SUMMED = 1 + 4 * KV_CF_COUNT,
+    LIST_SIZE = LIST_SUMMED + 8,
+};
+
+struct kv_stage {
+    struct kv *kv;
+    char dir[STAGE_PATH_MAX];
+    rocksdb_envoptions_t *env;
+    rocksdb_sstfilewriter_t *writer; /* NULL: no file is open */
+    enum kv_cf cf;
+    uint32_t count[KV_CF_COUNT]; /* of files, with the open one */
+    size_t file_bytes;           /* in the open one */
+    struct buf last;             /* key of the open family */
+    bool any;                    /* the family has one */
+};
+
+static int failed(void) /* errno says why */
+{
+    return kv_translate(
+        strdup(errno == ENOSPC ? "IO error: No space left on device" : strerror(errno)));
+}
+
+static void name(char *path, const char *dir, enum kv_cf cf, int number)
+{
+    int n;
+    if (number == LIST_NAME)
+        n = snprintf(path, STAGE_PATH_MAX, "%s/LIST", dir);
+    else if (number == TOMBSTONE_NAME)
+        n = snprintf(path, STAGE_PATH_MAX, "%s/gone.sst", dir);
+    else
+        n = snprintf(path, STAGE_PATH_MAX, "%s/%s-%d.sst", dir, kv_cf_name(cf), number);
+    ASSERT(n > 0 && n < STAGE_PATH_MAX); /* kv_stage_open looks at its length */
+}
+
+static int sync_dir(const char *dir)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return failed();
+    int err = fsync(fd) == 0 ? 0 : failed();
+    close(fd);
+    return err;
+}
+
+static void empty(const char *dir)
+{
+    DIR *list = opendir(dir);
+    if (list == NULL)
+        return;
+    for (struct dirent *at; (at = readdir(list)) != NULL;)
+        if (at->d_name[0] != '.')
+            (void)unlinkat(dirfd(list), at->d_name, 0);
+    closedir(list);
+}
+
+void kv_stage_remove(const char *dir)
+{
+    empty(dir);
+    (void)rmdir(dir);
+}
+
+int kv_stage_open(struct kv *kv, const char *dir, struct kv_stage **out)
+{
+    ASSERT(kv->kind == KV_DATA && strlen(dir) + 64 < STAGE_PATH_MAX);
+    empty(dir);
+    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
+        return failed();
+    struct kv_stage *stage = xcalloc(1, sizeof *stage);
+    stage->kv = kv;
+    snprintf(stage->dir, sizeof stage->dir, "%s", dir);
+    stage->env = rocksdb_envoptions_create();
+    *out = stage;
+    return 0;
+}
+
+static int end_file(struct kv_stage *stage)
+{
+    if (stage->writer == NULL)
+        return 0;
+    char *message = NULL;
+    rocksdb_sstfilewriter_finish(stage->writer, &message); /* and syncs it */
+    rocksdb_sstfilewriter_destroy(stage->writer);
+    stage->writer = NULL;
+    return kv_translate(message);
+}
+
+static int begin_file(struct kv_stage *stage)
+{
+    char path[STAGE_PATH_MAX], *message = NULL;
+    name(path, stage->dir, stage->cf, (int)stage->count[stage->cf]++);
+    stage->writer = rocksdb_sstfilewriter_create(stage->env, stage->kv->options[stage->cf]);
+    rocksdb_sstfilewriter_open(stage->writer, path, &message);
+    stage->file_bytes = 0;
+    return kv_translate(message);
+}
+
+int kv_stage_put(struct kv_stage *stage, enum kv_cf cf, struct span key, struct span value)
+{
+    int err = 0;
+    if (cf != stage->cf) {
+        if (cf < stage->cf || cf >= KV_CF_COUNT)
+            return ERR_CORRUPT;
+        err = end_file(stage);
+        stage->cf = cf;
+        stage->any = false;
+    }
+    if (stage->any && span_cmp(key, buf_span(&stage->last)) <= 0)
+        return ERR_CORRUPT;
+    if (err == 0 && stage->file_bytes > STAGE_FILE_BYTES)
+        err = end_file(stage);
+    if (err == 0 && stage->writer == NULL)
+        err = begin_file(stage);
+    if (err != 0)
+        return err;
+    char *message = NULL;
+    rocksdb_sstfilewriter_put(stage->writer, key.p, key.n, value.p, value.n, &message);
+    stage->file_bytes += key.n + value.n;
+    stage->any = true;
+    stage->last.n = 0;
+    buf_add_span(&stage->last, key);
+    return kv_translate(message);
+}
+
+static int write_list(const struct kv_stage *stage)
+{
+    char path[STAGE_PATH_MAX], list[LIST_SIZE] = {LIST_VERSION};
+    for (size_t cf = 0; cf < KV_CF_COUNT; cf++)
+        put_le32(list + 1 + 4 * cf, stage->count[cf]);
+    put_le64(list + LIST_SUMMED, XXH3_64bits(list, LIST_SUMMED));
+    name(path, stage->dir, KV_LOG, LIST_NAME);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return failed();
+    int err = write(fd, list, LIST_SIZE) == LIST_SIZE && fsync(fd) == 0 ? 0 : failed();
+    close(fd);
+    return err;
+}
+
+static int read_list(const char *dir, uint32_t *count)
+{
+    char path[STAGE_PATH_MAX];
+    struct buf list = {0};
+    name(path, dir, KV_LOG, LIST_NAME);
+    int err = file_read(path, LIST_SIZE, &list, NULL);
+    if (err == 0 && (list.n != LIST_SIZE || list.p[0] != LIST_VERSION ||
+                     get_le64(list.p + LIST_SUMMED) != XXH3_64bits(list.p, LIST_SUMMED)))
+        err = ERR_TOO_LARGE;
+    for (size_t cf = 0; cf < KV_CF_COUNT && err == 0; cf++)
+        count[cf] = get_le32(list.p + 1 + 4 * cf);
+    buf_close(&list);
+    return err == 0 ? 0 : kv_translate(strdup("Corruption: no list of the staged files"));
+}
+
+int kv_stage_finish(struct kv_stage *stage)
+{
+    int err = end_file(stage);
+    if (err == 0)
+        err = write_list(stage);
+    return err == 0 ? sync_dir(stage->dir) : err;
+}
+
+void kv_stage_close(struct kv_stage *stage)
+{
+    if (stage == NULL)
+        return;
+    if (stage->writer != NULL)
+        rocksdb_sstfilewriter_destroy(stage->writer);
+    rocksdb_envoptions_destroy(stage->env);
+    buf_close(&stage->last);
+    free(stage);
+}
+
+/* ---- taking over ---- */
+
+/* The file is copied: linked, it would be written to (RocksDB 7.8 puts a number of its own into it)
+ * and could not be taken a second time. */
+static int ingest(struct kv *kv, enum kv_cf cf, const char *path)
+{
+    char *message = NULL;
+    rocksdb_ingestexternalfileoptions_t *options = rocksdb_ingestexternalfileoptions_create();
+    rocksdb_ingest_external_file_cf(kv->db, kv->cf[cf], &path, 1, options, &message);
+    rocksdb_ingestexternalfileoptions_destroy(options);
+    return kv_translate(message);
+}
+
+/* What is there from before goes with a file that says so: a range that is deleted through a
+ * memtable with insert hints would corrupt it. */
+static int ingest_tombstone(struct kv *kv, enum kv_cf cf, const char *dir, struct span from,
+                            struct span until)
+{
+    char path[STAGE_PATH_MAX], *message = NULL;
+    name(path, dir, cf, TOMBSTONE_NAME);
+    (void)unlink(path);
+    rocksdb_envoptions_t *env = rocksdb_envoptions_create();
+    rocksdb_sstfilewriter_t *writer = rocksdb_sstfilewriter_create(env, kv->options[cf]);
+    rocksdb_sstfilewriter_open(writer, path, &message);
+    if (message == NULL)
+        rocksdb_sstfilewriter_delete_range(writer, from.p, from.n, until.p, until.n, &message);
+    if (message == NULL)
+        rocksdb_sstfilewriter_finish(writer, &message);
+    rocksdb_sstfilewriter_destroy(writer);
+    rocksdb_envoptions_destroy(env);
+    int err = kv_translate(message);
+    return err == 0 ? ingest(kv, cf, path) : err;
+}
+
+int kv_stage_install(struct kv *kv, const char *dir, struct span from, struct span until)
+{
+    ASSERT(kv->kind == KV_DATA);
+    uint32_t count[KV_CF_COUNT];
+    int err = read_list(dir, count);
+    for (enum kv_cf cf = 0; cf < KV_CF_COUNT && err == 0; cf++) {
+        char path[STAGE_PATH_MAX];
+        err = ingest_tombstone(kv, cf, dir, from, until);
+        for (uint32_t number = 0; number < count[cf] && err == 0; number++) {
+            name(path, dir, cf, (int)number);
+            err = access(path, F_OK) == 0
+                      ? ingest(kv, cf, path)
+                      : kv_translate(strdup("Corruption: a staged file is missing"));
+        }
+    }
+    return err;
+}

@@ -1,0 +1,28 @@
+/* store/kv_stage.h: the rows of a key range, all families, written to files beside the data DB and
+ * then taken over instead of what it has there. Taking over can be cut short anywhere and done
+ * again, any number of times, as long as the files are there; who begins it writes down before
+ * that it has to be finished.
+ * Files:  DIR/<family>-<number>.sst, of at most about STAGE_FILE_BYTES, and LIST: version u8, how
+ *         many of each family u32 LE, XXH3-64 of these u64.
+ * Thread: a stage: one. kv_stage_install: the one that writes to the database.
+ * Errors: ERR_NO_SPACE, ERR_IO, ERR_CORRUPT (of kv_stage_install: a file is missing or damaged, or
+ *         kv_stage_finish was never reached); kv_error tells more. */
+#ifndef LOQUAT_STORE_KV_STAGE_H
+#define LOQUAT_STORE_KV_STAGE_H
+
+#include "store/kv.h"
+
+enum { STAGE_FILE_BYTES = 64 << 20, STAGE_PATH_MAX = 4096 };
+
+struct kv_stage;
+/* An empty one: what is in `dir` from before goes; it is made when it is missing. */
+int kv_stage_open(struct kv *kv, const char *dir, struct kv_stage **stage);
+/* Families in their order, keys ascending in each: ERR_CORRUPT when they are not. */
+int kv_stage_put(struct kv_stage *stage, enum kv_cf cf, struct span key, struct span value);
+int kv_stage_finish(struct kv_stage *stage); /* returns when it is all on disk */
+void kv_stage_close(struct kv_stage *stage); /* the files stay */
+/* The rows of [from, until) are those of the files; of every family, on disk when it returns. */
+int kv_stage_install(struct kv *kv, const char *dir, struct span from, struct span until);
+void kv_stage_remove(const char *dir);
+
+#endif
