@@ -37,7 +37,7 @@ GATEWAY_OBJ := $(call obj,$(call src,gateway))
 LIBS := $(BUILD)/libgateway.a $(BUILD)/libreplication.a $(BUILD)/libcompaction.a $(BUILD)/libstore.a \
 	$(BUILD)/libclient.a $(BUILD)/libbase.a
 
-.PHONY: all setup setup-test run test tests-build unit crash power flips turns soak check asan tsan tsan-build fuzz fuzz-build sim \
+.PHONY: all setup setup-test run test tests-build mutants unit crash power flips turns soak check asan tsan tsan-build fuzz fuzz-build sim \
 	bench bench-build bench-peers install deb clean help web
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -115,6 +115,15 @@ $(CLUSTER): $(call obj,$(wildcard tests/sim/*.c) tests/lib/dice.c) $(LIBS)
 	@mkdir -p $(@D)
 	@echo "  link $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS)
+# The same with a bug that is put into one file: tests/sim/mutants/NAME.patch.
+MUTANTS := $(patsubst tests/sim/%.patch,$(BUILD)/tests/sim/%,$(wildcard tests/sim/mutants/*.patch))
+$(MUTANTS): $(BUILD)/tests/sim/%: tests/sim/%.patch $(CLUSTER)
+	@mkdir -p $(@D)
+	@patch -s -o $@.c "$$(sed -n 's|^--- a/||p' $<)" $<
+	$(Q)$(CC) $(CFLAGS) -w -c -o $@.o $@.c
+	$(Q)$(CC) $(LDFLAGS) -o $@ $@.o $(call obj,$(wildcard tests/sim/*.c) tests/lib/dice.c) \
+		-Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS)
+mutants: $(MUTANTS)
 tests-build: all $(TEST_BIN) $(FAULT_BIN) $(CLUSTER) $(BUILD)/bench/storm
 unit: tests-build ## run the unit tests only
 	BUILD=$(BUILD) tests/run unit
@@ -212,7 +221,7 @@ SIM_BIN = $(patsubst tests/%.c,$(BUILD)/tests/%,$(shell grep -l 'getenv("LOQUAT_
 SEED ?= 1
 SEEDS ?= 1000
 sim: setup-test ## the state machine, and a cluster, under SEEDS random histories, from SEED on
-	+$(MAKE) --no-print-directory tests-build
+	+$(MAKE) --no-print-directory tests-build mutants
 	@BUILD=$(BUILD) tests/sim/run $(SEED) $(SEEDS) --mutants
 	@tests/lib/sim $(SEED) $(SEEDS) $(SIM_BIN)
 

@@ -381,6 +381,8 @@ static int open_watermark(struct node *node, char *why, size_t size)
     int err = watermark_open(&node->mark, node->path, node->dir.partitions);
     if (err != 0)
         snprintf(why, size, "%s/WATERMARK: %s", node->path, strerror(errno));
+    for (uint32_t p = 0; p < node->dir.partitions && err == 0 && node->dir.fresh; p++)
+        watermark_put(&node->mark, p, (struct watermark_row){1, 1, 0}); /* of rlog_bootstrap */
     return err;
 }
 

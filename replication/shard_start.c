@@ -45,6 +45,15 @@ static int check_watermark(const struct shard *shard)
     return ERR_CORRUPT;
 }
 
+/* After a power cut it may stand behind what the log was opened with, which is in its files now. */
+static void raise_watermark(const struct shard *shard)
+{
+    uint64_t last = rlog_last(&shard->log);
+    struct watermark_row row = {rlog_term_at(&shard->log, last), last, shard->log.cuts};
+    if (last > 0)
+        watermark_put(shard->env->mark, shard->partition, row);
+}
+
 static void send_raft(void *arg, uint64_t to, struct span message)
 {
     struct shard *shard = arg;
@@ -100,6 +109,7 @@ int shard_start(struct shard *shard, uint32_t partition, uint32_t partitions,
     shard->applied = shard->applied_at_start = apply_index(shard->apply);
     shard->core = rcore_new(&start, &shard_core_ops, shard);
     free(entries);
+    raise_watermark(shard);
     for (uint64_t i = log->first; i <= shard->applied && i <= rlog_last(log); i++)
         rlog_drop_payload(log, i);
     shard_settle(shard, now_ms);

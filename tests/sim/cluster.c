@@ -34,9 +34,26 @@ static void set_version(struct buf *bytes)
     loquat__raft__free_unpacked(message, NULL);
 }
 
+/* At moments that are short, or rare, a crash must not be left to chance alone. */
+static bool doomed(void)
+{
+    return !world.calm && sim_chance(world.doom);
+}
+
+static bool is_vote(struct span bytes)
+{
+    Loquat__Raft *message = loquat__raft__unpack(NULL, bytes.n, (const uint8_t *)bytes.p);
+    bool vote = message->kind == LOQUAT__RAFT_KIND__RAFT_VOTE_RESULT && message->granted &&
+                !message->pre_vote;
+    loquat__raft__free_unpacked(message, NULL);
+    return vote;
+}
+
 static void on_message(void *arg, uint64_t to, enum link_type type, struct span message)
 {
     struct node *node = arg;
+    if (world.doom > 0 && type == LINK_RAFT && is_vote(message) && doomed())
+        node->doomed = true;
     unsigned a = node->number, b = (unsigned)to - 1;
     if (b >= world.nodes || world.cut[a][b] || (!world.calm && sim_chance(3)))
         return;
@@ -156,6 +173,7 @@ static void bootstrap(struct node *node)
     rlog_bootstrap(&batch, 0, servers, world.nodes);
     (void)kv_write(&batch);
     kv_batch_close(&batch);
+    watermark_put(node->mark, 0, (struct watermark_row){1, 1, 0});
 }
 
 static void drop_parts(struct node *node)
@@ -177,6 +195,7 @@ static void fence(struct node *node)
 static void crash(struct node *node)
 {
     TRACE("node %u crashes", node->number);
+    node->doomed = false;
     drop_parts(node);
     sim_kv_crash(node->data);
     node->power_cut = sim_chance(30);
@@ -195,7 +214,7 @@ static void start(struct node *node)
                                    .raft = node->raft,
                                    .data = node->data,
                                    .dir = "",
-                                   .trailing = TRAILING,
+                                   .trailing = world.weather.trailing,
                                    .chunk_bytes = CHUNK_BYTES,
                                    .wal = node->wal,
                                    .applier = node->applier,
@@ -250,8 +269,13 @@ static void node_step(struct node *node)
     effects_retry(&node->effects);
     shard_tick(&node->shard, sim_now_ms);
     shard_turn(&node->shard, sim_now_ms);
+    if (sim_wal_cuts(node->wal) && doomed())
+        node->doomed = true;
     wal_kick(node->wal);
     look_at_leader(node);
+    check_node(node);
+    if (node->doomed)
+        crash(node);
 }
 
 /* ---- the world ---- */
@@ -259,13 +283,17 @@ static void node_step(struct node *node)
 /* What a disk does to a node that is down; to one of them at most: the others have a majority. */
 static void harm(struct node *node)
 {
+    if (!world.harmed && !world.members_change && sim_chance(world.loss)) {
+        TRACE("node %u is gone for good", node->number);
+        world.harmed = node->fenced = true;
+        return;
+    }
     if (sim_mutant("same-id-after-wipe") && sim_chance(20)) {
         sim_kv_clear(node->raft);
         sim_kv_clear(node->data);
-        watermark_put(node->mark, 0, (struct watermark_row){0});
         bootstrap(node);
     }
-    if (world.harmed || world.members_change || node->power_cut || !sim_chance(5))
+    if (world.harmed || world.members_change || node->power_cut || !sim_chance(20))
         return;
     world.harmed = node->damaged = true;
     sim_kv_damage(node->raft);
@@ -294,34 +322,72 @@ static void change_members(struct node *node)
     buf_close(&conf);
 }
 
-static void faults(void)
+static bool once_in(unsigned steps)
 {
-    unsigned a = (unsigned)sim_roll(world.nodes), b = (unsigned)sim_roll(world.nodes);
-    if (sim_roll(400) == 0 && world.node[a].up) {
-        crash(&world.node[a]);
-        world.crashes++;
-    }
-    if (sim_roll(100) == 0 && !world.node[b].up && !world.node[b].fenced) {
-        harm(&world.node[b]);
-        start(&world.node[b]);
-    }
-    if (sim_roll(300) == 0 && a != b) {
+    return sim_roll(steps) == 0;
+}
+
+static void cut_links(unsigned a, unsigned b)
+{
+    const struct weather *weather = &world.weather;
+    if (once_in(weather->cut) && a != b) {
         world.cut[a][b] = true;
         world.cut[b][a] = world.cut[b][a] || sim_chance(50);
     }
-    if (sim_roll(500) == 0)
+    if (once_in(weather->alone))
         for (unsigned i = 0; i < world.nodes; i++)
             world.cut[a][i] = world.cut[i][a] = i != a;
-    if (sim_roll(60) == 0)
+    if (once_in(weather->heal))
         world.cut[a][b] = world.cut[b][a] = false;
-    if (sim_roll(200) == 0 && world.node[a].up) {
-        sim_kv_flush(world.node[a].data);
-        shard_trim(&world.node[a].shard, world.node[a].data, sim_now_ms);
+}
+
+static void faults(void)
+{
+    const struct weather *weather = &world.weather;
+    unsigned a = (unsigned)sim_roll(world.nodes), b = (unsigned)sim_roll(world.nodes);
+    if (once_in(weather->crash) && world.node[a].up) {
+        crash(&world.node[a]);
+        world.crashes++;
     }
-    if (world.members_change && sim_roll(60) == 0 && world.node[a].up)
+    if (once_in(weather->start) && !world.node[b].up && !world.node[b].fenced) {
+        harm(&world.node[b]);
+        if (!world.node[b].fenced)
+            start(&world.node[b]);
+    }
+    cut_links(a, b);
+    if (!world.node[a].up)
+        return;
+    if (once_in(weather->flush))
+        sim_kv_flush(world.node[a].data);
+    if (once_in(weather->trim))
+        shard_trim(&world.node[a].shard, world.node[a].data, sim_now_ms);
+    if (world.members_change && once_in(weather->change))
         change_members(&world.node[a]);
-    if (sim_roll(600) == 0 && world.node[a].up)
+    if (once_in(weather->transfer))
         (void)rcore_transfer(world.node[a].shard.core, 0, sim_now_ms);
+}
+
+static unsigned about(unsigned steps) /* from an eighth of it to eight times as many */
+{
+    unsigned times = steps << sim_roll(7);
+    return times >= 8 ? times / 8 : 1;
+}
+
+static void choose_weather(void)
+{
+    world.weather = (struct weather){.crash = about(400),
+                                     .start = about(100),
+                                     .cut = about(300),
+                                     .alone = about(500),
+                                     .heal = about(60),
+                                     .flush = about(50),
+                                     .trim = about(100),
+                                     .change = about(60),
+                                     .transfer = about(600),
+                                     .trailing = (uint32_t)sim_roll(TRAILING_MAX + 1)};
+    sim_slow = sim_chance(20) ? 40 : 3;
+    world.doom = sim_chance(30) ? 30 : 0;
+    world.loss = sim_chance(30) ? 30 : 0;
 }
 
 static void start_all(void)
@@ -381,6 +447,7 @@ static void open_world(uint64_t seed)
     sim_now_ms = 1000;
     world.nodes = sim_chance(50) ? 3 : 5;
     world.members_change = world.nodes == NODES_MAX && sim_chance(60);
+    choose_weather();
     group_id(span_str("ann"), span_str("k0"), world.conv);
     for (unsigned i = 0; i < world.nodes; i++) {
         struct node *node = &world.node[i];

@@ -18,7 +18,7 @@ enum {
     HEAL_MS = 30000,  /* at most, until all nodes are equal */
     STEP_MS = 20,
     FAILURES_MAX = 5,
-    TRAILING = 8, /* entries that stay when the log is trimmed */
+    TRAILING_MAX = 12,
     CHUNK_BYTES = 2000,
     MEMBER_EVERY = 8, /* of what clients write is a member who is added */
 };
@@ -35,6 +35,7 @@ struct node {
     unsigned number;          /* id - 1 */
     bool up, damaged, fenced; /* fenced: stays down for good */
     bool power_cut;           /* how it went down last */
+    bool doomed;              /* goes down at the end of this step */
     struct kv *raft, *data;
     struct watermark *mark;
     struct wal *wal;
@@ -50,8 +51,17 @@ struct client {
     bool waits;
 };
 
+/* How rough a run is: what happens once in so many steps. */
+struct weather {
+    unsigned crash, start, cut, alone, heal, flush, trim, change, transfer;
+    uint32_t trailing; /* entries that stay when a log is trimmed */
+};
+
 struct world {
     unsigned nodes;
+    struct weather weather;
+    unsigned doom; /* percent of votes given, and of logs cut, at which the node crashes */
+    unsigned loss; /* percent of nodes that are down which never come back: of one at most */
     struct node node[NODES_MAX];
     bool cut[NODES_MAX][NODES_MAX];
     uint64_t link_ms[NODES_MAX][NODES_MAX];
@@ -87,6 +97,7 @@ void on_client_answer(struct client *client, const struct waiter *waiter,
                       const struct apply_result *result);
 
 /* cluster_check.c */
+void check_node(struct node *node); /* at any time: what its core takes for granted is so */
 bool all_equal(void);   /* every node is up, has applied the same, and no client waits */
 void check_end(void);   /* when all is equal: rows, sequences, what was acknowledged */
 void trace_nodes(void); /* how each node stands */

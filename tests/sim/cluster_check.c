@@ -65,6 +65,24 @@ static uint64_t count_lists(const struct node *node)
     return count(node, KV_USER, KEY_TAG_LIST);
 }
 
+void check_node(struct node *node)
+{
+    const struct shard *shard = &node->shard;
+    uint64_t stored = rcore_last_stored(shard->core);
+    uint64_t changes = rcore_uncommitted_conf_index(shard->core);
+    static struct buf payload;
+    if (rcore_installing(shard->core))
+        return;
+    if (rlog_get(&shard->log, stored) != NULL &&
+        rlog_read(&shard->log, node->raft, stored, &payload) != 0)
+        fail("node %u takes entry %llu for durable, which is not", node->number,
+             (unsigned long long)stored);
+    const struct rlog_entry *change = rlog_get(&shard->log, changes);
+    if (changes > 0 && (change == NULL || change->type != RCORE_CHANGE))
+        fail("node %u takes entry %llu for a configuration", node->number,
+             (unsigned long long)changes);
+}
+
 /* The log of the conversation: dense, and every cid at most once, where it was acknowledged. */
 static void check_log(const struct node *node)
 {

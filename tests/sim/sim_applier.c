@@ -97,7 +97,7 @@ void sim_applier_work(struct applier *applier)
             job->done(job);
         }
     }
-    applier->due_ms = sim_now_ms + sim_roll(sim_chance(3) ? 60 : 4);
+    applier->due_ms = sim_now_ms + sim_roll(sim_chance(sim_slow) ? 60 : 4);
 }
 
 void sim_applier_crash(struct applier *applier)

@@ -306,6 +306,15 @@ int kv_write(struct kv_batch *batch)
     return 0;
 }
 
+bool sim_kv_cuts(const struct kv_batch *batch)
+{
+    const struct ops *ops = batch->rocks;
+    for (size_t i = 0; i < ops->count; i++)
+        if (ops->items[i].kind == OP_DELETE_RANGE)
+            return true;
+    return false;
+}
+
 void sim_kv_tear(struct kv_batch *batch)
 {
     struct ops *ops = batch->rocks;
@@ -411,7 +420,7 @@ int kv_stage_install(struct kv *kv, const char *dir, struct span from, struct sp
     if (!kv->finished)
         return ERR_CORRUPT;
     sim_installs++;
-    size_t upto = sim_chance(20) ? sim_roll(KV_CF_COUNT) : KV_CF_COUNT;
+    size_t upto = sim_chance(30) ? sim_roll(KV_CF_COUNT) : KV_CF_COUNT;
     for (size_t i = 0; i < upto; i++) {
         if (sim_mutant("old-rows-stay"))
             for (size_t r = 0; r < kv->staged[i].count; r++) {

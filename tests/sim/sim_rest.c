@@ -11,6 +11,7 @@
 #define EPOCH_MS 1750000000000u
 
 uint64_t sim_now_ms, sim_seed;
+unsigned sim_slow;
 static const char *mutant;
 
 uint64_t sim_roll(uint64_t sides)

@@ -63,7 +63,7 @@ void wal_kick(struct wal *wal)
     wal->out = wal->due;
     wal->due = (struct notices){0};
     wal->flying_now = true;
-    wal->done_ms = sim_now_ms + 1 + sim_roll(sim_chance(3) ? 120 : 6);
+    wal->done_ms = sim_now_ms + 1 + sim_roll(sim_chance(sim_slow) ? 120 : 6);
     if (sim_mutant("ack-before-fsync"))
         tell(wal);
 }
@@ -71,6 +71,11 @@ void wal_kick(struct wal *wal)
 uint64_t sim_wal_due(const struct wal *wal)
 {
     return wal->flying_now ? wal->done_ms : UINT64_MAX;
+}
+
+bool sim_wal_cuts(const struct wal *wal)
+{
+    return !wal->flying_now && sim_kv_cuts(&wal->filling);
 }
 
 void sim_wal_work(struct wal *wal)

@@ -11,6 +11,7 @@
 #include "replication/watermark.h"
 
 extern uint64_t sim_now_ms, sim_seed; /* the dice of everything */
+extern unsigned sim_slow;             /* percent of writes and batches that take long */
 uint64_t sim_roll(uint64_t sides);
 bool sim_chance(unsigned percent);
 
@@ -29,11 +30,13 @@ bool sim_kv_torn(struct kv *kv);
 extern uint64_t sim_installs;             /* begun */
 void sim_kv_damage(struct kv *kv);        /* of a raft DB: the newest entry is gone in silence */
 void sim_kv_tear(struct kv_batch *batch); /* written in part */
+bool sim_kv_cuts(const struct kv_batch *batch);
 uint64_t sim_kv_hash(struct kv *kv, enum kv_cf cf);
 
 /* The next moment something of it is done; UINT64_MAX: nothing is under way. */
 uint64_t sim_wal_due(const struct wal *wal);
 void sim_wal_work(struct wal *wal);
+bool sim_wal_cuts(const struct wal *wal); /* what waits to be written takes entries away */
 void sim_wal_crash(struct wal *wal); /* what is under way is on disk whole, or not at all; freed */
 uint64_t sim_applier_due(const struct applier *applier);
 void sim_applier_work(struct applier *applier);
