@@ -5,6 +5,7 @@
 #include <rocksdb/c.h>
 
 #include "store/kv.h"
+#include "store/kv_trash.h"
 
 struct kv {
     enum kv_kind kind;
@@ -18,6 +19,7 @@ struct kv {
     rocksdb_writeoptions_t *write;
     rocksdb_readoptions_t *read, *read_flushed;
     struct kv_options config;
+    struct kv_trash *trash; /* NULL: what is deleted goes at once */
 };
 
 /* Takes RocksDB's message over and makes one of ours of it: kv_error has it. NULL: 0. */

@@ -305,6 +305,8 @@ int kv_open(const char *dir, enum kv_kind kind, const struct kv_options *options
         free_parts(kv);
         return kv_translate(message);
     }
+    if (!options->read_only)
+        kv->trash = kv_trash_open(dir);
     *out = kv;
     return 0;
 }
@@ -316,5 +318,6 @@ void kv_close(struct kv *kv)
     for (size_t i = 0; i < kv->cf_count; i++)
         rocksdb_column_family_handle_destroy(kv->cf[i]); /* before the close, or it aborts */
     rocksdb_close(kv->db);
+    kv_trash_close(kv->trash);
     free_parts(kv);
 }
