@@ -22,7 +22,8 @@ enum {
     TICK_MS = 20,
     DISK_CHECK_TICKS = 10,
     DISK_CHECK_BYTES = 1 << 20, /* taken since: it is looked at again before its time */
-    TRIM_TICKS = 50,
+    TRIM_TICKS = 5,
+    GAUGE_TICKS = 50,
     FLUSH_BYTES =
         64 << 20,      /* of the raft log, that a start after a crash would have to replay; half
                                of it flushes by itself, if it filled the data DB as well */
@@ -271,8 +272,9 @@ static void on_tick(uv_timer_t *timer)
     if (node->ticks % TRIM_TICKS == 0) {
         trim_all(node);
         flush_if_due(node);
-        gauges_take(&node->gauges);
     }
+    if (node->ticks % GAUGE_TICKS == 0)
+        gauges_take(&node->gauges);
 }
 
 static void adopt(void *arg, int fd)

@@ -25,6 +25,8 @@ enum {
     LEVEL_BASE = 1 << 30,
     SYNC_STEP = 1 << 20, /* files are written back as they grow: who syncs the raft log would wait
                             for a whole one (ext4 orders them) */
+    PACE_BYTES = 160 << 20, /* a second, of each database; more than it ever takes for long */
+    PACE_STEP_US = 4000,
     ZSTD_LEVEL = 1,
     ZSTD_WINDOW = -14, /* RocksDB's default */
 };
@@ -177,6 +179,15 @@ static void set_table(struct kv *kv, rocksdb_options_t *options)
     rocksdb_options_set_block_based_table_factory(options, kv->table);
 }
 
+/* What is written in the background must not fill the queue of the device: who syncs waits behind
+ * it. */
+static void set_pace(rocksdb_options_t *options)
+{
+    rocksdb_ratelimiter_t *limiter = rocksdb_ratelimiter_create(PACE_BYTES, PACE_STEP_US, 10);
+    rocksdb_options_set_ratelimiter(options, limiter);
+    rocksdb_ratelimiter_destroy(limiter);
+}
+
 static rocksdb_options_t *raft_options(const struct kv *kv)
 {
     rocksdb_options_t *o = rocksdb_options_create();
@@ -192,6 +203,7 @@ static rocksdb_options_t *raft_options(const struct kv *kv)
     rocksdb_options_set_allow_concurrent_memtable_write(o, 0);
     rocksdb_options_set_compression(o, rocksdb_no_compression); /* it will soon be trimmed */
     rocksdb_options_set_bytes_per_sync(o, SYNC_STEP);
+    set_pace(o);
     return o; /* no insert hints: with DeleteRange they corrupt the memtable (RocksDB < 9.2) */
 }
 
@@ -213,6 +225,8 @@ static rocksdb_options_t *data_options(struct kv *kv, enum kv_cf cf)
     rocksdb_options_set_keep_log_file_num(o, 4);
     rocksdb_options_set_allow_concurrent_memtable_write(o, 0);
     rocksdb_options_set_bytes_per_sync(o, SYNC_STEP);
+    if (cf == KV_LOG)
+        set_pace(o);
     rocksdb_options_set_level0_file_num_compaction_trigger(o, LEVEL0_FILES);
     rocksdb_options_set_level0_slowdown_writes_trigger(o, LEVEL0_SLOW);
     rocksdb_options_set_level0_stop_writes_trigger(o, LEVEL0_STOP);
