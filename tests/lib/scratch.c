@@ -81,7 +81,8 @@ static void copy_once(const char *from, const char *to)
     while ((entry = readdir(stream)) != NULL) {
         char a[2 * SCRATCH_MAX], b[2 * SCRATCH_MAX];
         struct stat st;
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            strcmp(entry->d_name, "trash") == 0)
             continue;
         snprintf(a, sizeof a, "%s/%s", from, entry->d_name);
         snprintf(b, sizeof b, "%s/%s", to, entry->d_name);

@@ -8,7 +8,8 @@ enum { SCRATCH_MAX = 256 };
 
 void scratch_make(char path[SCRATCH_MAX]); /* under $TMPDIR or /tmp */
 void scratch_remove(const char *path);     /* with everything in it */
-/* What a crash at this moment would leave of a directory: its files as they are. `to` is made.
+/* What a crash at this moment would leave of a directory: its files as they are, but for those that
+ * are being deleted (store/kv_trash.h). `to` is made.
  * Taken again when files (other than LOG) came, went or grew meanwhile. */
 void scratch_copy(const char *from, const char *to);
 bool scratch_has(const char *dir, const char *name);
