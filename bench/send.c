@@ -4,6 +4,7 @@
  * synced). */
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "bench/lib/load.h"
 #include "bench/lib/sender.h"
@@ -34,9 +35,17 @@ static void open_sides(struct sides *sides, uv_loop_t *loop, bool peers)
     peer_load_nats(&sides->nats_load, &sides->nats, loop, CONNS, PIPELINE);
 }
 
+/* What one side wrote and did not sync must not go to the disk in the time of the next. */
+static double peer_turn(struct peer_load *load, double secs)
+{
+    sync();
+    return peer_load_run(load, secs);
+}
+
 static void round_of(struct sides *sides, double secs, bool peers)
 {
     struct share share;
+    sync();
     series_add(&sides->syncs, fdatasync_us(sides->bare.root));
     share_begin(&share, sides->gateway.pid);
     double ours = senders_run(&sides->senders, secs);
@@ -46,8 +55,8 @@ static void round_of(struct sides *sides, double secs, bool peers)
     double bare = bare_run(&sides->bare, CONNS, secs / 2);
     rounds_add(&sides->bare_rounds, ours, bare);
     if (peers) {
-        double redis = peer_load_run(&sides->redis_load, secs);
-        double nats = peer_load_run(&sides->nats_load, secs);
+        double redis = peer_turn(&sides->redis_load, secs);
+        double nats = peer_turn(&sides->nats_load, secs);
         rounds_add(&sides->redis_rounds, ours, redis);
         rounds_add(&sides->nats_rounds, ours, nats);
         bench_say("send: %.0f msg/s; Redis %.0f, NATS %.0f, RocksDB %.0f", ours, redis, nats, bare);

@@ -8,7 +8,7 @@
 #include "store/kv_inside.h"
 
 enum {
-    MEMTABLE_DATA = 64 << 20,
+    MEMTABLE_DATA = 32 << 20,
     MEMTABLE_SMALL = 16 << 20,
     MEMTABLES_TOTAL = 256 << 20,
     MEMTABLE_RAFT = 128 << 20,
@@ -19,9 +19,9 @@ enum {
     /* The data DB is compacted when so many files wait, into a level that is not small beside them:
      * fewer files or a smaller level have the same rows written again more often, which costs more
      * than anything else here (docs/decisions/0009). */
-    LEVEL0_FILES = 20,
-    LEVEL0_SLOW = 48,
-    LEVEL0_STOP = 64,
+    LEVEL0_FILES = 40,
+    LEVEL0_SLOW = 96,
+    LEVEL0_STOP = 128,
     LEVEL_BASE = 1 << 30,
     SYNC_STEP = 1 << 20, /* files are written back as they grow: who syncs the raft log would wait
                             for a whole one (ext4 orders them) */
