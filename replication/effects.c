@@ -15,14 +15,15 @@ void effects_init(struct effects *effects, struct shard *shards, uint32_t partit
 
 static void free_all(struct list *list)
 {
-    struct list_link *link;
-    while ((link = list_pop(list)) != NULL) {
+    for (struct list_link *link = list_first(list), *next; link != NULL; link = next) {
         struct owed *owed = container_of(link, struct owed, link);
+        next = list_next(list, link);
         if (owed->deferred != NULL && --owed->deferred->remaining == 0)
             free(owed->deferred);
         buf_close(&owed->command);
         free(owed);
     }
+    list_init(list);
 }
 
 void effects_close(struct effects *effects)

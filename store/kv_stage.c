@@ -226,7 +226,7 @@ static int ingest_tombstone(struct kv *kv, enum kv_cf cf, const char *dir, struc
 int kv_stage_install(struct kv *kv, const char *dir, struct span from, struct span until)
 {
     ASSERT(kv->kind == KV_DATA);
-    uint32_t count[KV_CF_COUNT];
+    uint32_t count[KV_CF_COUNT] = {0};
     int err = read_list(dir, count);
     for (enum kv_cf cf = 0; cf < KV_CF_COUNT && err == 0; cf++) {
         char path[STAGE_PATH_MAX];

@@ -1,11 +1,11 @@
-/* store/kv_trash.h: what a database deletes goes slowly. A file system that tells its device of freed
- * blocks (mount option `discard`) does so while the file is deleted, 0.25 ms for each MiB here, and
- * whoever syncs meanwhile waits: up to half a second when a compaction is done with its inputs. So
- * each file gets a second name in DIR/trash; when that is the only one left the file is
+/* store/kv_trash.h: what a database deletes goes slowly. A file system that tells its device of
+ * freed blocks (mount option `discard`) does so while the file is deleted, 0.25 ms for each MiB
+ * here, and whoever syncs meanwhile waits: up to half a second when a compaction is done with its
+ * inputs. So each file gets a second name in DIR/trash; when that is the only one left the file is
  * made shorter, a step at a time (docs/decisions/0013-deleting-slowly.md).
  * Thread: one of its own for each database; it touches no file that has another name.
- * Limits: a backlog is gone within TRASH_SECONDS; when the disk has less room than TRASH_ROOM beyond
- *         the backlog, at once.
+ * Limits: a backlog is gone within TRASH_SECONDS; when the disk has less room than TRASH_ROOM
+ *         beyond the backlog, at once.
  * Errors: none: without the second name a file is deleted as ever. */
 #ifndef LOQUAT_STORE_KV_TRASH_H
 #define LOQUAT_STORE_KV_TRASH_H
