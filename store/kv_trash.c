@@ -152,7 +152,7 @@ static bool pause_ms(struct kv_trash *trash, unsigned ms)
 static bool empty_slowly(struct kv_trash *trash)
 {
     uint64_t begun_ms = clock_mono_us() / 1000;
-    uint64_t step = trash->victims.bytes * TRASH_STEP_MS / (TRASH_SECONDS * 1000);
+    uint64_t step = trash->victims.bytes * TRASH_STEP_MS / TRASH_MS_MAX;
     if (room_is_scarce(trash))
         step = UINT64_MAX;
     else if (step < TRASH_STEP)

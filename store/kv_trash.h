@@ -4,7 +4,7 @@
  * inputs. So each file gets a second name in DIR/trash; when that is the only one left the file is
  * made shorter, a step at a time (docs/decisions/0013-deleting-slowly.md).
  * Thread: one of its own for each database; it touches no file that has another name.
- * Limits: a backlog is gone within TRASH_SECONDS; when the disk has less room than TRASH_ROOM
+ * Limits: a backlog is gone within TRASH_MS_MAX; when the disk has less room than TRASH_ROOM
  *         beyond the backlog, at once.
  * Errors: none: without the second name a file is deleted as ever. */
 #ifndef LOQUAT_STORE_KV_TRASH_H
@@ -14,7 +14,7 @@ enum {
     TRASH_LOOK_MS = 400,
     TRASH_STEP_MS = 15,
     TRASH_STEP = 1 << 20,
-    TRASH_SECONDS = 8,
+    TRASH_MS_MAX = 8000,
     TRASH_ROOM = 1 << 30,
 };
 
