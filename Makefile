@@ -128,7 +128,7 @@ tests-build: all $(TEST_BIN) $(FAULT_BIN) $(CLUSTER) $(BUILD)/bench/storm
 unit: tests-build ## run the unit tests only
 	BUILD=$(BUILD) tests/run unit
 test: setup-test web ## install what is missing, build, run every test
-	+$(MAKE) --no-print-directory tests-build
+	+$(MAKE) --no-print-directory tests-build mutants
 	@BUILD=$(BUILD) tests/run
 asan: setup-test ## every test under AddressSanitizer, UBSan and LeakSanitizer
 	+$(MAKE) --no-print-directory BUILD=build/asan SAN=address,undefined OPT="-O1 -g" tests-build

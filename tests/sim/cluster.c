@@ -61,7 +61,7 @@ static void on_message(void *arg, uint64_t to, enum link_type type, struct span 
     packet->from = a;
     packet->to = b;
     packet->type = type;
-    packet->due_ms = sim_now_ms + 1 + sim_roll(sim_chance(5) ? 200 : 15);
+    packet->due_ms = sim_now_ms + 1 + sim_roll(sim_chance(world.lag) ? 600 : 15);
     if (packet->due_ms < world.link_ms[a][b]) /* a link keeps the order */
         packet->due_ms = world.link_ms[a][b];
     world.link_ms[a][b] = packet->due_ms;
@@ -204,17 +204,24 @@ static void crash(struct node *node)
     effects_close(&node->effects);
 }
 
+static uint32_t trailing_of(const struct node *node)
+{
+    return world.uneven && node->number % 2 == 0 ? UNEVEN_TRAILING : world.weather.trailing;
+}
+
 static void start(struct node *node)
 {
     node->up = true;
     node->wal = wal_new(NULL, node->raft, NULL, NULL);
+    if (world.slow_disk && node->number == 0)
+        sim_wal_slow(node->wal, 1000);
     node->applier = applier_new(NULL, node->data);
     effects_init(&node->effects, &node->shard, 1);
     node->env = (struct shard_env){.id = node->number + 1,
                                    .raft = node->raft,
                                    .data = node->data,
                                    .dir = "",
-                                   .trailing = world.weather.trailing,
+                                   .trailing = trailing_of(node),
                                    .chunk_bytes = CHUNK_BYTES,
                                    .wal = node->wal,
                                    .applier = node->applier,
@@ -327,6 +334,14 @@ static bool once_in(unsigned steps)
     return sim_roll(steps) == 0;
 }
 
+static void split(void) /* two groups that do not hear each other */
+{
+    uint64_t group = sim_roll(1u << world.nodes);
+    for (unsigned i = 0; i < world.nodes; i++)
+        for (unsigned j = 0; j < world.nodes; j++)
+            world.cut[i][j] = (group >> i & 1) != (group >> j & 1);
+}
+
 static void cut_links(unsigned a, unsigned b)
 {
     const struct weather *weather = &world.weather;
@@ -337,8 +352,12 @@ static void cut_links(unsigned a, unsigned b)
     if (once_in(weather->alone))
         for (unsigned i = 0; i < world.nodes; i++)
             world.cut[a][i] = world.cut[i][a] = i != a;
+    if (once_in(weather->split))
+        split();
     if (once_in(weather->heal))
         world.cut[a][b] = world.cut[b][a] = false;
+    if (once_in(weather->whole))
+        memset(world.cut, 0, sizeof world.cut);
 }
 
 static void faults(void)
@@ -373,6 +392,39 @@ static unsigned about(unsigned steps) /* from an eighth of it to eight times as 
     return times >= 8 ? times / 8 : 1;
 }
 
+/* What is rare in any weather, but for one that is made for it. */
+static void choose_season(void)
+{
+    struct weather *weather = &world.weather;
+    switch (sim_roll(6)) {
+    case 0: /* leaders whose entries come to nothing, while they are being written */
+        weather->split = 250;
+        weather->whole = 120;
+        sim_slow = 40;
+        world.slow_disk = true;
+        break;
+    case 1: /* the last two of three, neither of which has it all */
+        world.nodes = 3;
+        world.members_change = false;
+        world.loss = 100;
+        world.rest_ms = 2000;
+        weather->crash = 200;
+        weather->start = 200;
+        weather->alone = 100;
+        break;
+    case 2: /* logs that begin just now, beside long ones */
+        weather->flush = weather->trim = 8;
+        weather->trailing = 0;
+        weather->cut = 150;
+        weather->heal = 40;
+        world.lag = 60;
+        world.uneven = true;
+        break;
+    default:
+        break;
+    }
+}
+
 static void choose_weather(void)
 {
     world.weather = (struct weather){.crash = about(400),
@@ -380,14 +432,19 @@ static void choose_weather(void)
                                      .cut = about(300),
                                      .alone = about(500),
                                      .heal = about(60),
+                                     .split = about(300),
+                                     .whole = about(100),
                                      .flush = about(50),
-                                     .trim = about(100),
-                                     .change = about(60),
+                                     .trim = about(50),
+                                     .change = about(30),
                                      .transfer = about(600),
                                      .trailing = (uint32_t)sim_roll(TRAILING_MAX + 1)};
-    sim_slow = sim_chance(20) ? 40 : 3;
+    sim_slow = sim_chance(30) ? 40 : 3;
+    world.lag = 5;
+    world.rest_ms = 30;
     world.doom = sim_chance(30) ? 30 : 0;
     world.loss = sim_chance(30) ? 30 : 0;
+    choose_season();
 }
 
 static void start_all(void)
@@ -400,6 +457,7 @@ static void start_all(void)
 static void calm_down(void)
 {
     world.calm = true;
+    sim_slow = world.lag = 3;
     memset(world.cut, 0, sizeof world.cut);
 }
 
@@ -445,8 +503,8 @@ static void open_world(uint64_t seed)
     world = (struct world){.seed = seed};
     sim_seed = seed;
     sim_now_ms = 1000;
-    world.nodes = sim_chance(50) ? 3 : 5;
-    world.members_change = world.nodes == NODES_MAX && sim_chance(60);
+    world.nodes = sim_chance(40) ? 3 : 5;
+    world.members_change = world.nodes == NODES_MAX && sim_chance(70);
     choose_weather();
     group_id(span_str("ann"), span_str("k0"), world.conv);
     for (unsigned i = 0; i < world.nodes; i++) {

@@ -19,6 +19,7 @@ enum {
     STEP_MS = 20,
     FAILURES_MAX = 5,
     TRAILING_MAX = 12,
+    UNEVEN_TRAILING = 200,
     CHUNK_BYTES = 2000,
     MEMBER_EVERY = 8, /* of what clients write is a member who is added */
 };
@@ -53,15 +54,17 @@ struct client {
 
 /* How rough a run is: what happens once in so many steps. */
 struct weather {
-    unsigned crash, start, cut, alone, heal, flush, trim, change, transfer;
+    unsigned crash, start, cut, alone, split, heal, whole, flush, trim, change, transfer;
     uint32_t trailing; /* entries that stay when a log is trimmed */
 };
 
 struct world {
     unsigned nodes;
     struct weather weather;
-    unsigned doom; /* percent of votes given, and of logs cut, at which the node crashes */
-    unsigned loss; /* percent of nodes that are down which never come back: of one at most */
+    unsigned doom;    /* percent of votes given, and of logs cut, at which the node crashes */
+    unsigned lag;     /* percent of messages that are long on their way */
+    unsigned rest_ms; /* of a client between two messages, at most */
+    unsigned loss;    /* percent of nodes that are down which never come back: of one at most */
     struct node node[NODES_MAX];
     bool cut[NODES_MAX][NODES_MAX];
     uint64_t link_ms[NODES_MAX][NODES_MAX];
@@ -74,7 +77,7 @@ struct world {
     unsigned leader[TERMS_MAX]; /* number + 1 */
     uint64_t digest[INDEX_MAX];
     uint64_t seed, commits, crashes, elections, changes;
-    bool failed, trace, trace_messages, calm, harmed;
+    bool failed, trace, trace_messages, calm, harmed, slow_disk, uneven;
     bool members_change; /* in this run, and then nothing is lost for good: who has a vote and does
                             not know it yet does not give it (docs/decisions/0011) */
 };

@@ -36,7 +36,7 @@ static void pack_next(struct client *client, struct buf *bytes)
 static void next_message(struct client *client)
 {
     client->waits = false;
-    client->again_ms = sim_now_ms + sim_roll(30);
+    client->again_ms = sim_now_ms + sim_roll(world.rest_ms);
     if (!world.opened || world.cids + 1 >= CIDS_MAX)
         return;
     client->number = ++world.cids;

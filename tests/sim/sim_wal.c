@@ -4,6 +4,8 @@
 #include "store/base/check.h"
 #include "tests/sim/world.h"
 
+enum { SLOW_MS = 120 };
+
 struct notice {
     wal_durable done;
     void *arg;
@@ -18,12 +20,14 @@ struct wal {
     struct notices due, out;
     bool flying_now;
     uint64_t done_ms;
+    unsigned slow_ms;
 };
 
 struct wal *wal_new(uv_loop_t *loop, struct kv *kv, void (*after)(void *arg), void *arg)
 {
     (void)loop, (void)after, (void)arg;
     struct wal *wal = xcalloc(1, sizeof *wal);
+    wal->slow_ms = SLOW_MS;
     kv_batch_init(&wal->filling, kv);
     kv_batch_init(&wal->flying, kv);
     return wal;
@@ -63,7 +67,7 @@ void wal_kick(struct wal *wal)
     wal->out = wal->due;
     wal->due = (struct notices){0};
     wal->flying_now = true;
-    wal->done_ms = sim_now_ms + 1 + sim_roll(sim_chance(sim_slow) ? 120 : 6);
+    wal->done_ms = sim_now_ms + 1 + sim_roll(sim_chance(sim_slow) ? wal->slow_ms : 6);
     if (sim_mutant("ack-before-fsync"))
         tell(wal);
 }
@@ -71,6 +75,11 @@ void wal_kick(struct wal *wal)
 uint64_t sim_wal_due(const struct wal *wal)
 {
     return wal->flying_now ? wal->done_ms : UINT64_MAX;
+}
+
+void sim_wal_slow(struct wal *wal, unsigned ms)
+{
+    wal->slow_ms = ms;
 }
 
 bool sim_wal_cuts(const struct wal *wal)

@@ -36,7 +36,8 @@ uint64_t sim_kv_hash(struct kv *kv, enum kv_cf cf);
 /* The next moment something of it is done; UINT64_MAX: nothing is under way. */
 uint64_t sim_wal_due(const struct wal *wal);
 void sim_wal_work(struct wal *wal);
-bool sim_wal_cuts(const struct wal *wal); /* what waits to be written takes entries away */
+void sim_wal_slow(struct wal *wal, unsigned ms); /* what long is, of this one */
+bool sim_wal_cuts(const struct wal *wal);        /* what waits to be written takes entries away */
 void sim_wal_crash(struct wal *wal); /* what is under way is on disk whole, or not at all; freed */
 uint64_t sim_applier_due(const struct applier *applier);
 void sim_applier_work(struct applier *applier);
