@@ -160,7 +160,7 @@ static void on_state(void *arg, struct shard *shard)
     (void)arg, (void)shard;
 }
 
-static void bootstrap(struct node *node)
+void node_bootstrap(struct node *node)
 {
     struct rcore_server servers[NODES_MAX];
     char addresses[NODES_MAX][16];
@@ -192,7 +192,7 @@ static void fence(struct node *node)
     node->fenced = true;
 }
 
-static void crash(struct node *node)
+void node_crash(struct node *node)
 {
     TRACE("node %u crashes", node->number);
     node->doomed = false;
@@ -209,7 +209,7 @@ static uint32_t trailing_of(const struct node *node)
     return world.uneven && node->number % 2 == 0 ? UNEVEN_TRAILING : world.weather.trailing;
 }
 
-static void start(struct node *node)
+void node_start(struct node *node)
 {
     node->up = true;
     node->wal = wal_new(NULL, node->raft, NULL, NULL);
@@ -234,7 +234,7 @@ static void start(struct node *node)
                                    .arg = node};
     int err = shard_start(&node->shard, 0, 1, &node->env);
     if (err != 0 && sim_kv_torn(node->data)) { /* again, next time */
-        crash(node);
+        node_crash(node);
         return;
     }
     if (err == ERR_CORRUPT && node->damaged) {
@@ -269,7 +269,7 @@ static void node_step(struct node *node)
     sim_wal_work(node->wal);
     sim_applier_work(node->applier);
     if (sim_kv_torn(node->data)) { /* in the middle of an installation */
-        crash(node);
+        node_crash(node);
         world.crashes++;
         return;
     }
@@ -282,176 +282,16 @@ static void node_step(struct node *node)
     look_at_leader(node);
     check_node(node);
     if (node->doomed)
-        crash(node);
+        node_crash(node);
 }
 
 /* ---- the world ---- */
-
-/* What a disk does to a node that is down; to one of them at most: the others have a majority. */
-static void harm(struct node *node)
-{
-    if (!world.harmed && !world.members_change && sim_chance(world.loss)) {
-        TRACE("node %u is gone for good", node->number);
-        world.harmed = node->fenced = true;
-        return;
-    }
-    if (sim_mutant("same-id-after-wipe") && sim_chance(20)) {
-        sim_kv_clear(node->raft);
-        sim_kv_clear(node->data);
-        bootstrap(node);
-    }
-    if (world.harmed || world.members_change || node->power_cut || !sim_chance(20))
-        return;
-    world.harmed = node->damaged = true;
-    sim_kv_damage(node->raft);
-}
-
-/* One server gets a vote or loses it; three keep one. Not the leader: it would have to go first. */
-static void change_members(struct node *node)
-{
-    struct rcore *core = node->shard.core;
-    struct rcore_server servers[NODES_MAX];
-    size_t count = rcore_servers(core, servers, NODES_MAX), voters = 0;
-    size_t at = sim_roll(count);
-    for (size_t i = 0; i < count; i++)
-        voters += servers[i].voter;
-    if (rcore_state(core) != RCORE_LEADER || rcore_transferring(core) || count < NODES_MAX ||
-        servers[at].id == node->number + 1 || (servers[at].voter && voters <= 3))
-        return;
-    struct buf conf = {0};
-    servers[at].voter = !servers[at].voter;
-    rcore_encode_conf(servers, count, &conf);
-    if (rcore_change(core, buf_span(&conf), sim_now_ms) == 0) {
-        TRACE("node %u: server %llu is %s", node->number, (unsigned long long)servers[at].id,
-              servers[at].voter ? "a voter" : "none");
-        world.changes++;
-    }
-    buf_close(&conf);
-}
-
-static bool once_in(unsigned steps)
-{
-    return sim_roll(steps) == 0;
-}
-
-static void split(void) /* two groups that do not hear each other */
-{
-    uint64_t group = sim_roll(1u << world.nodes);
-    for (unsigned i = 0; i < world.nodes; i++)
-        for (unsigned j = 0; j < world.nodes; j++)
-            world.cut[i][j] = (group >> i & 1) != (group >> j & 1);
-}
-
-static void cut_links(unsigned a, unsigned b)
-{
-    const struct weather *weather = &world.weather;
-    if (once_in(weather->cut) && a != b) {
-        world.cut[a][b] = true;
-        world.cut[b][a] = world.cut[b][a] || sim_chance(50);
-    }
-    if (once_in(weather->alone))
-        for (unsigned i = 0; i < world.nodes; i++)
-            world.cut[a][i] = world.cut[i][a] = i != a;
-    if (once_in(weather->split))
-        split();
-    if (once_in(weather->heal))
-        world.cut[a][b] = world.cut[b][a] = false;
-    if (once_in(weather->whole))
-        memset(world.cut, 0, sizeof world.cut);
-}
-
-static void faults(void)
-{
-    const struct weather *weather = &world.weather;
-    unsigned a = (unsigned)sim_roll(world.nodes), b = (unsigned)sim_roll(world.nodes);
-    if (once_in(weather->crash) && world.node[a].up) {
-        crash(&world.node[a]);
-        world.crashes++;
-    }
-    if (once_in(weather->start) && !world.node[b].up && !world.node[b].fenced) {
-        harm(&world.node[b]);
-        if (!world.node[b].fenced)
-            start(&world.node[b]);
-    }
-    cut_links(a, b);
-    if (!world.node[a].up)
-        return;
-    if (once_in(weather->flush))
-        sim_kv_flush(world.node[a].data);
-    if (once_in(weather->trim))
-        shard_trim(&world.node[a].shard, world.node[a].data, sim_now_ms);
-    if (world.members_change && once_in(weather->change))
-        change_members(&world.node[a]);
-    if (once_in(weather->transfer))
-        (void)rcore_transfer(world.node[a].shard.core, 0, sim_now_ms);
-}
-
-static unsigned about(unsigned steps) /* from an eighth of it to eight times as many */
-{
-    unsigned times = steps << sim_roll(7);
-    return times >= 8 ? times / 8 : 1;
-}
-
-/* What is rare in any weather, but for one that is made for it. */
-static void choose_season(void)
-{
-    struct weather *weather = &world.weather;
-    switch (sim_roll(6)) {
-    case 0: /* leaders whose entries come to nothing, while they are being written */
-        weather->split = 250;
-        weather->whole = 120;
-        sim_slow = 40;
-        world.slow_disk = true;
-        break;
-    case 1: /* the last two of three, neither of which has it all */
-        world.nodes = 3;
-        world.members_change = false;
-        world.loss = 100;
-        world.rest_ms = 2000;
-        weather->crash = 200;
-        weather->start = 200;
-        weather->alone = 100;
-        break;
-    case 2: /* logs that begin just now, beside long ones */
-        weather->flush = weather->trim = 8;
-        weather->trailing = 0;
-        weather->cut = 150;
-        weather->heal = 40;
-        world.lag = 60;
-        world.uneven = true;
-        break;
-    default:
-        break;
-    }
-}
-
-static void choose_weather(void)
-{
-    world.weather = (struct weather){.crash = about(400),
-                                     .start = about(100),
-                                     .cut = about(300),
-                                     .alone = about(500),
-                                     .heal = about(60),
-                                     .split = about(300),
-                                     .whole = about(100),
-                                     .flush = about(50),
-                                     .trim = about(50),
-                                     .change = about(30),
-                                     .transfer = about(600),
-                                     .trailing = (uint32_t)sim_roll(TRAILING_MAX + 1)};
-    sim_slow = sim_chance(30) ? 40 : 3;
-    world.lag = 5;
-    world.rest_ms = 30;
-    world.doom = sim_chance(30) ? 30 : 0;
-    world.loss = sim_chance(30) ? 30 : 0;
-    choose_season();
-}
 
 static void start_all(void)
 {
     for (unsigned i = 0; i < world.nodes; i++)
         if (!world.node[i].up && !world.node[i].fenced)
-            start(&world.node[i]);
+            node_start(&world.node[i]);
 }
 
 static void calm_down(void)
@@ -513,8 +353,8 @@ static void open_world(uint64_t seed)
         node->raft = sim_kv_new(KV_RAFT);
         node->data = sim_kv_new(KV_DATA);
         node->mark = sim_mark_new();
-        bootstrap(node);
-        start(node);
+        node_bootstrap(node);
+        node_start(node);
     }
 }
 
@@ -523,7 +363,7 @@ static void close_world(void)
     for (unsigned i = 0; i < world.nodes; i++) {
         struct node *node = &world.node[i];
         if (node->up)
-            crash(node);
+            node_crash(node);
         sim_kv_free(node->raft);
         sim_kv_free(node->data);
         sim_mark_free(node->mark);

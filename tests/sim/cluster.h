@@ -94,6 +94,15 @@ __attribute__((format(printf, 1, 2))) void fail(const char *format, ...);
         }                                                                                          \
     } while (0)
 
+/* cluster.c */
+void node_bootstrap(struct node *node);
+void node_start(struct node *node);
+void node_crash(struct node *node);
+
+/* cluster_faults.c */
+void choose_weather(void); /* of this run */
+void faults(void);         /* some, or none: after each step */
+
 /* cluster_clients.c */
 void client_step(struct client *client);
 void on_client_answer(struct client *client, const struct waiter *waiter,
