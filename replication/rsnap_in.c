@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include "replication/rsnap.h"
+#include "replication/rsnap_rows.h"
 #include "replication/shard_inside.h"
 #include "store/base/check.h"
 #include "store/base/clock.h"
@@ -61,36 +62,14 @@ static void in_drop(struct shard *shard)
         in_free(in);
 }
 
-static bool next_field(struct span *rows, struct span *field)
-{
-    uint64_t size = 0;
-    size_t head = get_varint(rows->p, rows->n, &size);
-    if (head == 0 || size > rows->n - head)
-        return false;
-    *field = span_of(rows->p + head, (size_t)size);
-    *rows = span_of(rows->p + head + size, rows->n - head - (size_t)size);
-    return true;
-}
-
-/* Keys begin with the partition: those of another one have no business here. */
-static bool key_fits(const struct shard *shard, struct span key)
-{
-    return key.n >= 2 && get_be16(key.p) == shard->partition;
-}
-
 static int take_rows(const struct snap_in *in)
 {
-    struct span rows = buf_span(&in->rows), key, value;
-    int err = 0;
-    while (rows.n > 0 && err == 0) {
-        uint8_t cf = (uint8_t)rows.p[0];
-        rows = span_of(rows.p + 1, rows.n - 1);
-        if (cf >= KV_CF_COUNT || !next_field(&rows, &key) || !next_field(&rows, &value) ||
-            !key_fits(in->shard, key))
-            return ERR_CORRUPT;
-        err = kv_stage_put(in->stage, (enum kv_cf)cf, key, value);
-    }
-    return err;
+    struct span rows = buf_span(&in->rows);
+    struct rsnap_row row;
+    int more, err = 0;
+    while ((more = rsnap_row_next(&rows, in->shard->partition, &row)) > 0 && err == 0)
+        err = kv_stage_put(in->stage, row.cf, row.key, row.value);
+    return more < 0 ? more : err;
 }
 
 static void call_take(struct job *job)

@@ -3,6 +3,7 @@
 #include <xxhash.h>
 
 #include "replication/rsnap.h"
+#include "replication/rsnap_rows.h"
 #include "replication/shard_inside.h"
 #include "store/base/check.h"
 #include "store/base/clock.h"
@@ -84,16 +85,6 @@ static int open_view(struct snap_out *out)
     return err;
 }
 
-static void add_row(struct snap_out *out)
-{
-    struct span key = kv_iter_key(&out->iter), value = kv_iter_value(&out->iter);
-    *buf_grow(&out->rows, 1) = (char)out->cf;
-    buf_add_varint(&out->rows, key.n);
-    buf_add_span(&out->rows, key);
-    buf_add_varint(&out->rows, value.n);
-    buf_add_span(&out->rows, value);
-}
-
 static int fill(struct snap_out *out)
 {
     struct shard *shard = out->shard;
@@ -108,7 +99,8 @@ static int fill(struct snap_out *out)
             out->iterating = true;
         }
         if (kv_iter_valid(&out->iter)) {
-            add_row(out);
+            rsnap_row_put(&out->rows, &(struct rsnap_row){out->cf, kv_iter_key(&out->iter),
+                                                          kv_iter_value(&out->iter)});
             kv_iter_next(&out->iter);
             continue;
         }

@@ -20,6 +20,7 @@ enum {
      * fewer files or a smaller level have the same rows written again more often, which costs more
      * than anything else here (docs/decisions/0009). */
     LEVEL0_FILES = 40,
+    LEVEL0_FILES_SMALL = 8, /* of families that are small, and looked into by key */
     LEVEL0_SLOW = 96,
     LEVEL0_STOP = 128,
     LEVEL_BASE = 1 << 30,
@@ -215,6 +216,8 @@ static rocksdb_options_t *data_options(struct kv *kv, enum kv_cf cf)
     rocksdb_options_set_create_missing_column_families(o, kv->config.create);
     rocksdb_options_set_atomic_flush(o, 1);
     uint64_t memtable = cf == KV_LOG ? MEMTABLE_DATA : MEMTABLE_SMALL;
+    bool grows = cf == KV_LOG || cf == KV_FEED || cf == KV_DEDUP; /* with every message */
+    int level0 = grows ? LEVEL0_FILES : LEVEL0_FILES_SMALL;
     if (kv->config.memtable_bytes > 0)
         memtable = kv->config.memtable_bytes;
     rocksdb_options_set_write_buffer_size(o, memtable);
@@ -227,7 +230,7 @@ static rocksdb_options_t *data_options(struct kv *kv, enum kv_cf cf)
     rocksdb_options_set_bytes_per_sync(o, SYNC_STEP);
     if (cf == KV_LOG)
         set_pace(o);
-    rocksdb_options_set_level0_file_num_compaction_trigger(o, LEVEL0_FILES);
+    rocksdb_options_set_level0_file_num_compaction_trigger(o, level0);
     rocksdb_options_set_level0_slowdown_writes_trigger(o, LEVEL0_SLOW);
     rocksdb_options_set_level0_stop_writes_trigger(o, LEVEL0_STOP);
     rocksdb_options_set_max_bytes_for_level_base(o, LEVEL_BASE);
