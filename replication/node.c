@@ -76,11 +76,6 @@ struct node {
     size_t connect_count;
 };
 
-static uint64_t now_ms(void)
-{
-    return clock_mono_us() / 1000;
-}
-
 /* ---- what shards ask for ---- */
 
 static void on_owed(void *arg, struct owed *owed)
@@ -175,7 +170,7 @@ static void check_disk(struct node *node)
 static void trim_all(struct node *node)
 {
     for (uint32_t i = 0; i < node->dir.partitions; i++)
-        shard_trim(&node->shards[i], node->data, now_ms());
+        shard_trim(&node->shards[i], node->data, clock_mono_ms());
 }
 
 static void on_flush_work(uv_work_t *work)
@@ -209,7 +204,7 @@ static uint64_t unflushed_bytes(const struct node *node)
 static void start_flush(struct node *node)
 {
     node->flushing = true;
-    node->flushed_ms = now_ms();
+    node->flushed_ms = clock_mono_ms();
     int rv = uv_queue_work(&node->loop, &node->flush, on_flush_work, on_flush_done);
     ASSERT(rv == 0);
 }
@@ -219,7 +214,7 @@ static void flush_if_due(struct node *node)
     uint64_t bytes = unflushed_bytes(node);
     if (node->phase != NODE_SERVING || node->flushing || node->disk_full || bytes == 0)
         return;
-    if (bytes > FLUSH_BYTES || now_ms() - node->flushed_ms > FLUSH_MS)
+    if (bytes > FLUSH_BYTES || clock_mono_ms() - node->flushed_ms > FLUSH_MS)
         start_flush(node);
 }
 
@@ -239,7 +234,7 @@ static void stop_step(struct node *node)
 
 static void turn(struct node *node)
 {
-    uint64_t now = now_ms();
+    uint64_t now = clock_mono_ms();
     if (node->phase == NODE_CLOSING)
         return;
     for (uint32_t i = 0; i < node->dir.partitions; i++)
@@ -262,7 +257,7 @@ static void on_tick(uv_timer_t *timer)
     struct node *node = timer->data;
     if (node->phase == NODE_CLOSING)
         return;
-    uint64_t now = now_ms();
+    uint64_t now = clock_mono_ms();
     for (uint32_t i = 0; i < node->dir.partitions; i++)
         shard_tick(&node->shards[i], now);
     effects_retry(&node->effects);
@@ -471,7 +466,7 @@ int node_start(const struct node_config *config, struct node **out, char *why, s
         config->disk_reserve != 0 ? config->disk_reserve : NODE_DISK_RESERVE_DEFAULT;
     node->filter = filter_new();
     node->mark.fd = -1;
-    uint64_t start = now_ms();
+    uint64_t start = clock_mono_ms();
     int err = datadir_open(&node->dir, config->dir, config->partitions, true, why, size);
     if (err == 0)
         err = open_databases(node, config, why, size);
@@ -489,7 +484,7 @@ int node_start(const struct node_config *config, struct node **out, char *why, s
         /* Threads hold the databases; the process is about to end with `why`. */
         return err;
     }
-    node->flushed_ms = now_ms();
+    node->flushed_ms = clock_mono_ms();
     check_disk(node);
     node->control = control_start(&(struct control_env){
         .loop = &node->loop,
@@ -523,7 +518,7 @@ int node_start(const struct node_config *config, struct node **out, char *why, s
     pthread_mutex_unlock(&node->mutex);
     log_info("the store is ready", {"dir", log_str(node->path)}, {"node", log_str(node->dir.id)},
              {"partitions", log_int(node->dir.partitions)},
-             {"ms", log_int((int64_t)(now_ms() - start))});
+             {"ms", log_int((int64_t)(clock_mono_ms() - start))});
     *out = node;
     return 0;
 }

@@ -2,8 +2,9 @@
  * A thin shell around the pure core of libraft 0.22: no I/O, no clock, no randomness of its own.
  * Events go in with the caller's time; what must be done comes out through `ops`, in the order in
  * which it must be made durable: hard state, then entries; then messages to peers.
- * Two faults of 0.22.1 are guarded here (docs/decisions/0002-raft-guards.md): AppendEntries that
- * begin below the own snapshot, and CHANGE entries that are not first in a batch.
+ * Three faults of 0.22.1 are guarded here (docs/decisions/0002-raft-guards.md): AppendEntries that
+ * begin below the own snapshot, CHANGE entries that are not first in a batch, and answers to votes
+ * tried in a term that is over.
  * The version is checked when this is compiled; programs are linked with -z now, so that an older
  * library, which lacks raft_step, ends them at start.
  * Thread: one. Not reentrant: ops must not call back into the core; they note what is to be done.

@@ -68,6 +68,16 @@ static void put_entry_row(struct kv_batch *batch, uint32_t partition, uint64_t i
     kv_put2(batch, KV_LOG, rkey_span(&key), span_of(head, sizeof head), entry->bytes);
 }
 
+static int read_entry_row(uint64_t index, struct span row, struct rcore_entry *entry)
+{
+    if (row.n < ENTRY_ROW_HEAD || row.p[0] != RLOG_VERSION)
+        return ERR_CORRUPT;
+    *entry = (struct rcore_entry){.term = get_le64(row.p + 1),
+                                  .type = (uint16_t)((uint8_t)row.p[9] | (uint8_t)row.p[10] << 8),
+                                  .bytes = span_of(row.p + ENTRY_ROW_HEAD, row.n - ENTRY_ROW_HEAD)};
+    return get_le64(row.p + 11) == entry_sum(index, row.p, entry->bytes) ? 0 : ERR_CORRUPT;
+}
+
 static void put_hard_row(struct kv_batch *batch, uint32_t partition, uint64_t term, uint64_t vote)
 {
     char value[HARD_SIZE] = {RLOG_VERSION};
@@ -294,11 +304,9 @@ int rlog_read(const struct rlog *log, struct kv *kv, uint64_t index, struct buf 
     int err = entry != NULL ? kv_get(kv, KV_LOG, rkey_span(&key), payload) : ERR_NOT_FOUND;
     if (err != 0)
         return err;
-    struct span row = buf_span(payload);
-    if (row.n < ENTRY_ROW_HEAD || row.p[0] != RLOG_VERSION || get_le64(row.p + 1) != entry->term)
-        return ERR_CORRUPT;
-    struct span bytes = span_of(row.p + ENTRY_ROW_HEAD, row.n - ENTRY_ROW_HEAD);
-    if (get_le64(row.p + 11) != entry_sum(index, row.p, bytes))
+    struct rcore_entry found;
+    err = read_entry_row(index, buf_span(payload), &found);
+    if (err != 0 || found.term != entry->term)
         return ERR_CORRUPT;
     buf_cut(payload, ENTRY_ROW_HEAD);
     return 0;
@@ -356,17 +364,15 @@ static int load_meta(struct rlog *log, struct kv *kv)
 
 static int load_entry(struct rlog *log, uint64_t index, struct span row)
 {
-    if (row.n < ENTRY_ROW_HEAD || row.p[0] != RLOG_VERSION)
-        return ERR_CORRUPT;
-    struct span bytes = span_of(row.p + ENTRY_ROW_HEAD, row.n - ENTRY_ROW_HEAD);
-    if (get_le64(row.p + 11) != entry_sum(index, row.p, bytes))
-        return ERR_CORRUPT;
+    struct rcore_entry entry;
+    int err = read_entry_row(index, row, &entry);
+    if (err != 0)
+        return err;
     if (log->count == 0)
         log->first = index;
     if (index != log->first + log->count)
         return ERR_CORRUPT;
-    uint16_t type = (uint16_t)((uint8_t)row.p[9] | (uint8_t)row.p[10] << 8);
-    push(log, get_le64(row.p + 1), type, bytes);
+    push(log, entry.term, entry.type, entry.bytes);
     return 0;
 }
 

@@ -13,11 +13,6 @@
 #include "store/key.h"
 #include "store/kv_stage.h"
 
-static uint64_t now(void)
-{
-    return clock_mono_us() / 1000;
-}
-
 struct snap_in {
     struct shard *shard;
     uint64_t from, id, next, sum;
@@ -120,7 +115,7 @@ static int give_core(struct shard *shard, struct span last, uint64_t to, uint64_
     int err = ERR_CORRUPT;
     if (message != NULL && message->kind == LOQUAT__RAFT_KIND__RAFT_SNAPSHOT &&
         message->from == to && message->partition == shard->partition)
-        err = rcore_receive(shard->core, message, now());
+        err = rcore_receive(shard->core, message, clock_mono_ms());
     if (message != NULL)
         loquat__raft__free_unpacked(message, NULL);
     struct snap_install *install = shard->install;
@@ -163,7 +158,7 @@ static void on_taken(struct job *job)
         remove_stage(shard);
         say_next(shard, from, id, 0, true);
     }
-    shard_settle(shard, now());
+    shard_settle(shard, clock_mono_ms());
 }
 
 static void in_begin(struct shard *shard, const Loquat__Chunk *chunk)
@@ -254,12 +249,12 @@ static void on_log_begun(void *arg, uint64_t unused1, uint64_t unused2)
     remove_stage(shard);
     shard_stands_at(shard, at->index);
     shard->install = NULL;
-    rcore_installed(shard->core, at->index, at->term, at->conf_index, at->conf, now());
+    rcore_installed(shard->core, at->index, at->term, at->conf_index, at->conf, clock_mono_ms());
     say_next(shard, install->to, install->id, 0, true);
     log_info("a snapshot was installed", {"partition", log_int(shard->partition)},
              {"index", log_int((int64_t)at->index)});
     install_free(install);
-    shard_settle(shard, now());
+    shard_settle(shard, clock_mono_ms());
 }
 
 static void on_installed(struct job *job)

@@ -11,11 +11,6 @@
 #include "store/base/log.h"
 #include "store/key.h"
 
-static uint64_t now(void)
-{
-    return clock_mono_us() / 1000;
-}
-
 struct snap_out {
     struct list_link link;
     struct shard *shard;
@@ -147,7 +142,7 @@ static void say_chunk(struct snap_out *out)
         loquat__raft__pack(&message, (uint8_t *)buf_grow(&last, size));
         chunk.last = (ProtobufCBinaryData){last.n, (uint8_t *)last.p};
     }
-    out->sent_ms = now();
+    out->sent_ms = clock_mono_ms();
     shard_say(shard, out->to, LINK_CHUNK, &chunk.base);
     buf_close(&last);
 }
@@ -199,7 +194,7 @@ static void on_filled(struct job *job)
                  {"partition", log_int(out->shard->partition)},
                  {"err", log_str(err_name(out->err))});
         out->failed = true;
-        out->sent_ms = now();
+        out->sent_ms = clock_mono_ms();
         return;
     }
     if (out->number == 0 && find_conf(out) != 0) {
@@ -231,7 +226,7 @@ void rsnap_send(struct shard *shard, const Loquat__Raft *message)
     out->to = message->to;
     out->term = message->term;
     out->version = message->version;
-    out->heard_ms = now();
+    out->heard_ms = clock_mono_ms();
     list_push(&shard->sends, &out->link);
     begin(out);
 }

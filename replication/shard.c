@@ -75,7 +75,7 @@ static void on_durable(void *arg, uint64_t index, uint64_t term)
         return; /* replaced meanwhile: that write will be told of too */
     struct watermark_row row = {term, index, shard->cuts_durable};
     watermark_put(shard->env->mark, shard->partition, row);
-    rcore_persisted(shard->core, index, clock_mono_us() / 1000);
+    rcore_persisted(shard->core, index, clock_mono_ms());
 }
 
 static void on_cut_durable(void *arg, uint64_t cuts, uint64_t unused)
@@ -374,7 +374,7 @@ static void on_warm(struct job *job)
     shard->warming = false;
     shard->sizes = shard->sizes_next;
     shard->warm_failed = shard->warm_failed || job->tag == UINT64_MAX;
-    shard->warm_ms = clock_mono_us() / 1000 + (shard->warm_failed ? WARM_AGAIN_MS : job->tag);
+    shard->warm_ms = clock_mono_ms() + (shard->warm_failed ? WARM_AGAIN_MS : job->tag);
 }
 
 static void warm_some(struct shard *shard, uint64_t now_ms)

@@ -48,7 +48,7 @@ static void on_loaded(struct job *job)
             shard_owe(shard, &shard->found.outs[i], NULL);
     }
     applied_close(&shard->found);
-    shard_settle(shard, clock_mono_us() / 1000);
+    shard_settle(shard, clock_mono_ms());
 }
 
 void shard_owed_load(struct shard *shard)

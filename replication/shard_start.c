@@ -86,7 +86,7 @@ int shard_start(struct shard *shard, uint32_t partition, uint32_t partitions,
         entries[i] =
             (struct rcore_entry){entry->term, entry->type, span_of(entry->bytes, entry->size)};
     }
-    uint64_t now_ms = clock_mono_us() / 1000;
+    uint64_t now_ms = clock_mono_ms();
     char address[24];
     snprintf(address, sizeof address, "%llu", (unsigned long long)env->id);
     struct rcore_start start = {

@@ -89,7 +89,7 @@ void watermark_put(const struct watermark *mark, uint32_t partition, struct wate
 
 void watermark_sync(struct watermark *mark)
 {
-    uint64_t now_ms = clock_mono_us() / 1000;
+    uint64_t now_ms = clock_mono_ms();
     if (now_ms - mark->synced_ms < WATERMARK_SYNC_MS)
         return;
     mark->synced_ms = now_ms;

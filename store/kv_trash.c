@@ -151,7 +151,7 @@ static bool pause_ms(struct kv_trash *trash, unsigned ms)
 
 static bool empty_slowly(struct kv_trash *trash)
 {
-    uint64_t begun_ms = clock_mono_us() / 1000;
+    uint64_t begun_ms = clock_mono_ms();
     uint64_t step = trash->victims.bytes * TRASH_STEP_MS / TRASH_MS_MAX;
     if (room_is_scarce(trash))
         step = UINT64_MAX;
@@ -163,7 +163,7 @@ static bool empty_slowly(struct kv_trash *trash)
             continue;
         if (!pause_ms(trash, TRASH_STEP_MS))
             return false;
-        if (clock_mono_us() / 1000 >= begun_ms + TRASH_LOOK_MS)
+        if (clock_mono_ms() >= begun_ms + TRASH_LOOK_MS)
             return true; /* others may wait for a second name */
     }
     return pause_ms(trash, TRASH_LOOK_MS);
