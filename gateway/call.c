@@ -26,7 +26,7 @@ void call_conv(struct call *call, struct span conv)
     ASSERT(conv.n <= CONV_ID_MAX);
     memcpy(call->conv, conv.p, conv.n);
     call->conv[conv.n] = '\0';
-    call->partition = partition_of(conv_id_of(conv), call->conn->gate->up.partitions);
+    call->partition = partition_of(conv_id_of(conv), call->conn->gate->cluster.partitions);
 }
 
 static void finish(struct call *call)
@@ -101,12 +101,12 @@ void call_fail(struct call *call, int err, const char *msg, uint64_t after_ms)
 
 void call_write(struct call *call, const Loquat__Command *command, upstream_done done)
 {
-    int err = upstream_write(&call->conn->gate->up, call->partition, command, done, call);
+    int err = cluster_write(&call->conn->gate->cluster, call->partition, command, done, call);
     if (err != 0)
         call_fail(call, err, NULL, 0);
 }
 
 bool call_read(struct call *call, Loquat__Read *read, upstream_done done)
 {
-    return upstream_read(&call->conn->gate->up, read, done, call) == 0;
+    return cluster_read(&call->conn->gate->cluster, read, done, call) == 0;
 }

@@ -82,7 +82,7 @@ static void subscribe(struct fanout *fanout, const struct topic *topic, uint64_t
     sub.partition = topic->partition;
     sub.cursor = cursor;
     sub.from_head = cursor == FOLLOW_FROM_HEAD;
-    upstream_sub(&fanout->gate->up, &sub);
+    cluster_sub(&fanout->gate->cluster, &sub);
 }
 
 void fanout_again(struct fanout *fanout, struct topic *topic, uint64_t cursor)
@@ -97,11 +97,13 @@ void fanout_again(struct fanout *fanout, struct topic *topic, uint64_t cursor)
 /* A log that has started goes on behind what came of it: who is live misses nothing, and gets
  * nothing twice. One that has failed begins again when somebody asks. Marks are in no log that
  * could be read from a cursor: they are read as they are. */
-void fanout_go_on(struct fanout *fanout)
+void fanout_go_on(struct fanout *fanout, const bool *partitions)
 {
     for (struct map_slot *s = map_each(&fanout->topics, NULL); s != NULL;
          s = map_each(&fanout->topics, s)) {
         struct topic *topic = s->val.p;
+        if (!partitions[topic->partition])
+            continue;
         if (!topic->user_log && topic->in_unmarked.next == NULL)
             list_push(&fanout->unmarked, &topic->in_unmarked);
         if (!topic->failed)
@@ -122,7 +124,7 @@ struct topic *fanout_topic(struct fanout *fanout, struct span name, bool user_lo
     topic->id = id;
     topic->head = TOPIC_NOT_STARTED;
     topic->user_log = user_log;
-    topic->partition = partition_of(id, fanout->gate->up.partitions);
+    topic->partition = partition_of(id, fanout->gate->cluster.partitions);
     memcpy(topic->name, name.p, name.n);
     topic->begins = cursor;
     metric_add(&topics_gauge, 1);
@@ -155,7 +157,7 @@ void fanout_remove(struct fanout *fanout, struct topic *topic, uint32_t slot)
     unsub.conv = topic->name;
     unsub.user_log = topic->user_log;
     unsub.partition = topic->partition;
-    upstream_unsub(&fanout->gate->up, &unsub);
+    cluster_unsub(&fanout->gate->cluster, &unsub);
     map_remove(&fanout->topics, key_of(topic->id));
     if (topic->in_unmarked.next != NULL)
         list_remove(&topic->in_unmarked);

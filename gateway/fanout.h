@@ -58,8 +58,9 @@ void fanout_again(struct fanout *fanout, struct topic *topic, uint64_t cursor);
 uint32_t fanout_add(struct topic *topic, struct session *session, uint32_t follow); /* slot */
 /* Takes the entry out (the last one moves into its place); the topic may be gone after. */
 void fanout_remove(struct fanout *fanout, struct topic *topic, uint32_t slot);
-/* The node is there again: every log goes on from where it was. */
-void fanout_go_on(struct fanout *fanout);
+/* These partitions are served by another node, or by one that was away: every log of them goes on
+ * from where it was. */
+void fanout_go_on(struct fanout *fanout, const bool *partitions);
 void fanout_on_tail(struct fanout *fanout, const Loquat__Tail *tail);
 void fanout_on_mark(struct fanout *fanout, const Loquat__MarkEvent *mark);
 /* One message to all WebSocket sessions of a topic for which `wanted` is true; marks are in it. */

@@ -267,7 +267,7 @@ static void start_read(struct session *session, const struct follow *follow)
     read.from = catching->from;
     read.max = SESSION_PAGE_RECORDS;
     read.bytes_max = SESSION_PAGE_BYTES;
-    if (upstream_read(&conn->gate->up, &read, on_page, catching) != 0) {
+    if (cluster_read(&conn->gate->cluster, &read, on_page, catching) != 0) {
         free(catching);
         be_hungry(session);
         return;
@@ -353,11 +353,12 @@ void follow_joined(struct session *session, struct span conv)
     char *names[] = {joining->conv};
     Loquat__Read read = LOQUAT__READ__INIT;
     read.op = LOQUAT__READ_OP__READ_CONVS;
-    read.partition = joining->partition = partition_of(conv_id_of(conv), conn->gate->up.partitions);
+    read.partition = joining->partition =
+        partition_of(conv_id_of(conv), conn->gate->cluster.partitions);
     read.user = conn->who->user;
     read.convs = names;
     read.n_convs = 1;
-    if (upstream_read(&conn->gate->up, &read, on_joined, joining) != 0) {
+    if (cluster_read(&conn->gate->cluster, &read, on_joined, joining) != 0) {
         free(joining);
         session_close(conn, SESSION_CLOSE_AGAIN, "busy: come back");
         return;

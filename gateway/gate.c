@@ -160,7 +160,7 @@ static void sweep_tokens(struct gate *gate)
 static void sweep_sessions(struct gate *gate)
 {
     struct list_link *link;
-    while (gate->up.ready && (link = list_first(&gate->marking)) != NULL) {
+    while (cluster_ready(&gate->cluster) && (link = list_first(&gate->marking)) != NULL) {
         struct session *session = container_of(link, struct session, in_marking);
         if (session->marks_due_ms > gate->now_ms)
             break;
@@ -226,13 +226,6 @@ static void drain_answered(struct gate *gate)
     }
 }
 
-static void close_link(struct gate *gate)
-{
-    upstream_close(&gate->up);
-    if (gate->dial.target != NULL)
-        dial_stop(&gate->dial);
-}
-
 static void gate_tick(struct gate *gate)
 {
     enum gate_state before;
@@ -242,8 +235,8 @@ static void gate_tick(struct gate *gate)
         case GATE_STARTING:
             if (gate->drain_asked) {
                 gate->state = GATE_CLOSING;
-                close_link(gate);
-            } else if (gate->up.ready) {
+                cluster_close(&gate->cluster);
+            } else if (cluster_ready(&gate->cluster)) {
                 gate->state = GATE_SERVING;
                 start_accepting(gate);
             }
@@ -261,13 +254,13 @@ static void gate_tick(struct gate *gate)
         case GATE_DRAINING:
             drain_answered(gate);
             if (gate->conn_count == 0 &&
-                (gate->up.calls == 0 || gate->now_ms >= gate->drain_until_ms)) {
+                (cluster_calls(&gate->cluster) == 0 || gate->now_ms >= gate->drain_until_ms)) {
                 gate->state = GATE_CLOSING;
-                close_link(gate);
+                cluster_close(&gate->cluster);
             }
             break;
         case GATE_CLOSING:
-            if (!gate->up.open && dial_stopped(&gate->dial) && !gate->ended) {
+            if (cluster_closed(&gate->cluster) && !gate->ended) {
                 gate->ended = true;
                 close_handles(gate);
             }
@@ -298,6 +291,7 @@ static void on_timer(uv_timer_t *timer)
     struct gate *gate = timer->data;
     gate->now_ms = uv_now(&gate->loop);
     gate_gauges_take(gate);
+    cluster_tick(&gate->cluster);
     if (gate->state == GATE_SERVING || gate->state == GATE_DRAINING) {
         sweep_due(gate);
         sweep_tokens(gate);
@@ -325,44 +319,29 @@ static void on_mark(void *arg, const Loquat__MarkEvent *mark)
     fanout_on_mark(&((struct gate *)arg)->fanout, mark);
 }
 
-static void on_ready(void *arg)
+static void on_routed(void *arg, const bool *partitions)
 {
-    struct gate *gate = arg;
-    if (gate->dial.target != NULL)
-        dial_worked(&gate->dial);
-    if (gate->state == GATE_SERVING)
-        log_info("the node is back", {"node", log_str(gate->up.node)});
-    fanout_go_on(&gate->fanout);
-    gate_tick(gate);
+    fanout_go_on(&((struct gate *)arg)->fanout, partitions);
 }
 
-/* Its sessions stay: what they follow goes on from where it was with the next link. */
-static void on_link_closed(void *arg)
+/* When the store goes, sessions stay: what they follow goes on from where it was when it is back.
+ * */
+static void on_change(void *arg)
 {
     struct gate *gate = arg;
-    if (gate->dial.target == NULL && gate->state == GATE_STARTING)
+    bool ready = cluster_ready(&gate->cluster);
+    if (!ready && cluster_inside(&gate->cluster) && gate->state == GATE_STARTING)
         log_fatal("the store has gone before it could be used", ""); /* nobody brings it back */
-    if (gate->state != GATE_CLOSING)
+    if (gate->reached && !ready && gate->state != GATE_CLOSING)
         log_error("the store has gone: nothing can be written or read");
-    if (gate->dial.target != NULL)
-        dial_start(&gate->dial);
+    if (!gate->reached && ready && gate->state == GATE_SERVING)
+        log_info("the store is back", {"store", log_str(gate->cluster.name)});
+    gate->reached = ready;
     gate_tick(gate);
 }
 
-static void on_link(void *arg, int fd)
-{
-    struct gate *gate = arg;
-    if (upstream_open(&gate->up, &gate->loop, fd) != 0)
-        log_error("a link to the node could not be opened"); /* on_link_closed comes */
-}
-
-static const struct upstream_ops UPSTREAM_OPS = {
-    .on_tail = on_tail, .on_mark = on_mark, .on_ready = on_ready, .on_closed = on_link_closed};
-
-static void on_dial_stopped(void *arg)
-{
-    gate_tick(arg);
-}
+static const struct cluster_ops CLUSTER_OPS = {
+    .on_tail = on_tail, .on_mark = on_mark, .on_routed = on_routed, .on_change = on_change};
 
 /* ---- begin and end ---- */
 
@@ -432,13 +411,11 @@ struct gate *gate_new(struct settings *settings, int number, int listen_fd, int 
         list_init(&gate->due[i]);
     init_handles(gate);
     fanout_init(&gate->fanout, gate);
-    upstream_init(&gate->up, &UPSTREAM_OPS, gate);
-    if (settings->node != NULL) {
-        dial_init(&gate->dial, &gate->loop, settings->node, on_link, on_dial_stopped, gate);
-        dial_start(&gate->dial);
-    } else {
+    cluster_init(&gate->cluster, &gate->loop, settings->nodes, settings->node_count, &CLUSTER_OPS,
+                 gate);
+    if (settings->node_count == 0) {
         int fd = settings->connect(settings->connect_arg);
-        if (fd < 0 || upstream_open(&gate->up, &gate->loop, fd) != 0)
+        if (fd < 0 || cluster_open(&gate->cluster, fd) != 0)
             log_fatal("no link to the store could be opened", "");
     }
     return gate;
@@ -473,7 +450,7 @@ void gate_join(struct gate *gate)
     int rv = uv_loop_close(&gate->loop);
     ASSERT(rv == 0);
     fanout_close(&gate->fanout);
-    upstream_free(&gate->up);
+    cluster_free(&gate->cluster);
     ws_pool_free(gate->ws_pool);
     json_free(gate->json);
     json_free(gate->inner);

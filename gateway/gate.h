@@ -1,5 +1,5 @@
 /* gateway/gate.h: one loop of the gateway, on a thread of its own: its listeners, its connections,
- * its link to the node. Loops share nothing but struct settings.
+ * its links to the nodes. Loops share nothing but struct settings.
  * Thread: gate_new, gate_start, gate_drain, gate_join: the main thread; all else: the loop. */
 #ifndef LOQUAT_GATEWAY_GATE_H
 #define LOQUAT_GATEWAY_GATE_H
@@ -7,11 +7,10 @@
 #include <pthread.h>
 #include <uv.h>
 
-#include "gateway/dial.h"
+#include "gateway/cluster.h"
 #include "gateway/fanout.h"
 #include "gateway/out.h"
 #include "gateway/settings.h"
-#include "gateway/upstream.h"
 #include "store/base/json.h"
 #include "store/base/list.h"
 #include "store/base/ws.h"
@@ -64,8 +63,8 @@ struct gate {
     size_t conn_count;
     int64_t behind;                /* logs that sessions are behind with */
     int64_t told[GATE_GAUGES_MAX]; /* of this loop, in the gauges of all (gate_gauges.h) */
-    struct upstream up;
-    struct dial dial; /* to a node over TCP */
+    struct cluster cluster;
+    bool reached; /* a node of it is */
     struct fanout fanout;
     struct ws_pool *ws_pool;
     struct json *json;  /* requests */

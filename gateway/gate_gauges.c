@@ -9,6 +9,7 @@
     X(CONNS_MAX, "loquat_connections_max", "Connections that all loops together take")             \
     X(LOOPS, "loquat_loops", "Threads that serve clients")                                         \
     X(LINKED, "loquat_loops_linked", "Of these, how many reach the store; fewer: it is away")      \
+    X(NODES, "loquat_loops_node_links", "Links to nodes that are up, over all loops")              \
     X(BEHIND, "loquat_follows_behind", "Logs that clients are behind with, and that are read")     \
     X(OUT, "loquat_out_waiting_bytes", "Bytes that wait for clients; GATE_OUT_MAX for each loop")  \
     X(CALLS, "loquat_upstream_calls", "Requests that the store has not answered")                  \
@@ -64,16 +65,24 @@ static void tell(struct gate *gate, enum gauge gauge, int64_t value)
 
 void gate_gauges_take(struct gate *gate)
 {
-    struct upstream *up = &gate->up;
+    struct cluster *cluster = &gate->cluster;
+    int64_t pages = 0, pending = 0, linked = 0;
+    for (size_t i = 0; i < cluster->count; i++) {
+        struct upstream *up = &cluster->nodes[i].up;
+        pages += (int64_t)up->pages;
+        pending += up->open ? (int64_t)link_pending(&up->link) : 0;
+        linked += up->ready;
+        for (int k = 0; k < UPSTREAM_KINDS; k++)
+            metric_add_share(&took[k], &up->took[k]);
+    }
     tell(gate, GAUGE_CONNS, (int64_t)gate->conn_count);
     tell(gate, GAUGE_CONNS_MAX, (int64_t)gate->settings->conns_max);
     tell(gate, GAUGE_LOOPS, 1);
-    tell(gate, GAUGE_LINKED, up->ready);
+    tell(gate, GAUGE_LINKED, linked > 0);
+    tell(gate, GAUGE_NODES, linked);
     tell(gate, GAUGE_BEHIND, gate->behind);
     tell(gate, GAUGE_OUT, (int64_t)gate->out_pool.bytes);
-    tell(gate, GAUGE_CALLS, up->calls);
-    tell(gate, GAUGE_PAGES, (int64_t)up->pages);
-    tell(gate, GAUGE_PENDING, up->open ? (int64_t)link_pending(&up->link) : 0);
-    for (int i = 0; i < UPSTREAM_KINDS; i++)
-        metric_add_share(&took[i], &up->took[i]);
+    tell(gate, GAUGE_CALLS, (int64_t)cluster_calls(cluster));
+    tell(gate, GAUGE_PAGES, pages);
+    tell(gate, GAUGE_PENDING, pending);
 }

@@ -73,7 +73,7 @@ static bool ask_ids(struct call *call)
     read.op = LOQUAT__READ_OP__READ_USER;
     read.user = call->conn->who->user;
     read.partition =
-        partition_of(user_log_id(span_str(read.user)), call->conn->gate->up.partitions);
+        partition_of(user_log_id(span_str(read.user)), call->conn->gate->cluster.partitions);
     read.after = gather->after;
     read.max = gather->sync ? (uint32_t)gather->limit : PROTO_PAGE_MAX;
     return call_read(call, &read, on_ids);
@@ -89,10 +89,10 @@ static int add_found(struct call *call, const Loquat__ConvInfo *info)
         gather->found = xrealloc(gather->found, gather->cap * sizeof *gather->found);
     }
     struct span name = span_str(info->conv);
-    struct say_place place = {.conv = name,
-                              .partition =
-                                  partition_of(conv_id_of(name), call->conn->gate->up.partitions),
-                              .self = span_str(call->conn->who->user)};
+    struct say_place place = {
+        .conv = name,
+        .partition = partition_of(conv_id_of(name), call->conn->gate->cluster.partitions),
+        .self = span_str(call->conn->who->user)};
     struct found *found = &gather->found[gather->count];
     *found = (struct found){.head = info->head, .since = info->since, .at = gather->text.n};
     if (name.n > CONV_ID_MAX)
@@ -192,7 +192,7 @@ static int take_ids(struct call *call, const Loquat__Reply *reply)
         if (name.n > CONV_ID_MAX)
             return ERR_CORRUPT;
         memcpy(wanted->conv, name.p, name.n);
-        wanted->partition = partition_of(conv_id_of(name), call->conn->gate->up.partitions);
+        wanted->partition = partition_of(conv_id_of(name), call->conn->gate->cluster.partitions);
     }
     qsort(gather->wanted, gather->wanted_count, sizeof *gather->wanted, by_partition);
     snprintf(gather->after, sizeof gather->after, "%s", reply->after);

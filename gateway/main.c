@@ -74,8 +74,8 @@ static const struct config_option TABLE[] = {
     {.name = "nodes",
      .key = 'n',
      .type = CONFIG_STRING,
-     .arg = "HOST:PORT",
-     .help = "The logs are at a loquat-node there, instead of --embed",
+     .arg = "HOST:PORT,...",
+     .help = "The logs are at these loquat-nodes, which are a cluster, instead of --embed",
      .value = &options.nodes},
     {.name = "cluster-secret-file",
      .type = CONFIG_STRING,
@@ -226,23 +226,31 @@ static uint64_t raise_files(void)
     return limit > 2ul * SPARE_FILES ? limit - SPARE_FILES : limit / 2;
 }
 
-static const struct dial_target *find_node(void)
+static void find_nodes(struct settings *settings)
 {
-    static struct dial_target target;
+    static struct dial_target targets[CLUSTER_NODES_MAX];
     static struct buf secret; /* as long as the process lives */
     char why[512] = "";
-    if (strchr(options.nodes, ',') != NULL)
-        program_usage("--nodes: ", "more than one node is not served yet; name one");
-    if (!address_parse(options.nodes, &target.address))
-        program_usage("--nodes: ", "write HOST:PORT, such as 127.0.0.1:7101");
     if (options.cluster_secret_file == NULL)
         program_usage("--nodes: ", "the node wants proof that this gateway belongs to it; give "
                                    "--cluster-secret-file");
     if (secret_load(options.cluster_secret_file, &secret, why, sizeof why) != 0)
         program_fail(why);
-    target.secret = buf_span(&secret);
-    snprintf(target.name, sizeof target.name, "%s", options.nodes);
-    return &target;
+    char *rest = NULL;
+    for (char *one = strtok_r(options.nodes, ",", &rest); one != NULL;
+         one = strtok_r(NULL, ",", &rest)) {
+        struct dial_target *target = &targets[settings->node_count];
+        if (settings->node_count++ == CLUSTER_NODES_MAX)
+            program_usage("--nodes: ", "more than 64 are not possible");
+        if (strlen(one) >= sizeof target->name || !address_parse(one, &target->address))
+            program_usage("--nodes: ", "write HOST:PORT,…, such as 127.0.0.1:7101");
+        target->role = HANDSHAKE_GATEWAY;
+        target->secret = buf_span(&secret);
+        snprintf(target->name, sizeof target->name, "%s", one);
+    }
+    if (settings->node_count == 0)
+        program_usage("--nodes: ", "write HOST:PORT,…, such as 127.0.0.1:7101");
+    settings->nodes = targets;
 }
 
 static void setup_tls(struct settings *settings)
@@ -260,9 +268,9 @@ static void setup(struct settings *settings, uint64_t room)
 {
     char why[512] = "";
     if ((options.embed == NULL) == (options.nodes == NULL))
-        program_usage("where are the logs? ", "Give one of --embed DIR and --nodes HOST:PORT");
+        program_usage("where are the logs? ", "Give one of --embed DIR and --nodes HOST:PORT,…");
     if (options.nodes != NULL)
-        settings->node = find_node();
+        find_nodes(settings);
     if ((options.secret_file == NULL) == (options.jwks_file == NULL))
         program_usage("who may connect? ", "Give one of --auth-secret-file and --auth-jwks-file");
     if (options.origins != NULL &&
@@ -396,7 +404,7 @@ int main(int argc, char **argv)
     if (!program_begin("loquat-gateway", false))
         program_fail("standard input, output and error are not to be had");
     int first =
-        config_load(argc, argv, "loquat-gateway", "--embed DIR | --nodes HOST:PORT",
+        config_load(argc, argv, "loquat-gateway", "--embed DIR | --nodes HOST:PORT,...",
                     "Serves chat clients over WebSocket and HTTP, from logs on disk.", TABLE);
     if (first < argc)
         program_usage("it takes no arguments, but got ", argv[first]);

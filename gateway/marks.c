@@ -28,8 +28,8 @@ static void write_one(struct conn *conn, struct span conv, uint64_t read, uint64
     command.conv = name;
     command.read = read;
     command.delivered = delivered;
-    uint32_t partition = partition_of(conv_id_of(conv), conn->gate->up.partitions);
-    if (upstream_write(&conn->gate->up, partition, &command, on_marked, conn) == 0)
+    uint32_t partition = partition_of(conv_id_of(conv), conn->gate->cluster.partitions);
+    if (cluster_write(&conn->gate->cluster, partition, &command, on_marked, conn) == 0)
         conn_ref(conn);
 }
 
@@ -123,7 +123,7 @@ static bool find_of(struct session *session, struct follow *follow)
     read.conv = finding->conv;
     read.user = conn->who->user;
     read.max = MARKS_MEMBERS_MAX;
-    if (upstream_read(&conn->gate->up, &read, on_found, finding) != 0) {
+    if (cluster_read(&conn->gate->cluster, &read, on_found, finding) != 0) {
         free(finding);
         return false;
     }
@@ -199,7 +199,7 @@ static bool read_again(struct gate *gate, const struct topic *topic)
     read.conv = again->conv;
     read.all = true;
     read.max = MARKS_MEMBERS_MAX;
-    if (upstream_read(&gate->up, &read, on_again, again) == 0)
+    if (cluster_read(&gate->cluster, &read, on_again, again) == 0)
         return true;
     free(again);
     return false;
@@ -208,7 +208,7 @@ static bool read_again(struct gate *gate, const struct topic *topic)
 void marks_again(struct gate *gate)
 {
     struct fanout *fanout = &gate->fanout;
-    while (gate->up.ready && fanout->marks_reading < MARKS_AGAIN_MAX) {
+    while (cluster_ready(&gate->cluster) && fanout->marks_reading < MARKS_AGAIN_MAX) {
         struct list_link *link = list_first(&fanout->unmarked);
         if (link == NULL || !read_again(gate, container_of(link, struct topic, in_unmarked)))
             return;

@@ -152,7 +152,7 @@ static void upgrade(struct conn *conn, const struct http_msg *msg)
         httpd_fail(conn, ERR_BAD_REQUEST, "Sec-WebSocket-Extensions is malformed");
     } else if (!origin_allowed(conn, msg)) {
         httpd_fail(conn, ERR_FORBIDDEN, "this Origin is not on the server's list");
-    } else if (!conn->gate->up.ready) {
+    } else if (!cluster_ready(&conn->gate->cluster)) {
         httpd_fail(conn, ERR_UNAVAILABLE, "the store is not reached just now");
     } else {
         switch_protocols(conn, accept, ours, &agreed);
@@ -390,7 +390,7 @@ static bool run_health(struct conn *conn, const struct http_msg *msg)
     if (span_is(msg->path, "/healthz")) {
         httpd_answer(conn, 200, "text/plain", NULL, span_str("ok\n"));
     } else if (span_is(msg->path, "/readyz")) {
-        bool ready = conn->gate->up.ready && conn->gate->state == GATE_SERVING;
+        bool ready = cluster_ready(&conn->gate->cluster) && conn->gate->state == GATE_SERVING;
         httpd_answer(conn, ready ? 200 : 503, "text/plain", NULL,
                      span_str(ready ? "ready\n" : "not ready\n"));
     } else if (span_is(msg->path, "/metrics") && metrics_allowed(conn, msg)) {

@@ -152,7 +152,7 @@ void session_begin(struct conn *conn, int deflate_bits)
     struct buf *text = &gate->answer;
     text->n = 0;
     buf_add_str(text, "{\"ev\":\"hello\",\"v\":1,\"node\":");
-    json_put_string(text, span_str(gate->up.node));
+    json_put_string(text, span_str(gate->cluster.name));
     buf_addf(text, ",\"ping_ms\":%d,\"max_in\":%llu,\"window\":%d,\"auth_ms\":%d}", GATEWAY_PING_MS,
              (unsigned long long)gate->settings->frame_max, GATEWAY_WINDOW, GATEWAY_AUTH_MS);
     session_say(conn, buf_span(text));

@@ -3,11 +3,11 @@
 #define LOQUAT_GATEWAY_SETTINGS_H
 
 #include "gateway/auth.h"
-#include "gateway/dial.h"
 #include "gateway/limits.h"
 #include "gateway/origin.h"
 #include "gateway/page.h"
 #include "gateway/tls.h"
+#include "store/base/dial.h"
 
 enum {
     GATEWAY_FRAME_MAX_DEFAULT = 65536, /* bytes of a frame or body that comes in */
@@ -28,7 +28,8 @@ struct settings {
     uint64_t frame_max, group_max;
     uint64_t conns_max;  /* of one loop */
     bool metrics_public; /* no admin address: /metrics on the main one, for this machine only */
-    const struct dial_target *node; /* it is over TCP; NULL: */
+    const struct dial_target *nodes; /* they are over TCP; NULL: */
+    size_t node_count;
     /* A descriptor of a fresh link to the node inside; -1: none. */
     int (*connect)(void *arg);
     void *connect_arg;

@@ -57,7 +57,7 @@ static bool ask(struct conn *conn, size_t window)
         read.to = stream->windows[window].to;
     }
     *page = (struct page_ask){conn, window};
-    if (upstream_read(&conn->gate->up, &read, on_page, page) != 0) {
+    if (cluster_read(&conn->gate->cluster, &read, on_page, page) != 0) {
         free(page);
         return false;
     }
@@ -232,7 +232,7 @@ static bool move_on(struct conn *conn, const Loquat__Reply *reply)
 static bool ask_more(struct conn *conn)
 {
     bool asked = conn->stream->end != 0 ? ask_windows(conn) : ask(conn, 0);
-    link_flush(&conn->gate->up.link);
+    cluster_flush(&conn->gate->cluster);
     return asked;
 }
 

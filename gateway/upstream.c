@@ -7,6 +7,7 @@
 #include "store/base/check.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
+#include "store/base/ids.h"
 #include "store/base/log.h"
 #include "store/base/wire.h"
 
@@ -77,20 +78,15 @@ static void on_hello(struct upstream *up, struct span body)
 {
     Loquat__Hello *hello =
         loquat__hello__unpack(&up->arena.allocator, body.n, (const uint8_t *)body.p);
-    if (hello == NULL || hello->version < UPSTREAM_WIRE_VERSION || hello->partitions == 0) {
+    if (hello == NULL || hello->version < UPSTREAM_WIRE_VERSION_MIN || hello->partitions == 0 ||
+        hello->partitions > PARTITIONS_MAX) {
         link_close(&up->link, ERR_VERSION);
         return;
     }
-    if (up->partitions != 0 &&
-        (hello->partitions != up->partitions || strcmp(hello->node, up->node) != 0)) {
-        log_error("another node answers than before, with other logs: it is not used; start this "
-                  "gateway again if that is meant",
-                  {"node", log_str(hello->node)}, {"before", log_str(up->node)});
-        link_close(&up->link, ERR_VERSION);
-        return;
-    }
+    up->version = hello->version;
     up->partitions = hello->partitions;
-    snprintf(up->node, sizeof up->node, "%s", hello->node);
+    snprintf(up->node, sizeof up->node, "%s",
+             hello->cluster[0] != '\0' ? hello->cluster : hello->node);
     up->ready = true;
     up->ops->on_ready(up->arg);
 }
@@ -130,6 +126,16 @@ static bool on_mark(struct upstream *up, struct span body)
     return true;
 }
 
+static bool on_leads(struct upstream *up, struct span body)
+{
+    Loquat__Leads *leads =
+        loquat__leads__unpack(&up->arena.allocator, body.n, (const uint8_t *)body.p);
+    if (leads == NULL || !up->ready)
+        return false;
+    up->ops->on_leads(up->arg, leads);
+    return true;
+}
+
 static void on_message(struct link *link, int type, struct span body)
 {
     struct upstream *up = container_of(link, struct upstream, link);
@@ -146,6 +152,9 @@ static void on_message(struct link *link, int type, struct span body)
         break;
     case LINK_MARK:
         fine = on_mark(up, body);
+        break;
+    case LINK_LEADS:
+        fine = on_leads(up, body);
         break;
     default: /* of a newer node */
         break;
@@ -249,27 +258,34 @@ static int may_ask(const struct upstream *up)
     return 0;
 }
 
-int upstream_write(struct upstream *up, uint32_t partition, const Loquat__Command *command,
-                   upstream_done done, void *owner)
+int upstream_write_packed(struct upstream *up, uint32_t partition, struct span command,
+                          upstream_done done, void *owner)
 {
     int err = may_ask(up);
     if (err != 0)
         return err;
-    up->command.n = up->write.n = 0;
-    command_pack(command, &up->command);
-    struct write_view write = {.partition = partition, .command = buf_span(&up->command)};
+    up->write.n = 0;
+    struct write_view write = {.partition = partition, .command = command};
     write.id = number_of(up, slot_take(up, UPSTREAM_WRITE, done, owner));
     write_pack(&write, &up->write);
     link_send(&up->link, LINK_WRITE, buf_span(&up->write)); /* if it closes, on_close answers */
     return 0;
 }
 
-static void wait_for_turn(struct upstream *up, uint32_t at, const Loquat__Read *read, size_t size)
+int upstream_write(struct upstream *up, uint32_t partition, const Loquat__Command *command,
+                   upstream_done done, void *owner)
+{
+    up->command.n = 0;
+    command_pack(command, &up->command);
+    return upstream_write_packed(up, partition, buf_span(&up->command), done, owner);
+}
+
+static void wait_for_turn(struct upstream *up, uint32_t at, uint32_t page, struct span read)
 {
     struct upstream_slot *slot = &up->slots[at];
-    slot->wait_page = read->bytes_max != 0 ? read->bytes_max : UPSTREAM_PAGE_BYTES;
+    slot->wait_page = page;
     slot->next = NO_SLOT;
-    loquat__read__pack(read, (uint8_t *)buf_grow(&slot->wait, size));
+    buf_add_span(&slot->wait, read);
     if (up->first_waiting == NO_SLOT)
         up->first_waiting = at;
     else
@@ -277,26 +293,48 @@ static void wait_for_turn(struct upstream *up, uint32_t at, const Loquat__Read *
     up->last_waiting = at;
 }
 
-int upstream_read(struct upstream *up, Loquat__Read *read, upstream_done done, void *owner)
+enum upstream_kind upstream_kind_of(const Loquat__Read *read)
 {
+    return read->op == LOQUAT__READ_OP__READ_RANGE ? UPSTREAM_PAGE : UPSTREAM_READ;
+}
+
+uint32_t upstream_page_of(const Loquat__Read *read)
+{
+    return read->bytes_max != 0 ? read->bytes_max : UPSTREAM_PAGE_BYTES;
+}
+
+/* The number stands behind the rest: to protobuf the order says nothing. */
+int upstream_read_packed(struct upstream *up, enum upstream_kind kind, uint32_t page,
+                         struct span read, upstream_done done, void *owner)
+{
+    enum { NUMBER_TAG = 1 << 3 };
     int err = may_ask(up);
     if (err != 0)
         return err;
-    bool page = read->op == LOQUAT__READ_OP__READ_RANGE;
-    uint32_t at = slot_take(up, page ? UPSTREAM_PAGE : UPSTREAM_READ, done, owner);
-    read->id = number_of(up, at);
-    size_t size = loquat__read__get_packed_size(read);
-    if (page) {
-        wait_for_turn(up, at, read, size);
+    uint32_t at = slot_take(up, kind, done, owner);
+    up->write.n = 0;
+    buf_add_span(&up->write, read);
+    buf_add_byte(&up->write, NUMBER_TAG);
+    buf_add_varint(&up->write, number_of(up, at));
+    if (kind == UPSTREAM_PAGE) {
+        wait_for_turn(up, at, page, buf_span(&up->write));
         send_waiting(up);
         if (up->first_waiting != NO_SLOT)
             bound_hit(BOUND_UPSTREAM_PAGES);
-        return 0;
+    } else {
+        link_send(&up->link, LINK_READ, buf_span(&up->write));
     }
-    char *room = link_send_begin(&up->link, LINK_READ, size);
-    if (room != NULL)
-        loquat__read__pack(read, (uint8_t *)room);
     return 0;
+}
+
+int upstream_read(struct upstream *up, Loquat__Read *read, upstream_done done, void *owner)
+{
+    read->id = 0;
+    up->command.n = 0;
+    size_t size = loquat__read__get_packed_size(read);
+    loquat__read__pack(read, (uint8_t *)buf_grow(&up->command, size));
+    return upstream_read_packed(up, upstream_kind_of(read), upstream_page_of(read),
+                                buf_span(&up->command), done, owner);
 }
 
 void upstream_sub(struct upstream *up, const Loquat__Sub *sub)

@@ -1,6 +1,6 @@
-/* gateway/upstream.h: a loop's link to the node that holds the logs: requests by number, tails, and
+/* gateway/upstream.h: a loop's link to a node that holds logs: requests by number, tails, and
  * the credit that bounds how many bytes of tails are on their way. When the link has ended another
- * may be opened: to the same node, with the same partitions; one to another is refused.
+ * may be opened.
  * Thread: the loop's.
  * Limits: UPSTREAM_CALLS_MAX requests unanswered, UPSTREAM_PENDING_MAX bytes that the node has not
  *         taken yet (above: ERR_BUSY); UPSTREAM_CREDIT bytes of tails; UPSTREAM_PAGES_MAX bytes of
@@ -21,7 +21,8 @@ enum {
     UPSTREAM_PAGE_BYTES = 1 << 20, /* of a page that names no bound: the node's */
     UPSTREAM_CREDIT = 8 << 20,
     UPSTREAM_CREDIT_STEP = 1 << 20, /* given back when so much was taken */
-    UPSTREAM_WIRE_VERSION = 1,
+    UPSTREAM_WIRE_VERSION = 2,
+    UPSTREAM_WIRE_VERSION_MIN = 1, /* its nodes send no Leads */
 };
 
 /* `reply` lives until the return. When the link has ended it holds ERR_CLOSED. */
@@ -44,6 +45,7 @@ struct upstream_slot {
 struct upstream_ops {
     void (*on_tail)(void *arg, const Loquat__Tail *tail);
     void (*on_mark)(void *arg, const Loquat__MarkEvent *mark);
+    void (*on_leads)(void *arg, const Loquat__Leads *leads);
     void (*on_ready)(void *arg); /* greeted: partitions and node are known */
     void (*on_closed)(void *arg);
 };
@@ -53,8 +55,8 @@ struct upstream {
     const struct upstream_ops *ops;
     void *arg;
     bool open, ready;
-    uint32_t partitions;
-    char node[64];
+    uint32_t version, partitions; /* of the node */
+    char node[64];                /* what its store is called */
     struct upstream_slot *slots;
     uint32_t slot_count, slot_cap, first_free, calls;
     uint32_t first_waiting, last_waiting;
@@ -75,6 +77,14 @@ void upstream_free(struct upstream *up);  /* after on_closed */
 int upstream_write(struct upstream *up, uint32_t partition, const Loquat__Command *command,
                    upstream_done done, void *owner);
 int upstream_read(struct upstream *up, Loquat__Read *read, upstream_done done, void *owner);
+/* The same, packed before: a command; a Read without its number, of this kind, the answer to which
+ * may have so many bytes. */
+int upstream_write_packed(struct upstream *up, uint32_t partition, struct span command,
+                          upstream_done done, void *owner);
+int upstream_read_packed(struct upstream *up, enum upstream_kind kind, uint32_t page,
+                         struct span read, upstream_done done, void *owner);
+enum upstream_kind upstream_kind_of(const Loquat__Read *read);
+uint32_t upstream_page_of(const Loquat__Read *read);
 void upstream_sub(struct upstream *up, const Loquat__Sub *sub);
 void upstream_unsub(struct upstream *up, const Loquat__Unsub *unsub);
 

@@ -19,6 +19,7 @@
 #include "store/base/ids.h"
 
 #define FORMAT_TEXT "loquat data directory\nformat %u\npartitions %u\nid %32s\n"
+#define CLUSTER_TEXT "cluster %32s\nnode %llu\n"
 
 #define SUM_TEXT "sum %016" PRIx64 "\n"
 
@@ -88,7 +89,18 @@ static bool take_number(const char **at, const char *name, unsigned long *number
     return take_word(at, "\n");
 }
 
-/* What stands behind the id: the sum of all before it, or nothing, in directories of old. */
+/* "name 0123…\n", of ID_SIZE characters */
+static bool take_id(const char **at, const char *name, char id[ID_SIZE + 1])
+{
+    if (!take_word(at, name) || strcspn(*at, "\n") != ID_SIZE || (*at)[ID_SIZE] != '\n')
+        return false;
+    memcpy(id, *at, ID_SIZE);
+    id[ID_SIZE] = '\0';
+    *at += ID_SIZE + 1;
+    return true;
+}
+
+/* What stands behind them: the sum of all before it, or nothing, in directories of old. */
 static bool sum_fits(const char *text, const char *at)
 {
     char line[SUM_SIZE + 8];
@@ -117,30 +129,35 @@ static int read_format(struct datadir *dir, const char *path, char *why, size_t 
     if (err == 0 && bytes.n > 0)
         memcpy(text, bytes.p, bytes.n);
     buf_close(&bytes);
-    unsigned long format = 0, partitions = 0;
+    unsigned long format = 0, partitions = 0, node = 0;
     const char *at = text;
     if (!take_word(&at, "loquat data directory\n") || !take_number(&at, "format ", &format)) {
         snprintf(why, size,
                  "%s is damaged: it does not begin as it should; restore it from a backup", file);
         return ERR_CORRUPT;
     }
-    if (format != DATADIR_FORMAT) {
+    if (format != DATADIR_FORMAT && format != DATADIR_FORMAT_CLUSTER) {
         snprintf(why, size,
                  "%s has format %lu, this program knows %d; run the version that wrote it%s", path,
-                 format, DATADIR_FORMAT,
+                 format, DATADIR_FORMAT_CLUSTER,
                  format < DATADIR_FORMAT ? ", export with `loquat-log export` and import here"
                                          : ", or newer");
         return ERR_VERSION;
     }
-    if (!take_number(&at, "partitions ", &partitions) || partitions == 0 ||
-        partitions > PARTITIONS_MAX || !take_word(&at, "id ") || strcspn(at, "\n") != ID_SIZE ||
-        at[ID_SIZE] != '\n' || !sum_fits(text, at + ID_SIZE + 1)) {
+    bool fine = take_number(&at, "partitions ", &partitions) && partitions != 0 &&
+                partitions <= PARTITIONS_MAX && take_id(&at, "id ", dir->id);
+    if (fine && format == DATADIR_FORMAT_CLUSTER)
+        fine =
+            take_id(&at, "cluster ", dir->cluster) && take_number(&at, "node ", &node) && node != 0;
+    else if (fine)
+        datadir_join(dir, dir->id, 1);
+    if (!fine || !sum_fits(text, at)) {
         snprintf(why, size, "%s is damaged; restore it from a backup", file);
         return ERR_CORRUPT;
     }
     dir->partitions = (uint32_t)partitions;
-    memcpy(dir->id, at, ID_SIZE);
-    dir->id[ID_SIZE] = 0;
+    if (format == DATADIR_FORMAT_CLUSTER)
+        dir->node = node;
     return 0;
 }
 
@@ -203,6 +220,7 @@ static int begin(struct datadir *dir, const char *path, uint32_t partitions, cha
         dir->id[2 * i + 1] = digits[random[i] & 15];
     }
     dir->id[ID_SIZE] = 0;
+    datadir_join(dir, dir->id, 1);
     dir->partitions = partitions != 0 ? partitions : PARTITIONS_DEFAULT;
     char file[DATADIR_PATH_MAX];
     if (join(file, path, "BEGUN") != 0)
@@ -214,6 +232,17 @@ static int begin(struct datadir *dir, const char *path, uint32_t partitions, cha
     }
     close(fd);
     return 0;
+}
+
+void datadir_join(struct datadir *dir, const char *cluster, uint64_t node)
+{
+    memmove(dir->cluster, cluster, sizeof dir->cluster);
+    dir->node = node;
+}
+
+bool datadir_alone(const struct datadir *dir)
+{
+    return strcmp(dir->cluster, dir->id) == 0;
 }
 
 int datadir_open(struct datadir *dir, const char *path, uint32_t partitions, int create, char *why,
@@ -278,8 +307,13 @@ int datadir_commit(struct datadir *dir, const char *path, char *why, size_t size
         err = join(temporary, path, "FORMAT.tmp");
     if (err == 0)
         err = join(half, path, "BEGUN");
-    int n = snprintf(text, sizeof text, FORMAT_TEXT, (unsigned)DATADIR_FORMAT, dir->partitions,
+    bool alone = datadir_alone(dir);
+    int n = snprintf(text, sizeof text, FORMAT_TEXT,
+                     (unsigned)(alone ? DATADIR_FORMAT : DATADIR_FORMAT_CLUSTER), dir->partitions,
                      dir->id);
+    if (!alone)
+        n += snprintf(text + n, sizeof text - (size_t)n, CLUSTER_TEXT, dir->cluster,
+                      (unsigned long long)dir->node);
     snprintf(text + n, sizeof text - (size_t)n, SUM_TEXT, XXH3_64bits(text, (size_t)n));
     if (err == 0)
         err = sync_file(temporary, text);

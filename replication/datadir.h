@@ -1,6 +1,7 @@
 /* replication/datadir.h: the directory of a node.
- *   FORMAT   text: format version, partitions, node id, XXH3-64 of these lines (directories of old
- *            have no sum); written once, synced, checked at each start
+ *   FORMAT   text: format version, partitions, id of the directory; format 3, of a node among
+ *            others: the cluster's id and the node's number; XXH3-64 of these lines (directories of
+ *            old have no sum). Written once, synced, checked at each start
  *   LOCK     held by the process that uses the directory
  *   raft/    raft DB      data/    data DB
  * Errors: a message in `why` says what is wrong and what to do; nothing in the directory has been
@@ -8,15 +9,18 @@
 #ifndef LOQUAT_REPLICATION_DATADIR_H
 #define LOQUAT_REPLICATION_DATADIR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum { DATADIR_FORMAT = 2, DATADIR_PATH_MAX = 4096 };
+enum { DATADIR_FORMAT = 2, DATADIR_FORMAT_CLUSTER = 3, DATADIR_PATH_MAX = 4096 };
 
 struct datadir {
     int lock_fd;
     uint32_t partitions;
-    char id[33]; /* random, made with the directory */
+    char id[33];      /* random, made with the directory */
+    char cluster[33]; /* the same as id: the node is alone */
+    uint64_t node;
     char raft[DATADIR_PATH_MAX], data[DATADIR_PATH_MAX], scratch[DATADIR_PATH_MAX];
     int fresh; /* just made: databases are to be created */
 };
@@ -25,6 +29,9 @@ struct datadir {
  * many a new one gets, 0 for the default; an existing one must have as many unless it is 0. */
 int datadir_open(struct datadir *dir, const char *path, uint32_t partitions, int create, char *why,
                  size_t size);
+/* A new directory becomes that of a node among others. */
+void datadir_join(struct datadir *dir, const char *cluster, uint64_t node);
+bool datadir_alone(const struct datadir *dir);
 /* A new directory counts from here on: called when both databases are made and bootstrapped. */
 int datadir_commit(struct datadir *dir, const char *path, char *why, size_t size);
 void datadir_close(struct datadir *dir);

@@ -8,7 +8,6 @@
 #include "store/base/bound.h"
 #include "store/base/check.h"
 #include "store/base/err.h"
-#include "store/base/handshake.h"
 #include "store/base/list.h"
 #include "store/base/log.h"
 #include "store/base/metrics.h"
@@ -26,7 +25,7 @@ struct door {
     int handles; /* of the door and of callers, still open */
     bool closing;
     uint64_t open_at_ms, warn_at_ms, refused; /* refused: since the last warning */
-    void (*on_gateway)(void *arg, int fd);
+    void (*on_proved)(void *arg, enum handshake_role role, int fd);
     void *arg;
 };
 
@@ -41,7 +40,7 @@ struct caller {
 };
 
 static struct metric let_in = {.name = "loquat_links_accepted_total",
-                               .help = "Links of gateways that have proved themselves",
+                               .help = "Links of gateways and nodes that have proved themselves",
                                .type = METRIC_COUNTER};
 static struct metric refused = {.name = "loquat_links_refused_total",
                                 .help = "Connections of callers that have not proved themselves",
@@ -56,7 +55,7 @@ static void on_caller_closed(uv_handle_t *handle)
     door->handles--;
     if (caller->proved && !door->closing) {
         metric_add(&let_in, 1);
-        door->on_gateway(door->arg, caller->fd);
+        door->on_proved(door->arg, handshake_other(&caller->handshake), caller->fd);
     } else {
         close(caller->fd);
     }
@@ -111,7 +110,7 @@ static void begin(struct door *door, int fd)
     caller->fd = fd;
     caller->until_ms = uv_now(door->loop) + HANDSHAKE_MS_MAX;
     handshake_tune(fd);
-    handshake_begin(&caller->handshake, false, HANDSHAKE_NODE, HANDSHAKE_GATEWAY, door->secret);
+    handshake_begin(&caller->handshake, false, HANDSHAKE_NODE, HANDSHAKE_ANY, door->secret);
     int rv = uv_poll_init(door->loop, &caller->poll, fd);
     ASSERT(rv == 0);
     door->handles++;
@@ -160,7 +159,7 @@ static void on_sweep(uv_timer_t *timer)
 }
 
 struct door *door_new(uv_loop_t *loop, int fd, struct span secret,
-                      void (*on_gateway)(void *arg, int fd), void *arg)
+                      void (*on_proved)(void *arg, enum handshake_role role, int fd), void *arg)
 {
     static bool registered;
     if (!registered) {
@@ -169,12 +168,8 @@ struct door *door_new(uv_loop_t *loop, int fd, struct span secret,
         metric_register(&refused);
     }
     struct door *door = xcalloc(1, sizeof *door);
-    *door = (struct door){.loop = loop,
-                          .fd = fd,
-                          .secret = secret,
-                          .on_gateway = on_gateway,
-                          .arg = arg,
-                          .handles = 2};
+    *door = (struct door){
+        .loop = loop, .fd = fd, .secret = secret, .on_proved = on_proved, .arg = arg, .handles = 2};
     list_init(&door->callers);
     int rv = uv_poll_init(loop, &door->listener, fd);
     ASSERT(rv == 0);

@@ -1,5 +1,6 @@
-/* replication/door.h: where gateways call on a node over TCP: takes their connections, has them
- * prove that they belong to the cluster (store/base/handshake.h), and hands those over who did.
+/* replication/door.h: where gateways and other nodes call on a node over TCP: takes their
+ * connections, has them prove that they belong to the cluster (store/base/handshake.h), and hands
+ * those over who did.
  * Thread: the loop's; door_new from where the loop is not running yet, too.
  * Limits: DOOR_CALLERS_MAX who have not proved themselves yet, each for HANDSHAKE_MS_MAX: whoever
  *         comes above that takes the place of the one who has been there longest. Without
@@ -10,14 +11,14 @@
 #include <stdbool.h>
 #include <uv.h>
 
-#include "store/base/span.h"
+#include "store/base/handshake.h"
 
 enum { DOOR_CALLERS_MAX = 64, DOOR_ACCEPTS_MAX = 64, DOOR_PAUSE_MS = 200, DOOR_SWEEP_MS = 100 };
 
-/* `fd` listens and becomes the door's; `secret` is borrowed; `on_gateway` owns the descriptors that
+/* `fd` listens and becomes the door's; `secret` is borrowed; `on_proved` owns the descriptors that
  * it gets. Nobody is let in before door_open. */
 struct door *door_new(uv_loop_t *loop, int fd, struct span secret,
-                      void (*on_gateway)(void *arg, int fd), void *arg);
+                      void (*on_proved)(void *arg, enum handshake_role role, int fd), void *arg);
 /* NULL is a door that nobody comes through. */
 void door_open(struct door *door);
 void door_close(struct door *door);           /* its handles close in the next turns of the loop */

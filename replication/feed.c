@@ -273,7 +273,7 @@ void feed_peer_close(struct feed *feed, struct feed_peer *peer)
     map_close(&peer->subs);
 }
 
-static void refuse(struct feed *feed, struct feed_peer *peer, const Loquat__Sub *wanted, int err)
+void feed_refuse(struct feed *feed, struct feed_peer *peer, const Loquat__Sub *wanted, int err)
 {
     Loquat__Tail tail = LOQUAT__TAIL__INIT;
     tail.conv = wanted->conv;
@@ -287,12 +287,12 @@ void feed_sub(struct feed *feed, struct feed_peer *peer, const Loquat__Sub *want
 {
     size_t size = strlen(wanted->conv);
     if (size > USER_MAX || wanted->partition >= feed->partitions) {
-        refuse(feed, peer, wanted, ERR_BAD_REQUEST);
+        feed_refuse(feed, peer, wanted, ERR_BAD_REQUEST);
         return;
     }
     if (peer->subs.count >= FEED_SUBS_MAX) {
         bound_hit(BOUND_FEED_SUBS);
-        refuse(feed, peer, wanted, ERR_BUSY);
+        feed_refuse(feed, peer, wanted, ERR_BUSY);
         return;
     }
     struct conv_id id = log_id(wanted->conv, wanted->user_log);
@@ -320,6 +320,22 @@ void feed_sub(struct feed *feed, struct feed_peer *peer, const Loquat__Sub *want
     sub->state = SUB_START;
     list_push(&peer->starting, &sub->in_queue);
     start_reads(feed, peer);
+}
+
+void feed_drop(struct feed *feed, struct feed_peer *peer, uint32_t partition)
+{
+    struct sub **dropped = xmalloc((peer->subs.count + 1) * sizeof *dropped);
+    size_t count = 0;
+    for (struct map_slot *s = map_each(&peer->subs, NULL); s; s = map_each(&peer->subs, s)) {
+        struct sub *sub = s->val.p;
+        if (sub->partition == partition)
+            dropped[count++] = sub;
+    }
+    for (size_t i = 0; i < count; i++) {
+        map_remove(&peer->subs, id_key(dropped[i]->topic->id));
+        sub_end(feed, dropped[i]);
+    }
+    free(dropped);
 }
 
 void feed_unsub(struct feed *feed, struct feed_peer *peer, const Loquat__Unsub *unsub)

@@ -44,6 +44,9 @@ void feed_peer_init(struct feed_peer *peer, struct link *link);
 void feed_peer_close(struct feed *feed, struct feed_peer *peer);
 
 void feed_sub(struct feed *feed, struct feed_peer *peer, const Loquat__Sub *sub);
+/* Ends all of its subscriptions of a partition, without a word. */
+void feed_drop(struct feed *feed, struct feed_peer *peer, uint32_t partition);
+void feed_refuse(struct feed *feed, struct feed_peer *peer, const Loquat__Sub *wanted, int err);
 void feed_unsub(struct feed *feed, struct feed_peer *peer, const Loquat__Unsub *unsub);
 void feed_credit(struct feed *feed, struct feed_peer *peer, uint64_t bytes);
 void feed_publish(struct feed *feed, const struct applied *applied);

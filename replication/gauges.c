@@ -36,8 +36,14 @@
     X(REPLAY, "loquat_raft_replay_bytes", NULL,                                                    \
       "Of the raft logs, that a start after a crash would have to apply again")                    \
     X(SERVING, "loquat_partitions_serving", NULL, "Partitions that take writes here")              \
+    X(LEADERLESS, "loquat_partitions_leaderless", NULL,                                            \
+      "Partitions that nobody serves, as far as this node knows")                                  \
     X(PARTITIONS, "loquat_partitions", NULL, "Partitions of the directory")                        \
     X(LINKS, "loquat_links", NULL, "Links of gateways that are open")                              \
+    X(NODES_ALL, "loquat_nodes", NULL, "Other nodes of the cluster")                               \
+    X(NODES, "loquat_nodes_reached", NULL, "Other nodes of the cluster that are reached")          \
+    X(NODES_PENDING, "loquat_nodes_pending_bytes", NULL,                                           \
+      "Bytes that wait to be taken by other nodes; RNET_PENDING_MAX for each")                     \
     X(CALLERS, "loquat_link_callers", NULL, "Callers that have not proved themselves yet")         \
     X(PENDING, "loquat_link_pending_bytes", NULL, "Bytes that wait to be taken by gateways")       \
     X(PENDING_LARGEST, "loquat_link_pending_largest_bytes", NULL,                                  \
@@ -143,6 +149,7 @@ static void take_shards(const struct gauges_env *env)
         sums[GAUGE_LOG_ENTRIES] += shard->log.count;
         sums[GAUGE_REPLAY] += shard->unflushed_bytes;
         sums[GAUGE_SERVING] += shard->serving;
+        sums[GAUGE_LEADERLESS] += !shard_served(shard);
         sums[GAUGE_CONVS] += shard->sizes.convs;
         sums[GAUGE_MEMBERS] += shard->sizes.members;
         sums[GAUGE_CIDS] += shard->sizes.cids;
@@ -151,7 +158,7 @@ static void take_shards(const struct gauges_env *env)
     static const enum gauge SUMMED[] = {
         GAUGE_WAITING, GAUGE_INFLIGHT, GAUGE_UNANSWERED,  GAUGE_LAG,     GAUGE_STORED,
         GAUGE_APPLIED, GAUGE_FLUSHED,  GAUGE_LOG_ENTRIES, GAUGE_SERVING, GAUGE_CONVS,
-        GAUGE_MEMBERS, GAUGE_CIDS,     GAUGE_FILTERS,     GAUGE_REPLAY};
+        GAUGE_MEMBERS, GAUGE_CIDS,     GAUGE_FILTERS,     GAUGE_REPLAY,  GAUGE_LEADERLESS};
     for (size_t i = 0; i < sizeof SUMMED / sizeof *SUMMED; i++)
         set(SUMMED[i], sums[SUMMED[i]]);
     set(GAUGE_WAITING_LARGEST, largest);
@@ -162,6 +169,10 @@ static void take_links(const struct gauges_env *env)
 {
     struct rpc_sizes sizes = rpc_sizes(env->rpc);
     set(GAUGE_LINKS, env->rpc->peer_count);
+    size_t pending = 0;
+    set(GAUGE_NODES_ALL, env->net != NULL ? rnet_others(env->net) : 0);
+    set(GAUGE_NODES, env->net != NULL ? rnet_links(env->net, &pending) : 0);
+    set(GAUGE_NODES_PENDING, pending);
     set(GAUGE_CALLERS, door_callers(env->door));
     set(GAUGE_PENDING, sizes.pending);
     set(GAUGE_PENDING_LARGEST, sizes.pending_largest);

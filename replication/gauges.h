@@ -7,6 +7,7 @@
 
 #include "replication/control.h"
 #include "replication/door.h"
+#include "replication/rnet.h"
 #include "replication/rpc.h"
 
 struct gauges_env {
@@ -20,6 +21,7 @@ struct gauges_env {
     const struct door *door;
     struct control *control;
     const struct list *owed;
+    const struct rnet *net; /* NULL: the node is alone */
 };
 
 void gauges_register(void); /* with the bounds of a node; any number of times */

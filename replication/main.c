@@ -1,23 +1,31 @@
-/* replication/main.c: loquat-node: settings, one node that gateways call on over TCP, signals. */
+/* replication/main.c: loquat-node: settings, a node that gateways and other nodes call on over TCP,
+ * signals. */
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "gateway/listen.h"
 #include "replication/admin.h"
+#include "replication/cluster_ask.h"
 #include "replication/node.h"
-#include "store/base/address.h"
+#include "replication/roster.h"
+#include "store/base/check.h"
 #include "store/base/config.h"
 #include "store/base/file.h"
 #include "store/base/ids.h"
 #include "store/base/log.h"
+#include "store/base/output.h"
 #include "store/base/program.h"
 #include "store/base/secret.h"
+#include "store/client/progress.h"
 
 static struct {
     char *data, *listen, *admin_listen, *cluster, *secret_file, *log_level, *log_format;
     uint64_t id, partitions, disk_reserve_mb;
+    bool json;
+    char *join;
 } options = {
-    .listen = "127.0.0.1:7101",
     .log_level = "info",
     .log_format = "auto",
     .id = 1,
@@ -35,7 +43,8 @@ static const struct config_option TABLE[] = {
      .key = 'l',
      .type = CONFIG_STRING,
      .arg = "HOST:PORT",
-     .help = "Where gateways connect; port 0: the system chooses",
+     .help = "Where gateways and other nodes connect; port 0: the system chooses. Without it the "
+             "address that --cluster gives this node, or 127.0.0.1:7101",
      .value = &options.listen},
     {.name = "admin-listen",
      .type = CONFIG_STRING,
@@ -46,21 +55,30 @@ static const struct config_option TABLE[] = {
      .type = CONFIG_STRING,
      .arg = "FILE",
      .help =
-         "Secret of the cluster, 32 bytes or more: with it gateway and node prove to each other "
+         "Secret of the cluster, 32 bytes or more: with it gateways and nodes prove to each other "
          "that they belong together",
      .value = &options.secret_file},
     {.name = "id",
      .type = CONFIG_UINT,
      .arg = "N",
-     .help = "Number of this node in the cluster; for now there is one, 1",
+     .help = "Number of this node in the cluster",
      .value = &options.id,
      .min = 1,
      .max = UINT32_MAX},
     {.name = "cluster",
      .type = CONFIG_STRING,
-     .arg = "ID=HOST:PORT",
-     .help = "The nodes of the cluster; for now this one alone, which is so without it, too",
+     .arg = "ID=HOST:PORT,...",
+     .help = "The nodes of the cluster, with this one, the same on each of them; without it this "
+             "node is alone",
      .value = &options.cluster},
+    {.name = "join",
+     .type = CONFIG_STRING,
+     .arg = "CLUSTER",
+     .help = "A new DIR becomes part of this cluster, which `cluster add` names, instead of "
+             "beginning one",
+     .value = &options.join,
+     .min = ROSTER_ID_SIZE,
+     .max = ROSTER_ID_SIZE},
     {.name = "partitions",
      .type = CONFIG_UINT,
      .arg = "N",
@@ -74,6 +92,10 @@ static const struct config_option TABLE[] = {
      .value = &options.disk_reserve_mb,
      .min = 1,
      .max = 1 << 20},
+    {.name = "json",
+     .type = CONFIG_FLAG,
+     .help = "Of `cluster status`: print one JSON object",
+     .value = &options.json},
     {.name = "log-level",
      .type = CONFIG_STRING,
      .arg = "LEVEL",
@@ -87,39 +109,185 @@ static const struct config_option TABLE[] = {
     {0},
 };
 
-/* One voter, which is this one: of more nothing would be replicated yet. */
-static void check_cluster(void)
+static struct roster roster;
+
+static void check_cluster(bool runs)
 {
-    char *end = NULL;
-    struct address address;
-    if (options.id != 1)
-        program_usage("--id: ", "for now a cluster has one node, and its number is 1");
+    char why[512] = "";
+    if (options.cluster == NULL && options.id != 1)
+        program_usage("--id: ", "which other nodes are there? Give --cluster");
     if (options.cluster == NULL)
         return;
-    if (strchr(options.cluster, ',') != NULL)
-        program_usage("--cluster: ", "more than one node is not served yet; name this one alone");
-    unsigned long id = strtoul(options.cluster, &end, 10);
-    if (end == options.cluster || *end != '=' || !address_parse(end + 1, &address))
-        program_usage("--cluster: ", "write ID=HOST:PORT, such as 1=127.0.0.1:7101");
-    if (id != options.id)
+    if (!roster_parse(options.cluster, &roster, why, sizeof why))
+        program_usage("--cluster: ", why);
+    if (runs && roster_find(&roster, options.id) == NULL)
         program_usage("--cluster: ", "this node (--id) is not in it");
+    if (roster.count == 1 && options.id != 1)
+        program_usage("--id: ", "a node that is alone has number 1");
+}
+
+/* As a copy: it is an option like those that were given. */
+static void choose_listen(void)
+{
+    const struct roster_node *self = roster_find(&roster, options.id);
+    if (options.listen == NULL)
+        options.listen = strdup(self != NULL ? self->name : "127.0.0.1:7101");
+    ASSERT(options.listen != NULL);
+}
+
+static void load_secret(struct buf *secret)
+{
+    char why[512] = "";
+    if (secret_load(options.secret_file, secret, why, sizeof why) != 0)
+        program_fail(why);
+}
+
+/* ---- loquat-node cluster … ---- */
+
+static void say_status(struct roster *all, Loquat__ClusterState *const *answers)
+{
+    struct buf out = {0};
+    options.json ? cluster_json(all, answers, &out) : cluster_text(all, answers, &out);
+    fwrite(out.p, 1, out.n, stdout);
+    buf_close(&out);
+}
+
+static void check_answers(Loquat__ClusterState *const *answers)
+{
+    for (size_t i = 0; i < roster.count; i++)
+        if (answers[i] != NULL && answers[i]->err != 0)
+            program_fail(answers[i]->msg);
+}
+
+/* Says once how the node is started that is to come. */
+static void say_how(const struct roster_node *node, Loquat__ClusterState *const *answers)
+{
+    for (size_t i = 0; i < roster.count; i++) {
+        if (answers[i] == NULL)
+            continue;
+        fprintf(stderr,
+                "start it, if it is not there yet: loquat-node --id %llu --data DIR --join %s "
+                "--partitions %zu --cluster %s,%llu=%s --cluster-secret-file %s\n",
+                (unsigned long long)node->id, answers[i]->cluster, answers[i]->n_partitions,
+                options.cluster, (unsigned long long)node->id, node->name, options.secret_file);
+        return;
+    }
+}
+
+/* A newcomer gets no vote while one is missing that counts (see rcore_change). */
+static void say_missing(Loquat__ClusterState *const *answers)
+{
+    uint64_t id = cluster_missing(&roster, answers);
+    if (id != 0)
+        fprintf(stderr,
+                "node %llu has votes and is away: a newcomer gets none until it is back. If it "
+                "is lost: loquat-node cluster remove %llu\n",
+                (unsigned long long)id, (unsigned long long)id);
+}
+
+/* Until it is so; whoever interrupts it can go on later. */
+static int change_members(const Loquat__ClusterAsk *ask, const struct roster_node *node,
+                          struct span secret)
+{
+    static const struct timespec PAUSE = {.tv_nsec = 500000000};
+    static Loquat__ClusterState *answers[ROSTER_NODES_MAX];
+    bool add = ask->op == LOQUAT__CLUSTER_OP__CLUSTER_ADD, said = !add, done = false;
+    struct progress progress;
+    struct arena arena;
+    arena_init(&arena);
+    progress_begin(&progress);
+    while (!done) {
+        cluster_ask(&roster, secret, ask, &arena, answers);
+        check_answers(answers);
+        if (!said) {
+            say_how(node, answers);
+            say_missing(answers);
+        }
+        said = true;
+        struct cluster_share share = cluster_share(&roster, answers, node->id);
+        size_t so = add ? share.votes : share.served - share.holds;
+        done = share.all > 0 && share.served == share.all && so == share.all;
+        progress_show(&progress, so, add ? "partitions have got it" : "partitions have let it go",
+                      share.all > 0 ? (double)so / (double)share.all : 0);
+        arena_reset(&arena);
+        if (!done)
+            nanosleep(&PAUSE, NULL);
+    }
+    progress_end(&progress);
+    arena_close(&arena);
+    printf("%s node %llu\n", add ? "added" : "removed", (unsigned long long)node->id);
+    return EXIT_SUCCESS;
+}
+
+static int ask_status(struct span secret)
+{
+    static Loquat__ClusterState *answers[ROSTER_NODES_MAX];
+    Loquat__ClusterAsk ask = LOQUAT__CLUSTER_ASK__INIT;
+    struct arena arena;
+    arena_init(&arena);
+    ask.op = LOQUAT__CLUSTER_OP__CLUSTER_STATUS;
+    cluster_ask(&roster, secret, &ask, &arena, answers);
+    say_status(&roster, answers);
+    bool well = cluster_well(&roster, answers);
+    arena_close(&arena);
+    return well ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* status: 0 when all is well, 1 when not; add ID=HOST:PORT; remove ID. */
+static int command(int argc, char **argv)
+{
+    static struct roster one;
+    char why[512] = "";
+    Loquat__ClusterAsk ask = LOQUAT__CLUSTER_ASK__INIT;
+    struct buf secret = {0};
+    bool status = argc == 2 && strcmp(argv[1], "status") == 0;
+    bool add = argc == 3 && strcmp(argv[1], "add") == 0;
+    bool removes = argc == 3 && strcmp(argv[1], "remove") == 0;
+    if (strcmp(argv[0], "cluster") != 0 || !(status || add || removes))
+        program_usage("what it can be told is: cluster status, cluster add ID=HOST:PORT, cluster "
+                      "remove ID; but not: ",
+                      argv[argc - 1]);
+    if (roster.count == 0)
+        program_usage("which nodes? ", "Give --cluster");
+    if (add && !roster_parse(argv[2], &one, why, sizeof why))
+        program_usage("cluster add: ", why);
+    if (removes) {
+        one.count = 1;
+        one.nodes[0].id = strtoull(argv[2], NULL, 10);
+    }
+    log_setup("loquat-node", LOG_ERROR, LOG_TEXT);
+    load_secret(&secret);
+    ask.op = add ? LOQUAT__CLUSTER_OP__CLUSTER_ADD : LOQUAT__CLUSTER_OP__CLUSTER_REMOVE;
+    ask.node = one.nodes[0].id;
+    ask.address = one.nodes[0].name;
+    int code = status ? ask_status(buf_span(&secret))
+                      : change_members(&ask, &one.nodes[0], buf_span(&secret));
+    secret_drop(&secret);
+    return output_finish("loquat-node") ? code : EXIT_FAILURE;
 }
 
 static void setup(int argc, char **argv)
 {
-    int first = config_load(argc, argv, "loquat-node", "--data DIR --cluster-secret-file FILE",
-                            "Keeps the logs on disk, for gateways that connect to it.", TABLE);
-    if (first < argc)
-        program_usage("it takes no arguments, but got ", argv[first]);
+    int first = config_load(argc, argv, "loquat-node",
+                            "--data DIR --cluster-secret-file FILE\n"
+                            "cluster status --cluster ID=HOST:PORT,... --cluster-secret-file FILE\n"
+                            "cluster add ID=HOST:PORT --cluster ...\n"
+                            "cluster remove ID --cluster ...",
+                            "Keeps the logs on disk, for gateways that connect to it; or says how "
+                            "a cluster of such nodes is.",
+                            TABLE);
     const char *wrong = log_setup_words("loquat-node", options.log_level, options.log_format);
     if (wrong != NULL)
         program_usage(wrong, " is not one of those that --help lists");
-    if (options.data == NULL)
+    if (options.data == NULL && first == argc)
         program_usage("where are the logs? ", "Give --data DIR");
     if (options.secret_file == NULL)
         program_usage("who may connect? ",
                       "Give --cluster-secret-file FILE, the same to the gateways");
-    check_cluster();
+    check_cluster(first == argc);
+    if (first < argc)
+        exit(command(argc - first, argv + first));
+    choose_listen();
 }
 
 static int open_listener(const char *option, const char *address, char actual[LISTEN_ADDRESS_MAX])
@@ -151,10 +319,30 @@ static void block_signals(sigset_t *signals)
     (void)signal(SIGHUP, SIG_IGN); /* there is nothing to be read again */
 }
 
+/* Until a signal ends it; that may be before the others are there. */
+static void serve(struct node *node, struct admin *admin, char *actual, const sigset_t *signals)
+{
+    static const struct timespec LOOK = {.tv_nsec = 5000000};
+    bool ready = false;
+    int sig = 0;
+    if (!node_ready(node))
+        log_info("waiting until most nodes of the cluster are there");
+    do {
+        sig = ready ? sigwaitinfo(signals, NULL) : sigtimedwait(signals, NULL, &LOOK);
+        if (ready || !node_ready(node))
+            continue;
+        ready = true;
+        admin_ready(admin, true);
+        log_info("serving", {"listen", log_str(actual)});
+        program_ready(actual);
+    } while (sig < 0);
+    log_info("draining", {"signal", log_int(sig)});
+    admin_ready(admin, false);
+}
+
 int main(int argc, char **argv)
 {
     char why[1024] = "", actual[LISTEN_ADDRESS_MAX];
-    int sig = 0;
     struct buf secret;
     struct node *node = NULL;
     sigset_t signals;
@@ -163,24 +351,20 @@ int main(int argc, char **argv)
     setup(argc, argv);
     block_signals(&signals);
     file_limit_raise();
-    if (secret_load(options.secret_file, &secret, why, sizeof why) != 0)
-        program_fail(why);
+    load_secret(&secret);
     struct node_config config = {.dir = options.data,
                                  .partitions = (uint32_t)options.partitions,
                                  .disk_reserve = options.disk_reserve_mb << 20,
                                  .listens = true,
                                  .listen_fd = open_listener("--listen: ", options.listen, actual),
-                                 .secret = buf_span(&secret)};
+                                 .secret = buf_span(&secret),
+                                 .roster = &roster,
+                                 .id = options.id,
+                                 .join = options.join};
     struct admin *admin = start_admin();
     if (node_start(&config, &node, why, sizeof why) != 0)
         program_fail(why);
-    admin_ready(admin, true);
-    log_info("serving", {"listen", log_str(actual)});
-    program_ready(actual);
-    while (sigwait(&signals, &sig) != 0)
-        ;
-    log_info("draining", {"signal", log_int(sig)});
-    admin_ready(admin, false);
+    serve(node, admin, actual, &signals);
     node_stop(node);
     admin_stop(admin);
     secret_drop(&secret);

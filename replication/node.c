@@ -9,9 +9,7 @@
 #include <unistd.h>
 #include <uv.h>
 
-#include "replication/datadir.h"
-#include "replication/effects.h"
-#include "replication/gauges.h"
+#include "replication/node_inside.h"
 #include "store/base/check.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
@@ -25,55 +23,11 @@ enum {
     TRIM_TICKS = 5,
     GAUGE_TICKS = 50,
     FLUSH_BYTES =
-        64 << 20,      /* of the raft log, that a start after a crash would have to replay; half
+        64 << 20,       /* of the raft log, that a start after a crash would have to replay; half
                                of it flushes by itself, if it filled the data DB as well */
-    FLUSH_MS = 300000, /* or whatever there is, after so long */
-    CONNECTS_MAX = 64,
-    NODE_ID = 1 /* as long as there is one */
-};
-
-enum node_phase {
-    NODE_STARTING,
-    NODE_SERVING,
-    NODE_DRAINING, /* what was accepted is being answered */
-    NODE_FLUSHING, /* the data DB goes to its files, so that the next start has little to replay */
-    NODE_TRIMMING, /* the raft log is cut below that */
-    NODE_CLOSING
-};
-
-struct node {
-    struct datadir dir;
-    char path[DATADIR_PATH_MAX];
-    uint64_t disk_reserve;
-    struct kv *raft, *data;
-    uv_loop_t loop;
-    uv_prepare_t prepare;
-    uv_timer_t timer;
-    uv_async_t async;
-    uv_work_t flush;
-    bool flushing;
-    uint64_t flushed_ms; /* when the last flush began */
-    struct watermark mark;
-    struct wal *wal;
-    struct applier *applier;
-    struct shard *shards;
-    struct shard_env shard_env;
-    struct feed feed;
-    struct rpc_env rpc;
-    struct door *door; /* NULL: no gateway comes from outside */
-    struct filter *filter;
-    struct control *control;
-    struct gauges_env gauges;
-    struct effects effects;
-    bool disk_full, writers_stopped;
-    uint64_t ticks;
-    enum node_phase phase; /* loop thread; `ready` tells others */
-    pthread_t thread;
-    pthread_mutex_t mutex;
-    pthread_cond_t cond;
-    bool ready, stop_asked; /* under mutex */
-    int connects[CONNECTS_MAX];
-    size_t connect_count;
+    FLUSH_MS = 300000,  /* or whatever there is, after so long */
+    HANDING_MS = 3000,  /* then the node ends whoever leads */
+    BALANCE_TICKS = 50, /* one partition is moved at a time */
 };
 
 /* ---- what shards ask for ---- */
@@ -98,6 +52,9 @@ static void on_answer(void *arg, const struct waiter *waiter, const struct apply
     case WAITER_CONTROL:
         control_answer(waiter->owner, result);
         break;
+    case WAITER_NODE:
+        node_peers_answer(node, waiter, result);
+        break;
     }
 }
 
@@ -108,21 +65,33 @@ static void on_applied(void *arg, struct shard *shard, const struct applied *app
     feed_publish(&node->feed, applied);
 }
 
-static void on_shard_state(void *arg, struct shard *shard)
+static bool settled(const struct node *node)
 {
-    (void)shard;
-    struct node *node = arg;
-    if (node->phase != NODE_STARTING)
-        return;
+    if (node->net != NULL)
+        return node_peers_settled(node);
     for (uint32_t i = 0; i < node->dir.partitions; i++)
         if (!node->shards[i].serving)
-            return;
+            return false;
+    return true;
+}
+
+static void serve_if_settled(struct node *node)
+{
+    if (node->phase != NODE_STARTING || !settled(node))
+        return;
     node->phase = NODE_SERVING;
-    door_open(node->door);
+    if (node->net == NULL) /* else other nodes come through it, too, and long before */
+        door_open(node->door);
     pthread_mutex_lock(&node->mutex);
     node->ready = true;
     pthread_cond_signal(&node->cond);
     pthread_mutex_unlock(&node->mutex);
+}
+
+static void on_shard_state(void *arg, struct shard *shard)
+{
+    (void)shard;
+    serve_if_settled(arg);
 }
 
 /* ---- the loop ---- */
@@ -134,7 +103,8 @@ static bool idle(const struct node *node)
             return false;
     return !node->flushing && wal_idle(node->wal) && applier_idle(node->applier) &&
            node->feed.reads == 0 && node->rpc.reads == 0 && node->rpc.peer_count == 0 &&
-           control_idle(node->control) && door_idle(node->door);
+           control_idle(node->control) && door_idle(node->door) &&
+           (node->net == NULL || (rnet_idle(node->net) && readindex_idle(&node->readindex)));
 }
 
 static void on_writer_closed(uv_handle_t *handle)
@@ -150,7 +120,7 @@ static void on_writer_closed(uv_handle_t *handle)
 }
 
 /* What is in memory has to go to files as well, at the latest when the node starts again. */
-static void check_disk(struct node *node)
+void node_check_disk(struct node *node)
 {
     uint64_t wanted = node->disk_reserve + kv_memory(node->raft) + kv_memory(node->data);
     uint64_t room = datadir_free_bytes(node->path);
@@ -242,9 +212,23 @@ static void turn(struct node *node)
     applier_kick(node->applier);
     wal_kick(node->wal);
     if (node->rpc.taken_bytes > DISK_CHECK_BYTES)
-        check_disk(node);
+        node_check_disk(node);
+    rpc_tell_leads(&node->rpc);
+    if (node->net != NULL)
+        readindex_turn(&node->readindex, now);
     if (node->phase >= NODE_DRAINING && idle(node))
         stop_step(node);
+}
+
+/* Nobody comes any more, and nothing is asked of anybody. */
+static void drain(struct node *node)
+{
+    node->phase = NODE_DRAINING;
+    door_close(node->door);
+    rpc_close_all(&node->rpc);
+    control_close(node->control);
+    if (node->net != NULL)
+        rnet_close(node->net);
 }
 
 static void on_prepare(uv_prepare_t *prepare)
@@ -263,26 +247,39 @@ static void on_tick(uv_timer_t *timer)
     effects_retry(&node->effects);
     node->ticks++;
     if (node->ticks % DISK_CHECK_TICKS == 0)
-        check_disk(node);
+        node_check_disk(node);
     if (node->ticks % TRIM_TICKS == 0) {
         trim_all(node);
         flush_if_due(node);
     }
     if (node->ticks % GAUGE_TICKS == 0)
         gauges_take(&node->gauges);
+    if (node->net == NULL)
+        return;
+    serve_if_settled(node);
+    if (node->ticks % BALANCE_TICKS == 0 && node->phase <= NODE_SERVING)
+        node_members_tick(node);
+    if (node->ticks % BALANCE_TICKS == 0 && node->phase == NODE_SERVING)
+        node_peers_balance(node);
+    if (node->phase == NODE_HANDING && (node_peers_hand_over(node) || now > node->handing_until_ms))
+        drain(node);
 }
 
-static void adopt(void *arg, int fd)
+static void on_caller(void *arg, enum handshake_role role, int fd)
 {
     struct node *node = arg;
-    if (rpc_adopt(&node->rpc, fd) != 0)
+    if (role == HANDSHAKE_GATEWAY && rpc_adopt(&node->rpc, fd) != 0)
         log_error("a gateway's link could not be opened");
+    else if (role == HANDSHAKE_NODE && node->net != NULL)
+        rnet_adopt(node->net, fd);
+    else if (role == HANDSHAKE_NODE)
+        close(fd); /* there are no others */
 }
 
 static void on_async(uv_async_t *async)
 {
     struct node *node = async->data;
-    int connects[CONNECTS_MAX];
+    int connects[NODE_CONNECTS_MAX];
     pthread_mutex_lock(&node->mutex);
     size_t count = node->connect_count;
     memcpy(connects, node->connects, sizeof connects);
@@ -290,12 +287,12 @@ static void on_async(uv_async_t *async)
     bool stop = node->stop_asked;
     pthread_mutex_unlock(&node->mutex);
     for (size_t i = 0; i < count; i++)
-        adopt(node, connects[i]);
-    if (stop && node->phase < NODE_DRAINING) {
-        node->phase = NODE_DRAINING;
-        door_close(node->door);
-        rpc_close_all(&node->rpc);
-        control_close(node->control);
+        on_caller(node, HANDSHAKE_GATEWAY, connects[i]);
+    if (stop && node->phase < NODE_HANDING) {
+        node->phase = NODE_HANDING;
+        node->handing_until_ms = clock_mono_ms() + HANDING_MS;
+        if (node->net == NULL)
+            drain(node);
     }
 }
 
@@ -310,217 +307,41 @@ static void *run(void *arg)
     return NULL;
 }
 
-/* ---- start ---- */
-
-static int open_both(struct node *node, const struct kv_options *options, const char **path)
+void node_callbacks(struct node *node)
 {
-    *path = node->dir.raft;
-    int err = kv_open(*path, KV_RAFT, options, &node->raft);
-    if (err == 0) {
-        *path = node->dir.data;
-        err = kv_open(*path, KV_DATA, options, &node->data);
-    }
-    return err;
-}
-
-/* Looked at first, so that a directory of which one half is damaged stays as it was found. */
-static int look_at_both(struct node *node, const char **path)
-{
-    struct kv_options options = {.read_only = true};
-    int err = open_both(node, &options, path);
-    kv_close(node->data);
-    kv_close(node->raft);
-    node->data = node->raft = NULL;
-    return err;
-}
-
-static int open_databases(struct node *node, const struct node_config *config, char *why,
-                          size_t size)
-{
-    struct kv_options options = {.create = node->dir.fresh,
-                                 .memtable_bytes = config->memtable_bytes,
-                                 .filter = filter_row,
-                                 .filter_arg = node->filter};
-    const char *path = node->dir.raft;
-    int err = datadir_check_room(&node->dir, node->path, why, size);
-    if (err != 0)
-        return err;
-    err = node->dir.fresh ? 0 : look_at_both(node, &path);
-    if (err == 0)
-        err = open_both(node, &options, &path);
-    if (err != 0)
-        snprintf(why, size, "%s can't be opened: %s%s", path, kv_error(),
-                 kv_damaged(err) ? "; restore the directory from a backup" : "");
-    return err;
-}
-
-static int bootstrap(struct node *node, char *why, size_t size)
-{
-    struct kv_batch batch;
-    struct rcore_server self = {NODE_ID, "1", true};
-    kv_batch_init(&batch, node->raft);
-    for (uint32_t p = 0; p < node->dir.partitions; p++)
-        rlog_bootstrap(&batch, p, &self, 1);
-    int err = kv_write(&batch);
-    kv_batch_close(&batch);
-    if (err != 0)
-        snprintf(why, size, "%s: %s", node->dir.raft, kv_error());
-    return err != 0 ? err : datadir_commit(&node->dir, node->path, why, size);
-}
-
-static void on_synced(void *arg) /* on the wal thread */
-{
-    watermark_sync(&((struct node *)arg)->mark);
-}
-
-static int open_watermark(struct node *node, char *why, size_t size)
-{
-    int err = watermark_open(&node->mark, node->path, node->dir.partitions);
-    if (err != 0)
-        snprintf(why, size, "%s/WATERMARK: %s", node->path, strerror(errno));
-    for (uint32_t p = 0; p < node->dir.partitions && err == 0 && node->dir.fresh; p++)
-        watermark_put(&node->mark, p, (struct watermark_row){1, 1, 0}); /* of rlog_bootstrap */
-    return err;
-}
-
-static void init_loop(struct node *node, const struct node_config *config)
-{
-    int rv = uv_loop_init(&node->loop);
-    if (rv != 0)
-        log_fatal("no event loop could be made", uv_strerror(rv));
+    struct shard_env *env = &node->shard_env;
+    env->on_answer = on_answer;
+    env->on_applied = on_applied;
+    env->on_owed = on_owed;
+    env->on_state = on_shard_state;
+    env->arg = node;
     uv_prepare_init(&node->loop, &node->prepare);
     uv_timer_init(&node->loop, &node->timer);
     uv_async_init(&node->loop, &node->async, on_async);
     node->prepare.data = node->timer.data = node->async.data = node;
-    node->wal = wal_new(&node->loop, node->raft, on_synced, node);
-    node->applier = applier_new(&node->loop, node->data);
-    feed_init(&node->feed, &node->loop, node->data, node->dir.partitions);
-    node->shard_env = (struct shard_env){
-        .id = NODE_ID,
-        .raft = node->raft,
-        .data = node->data,
-        .dir = node->path,
-        .trailing = SHARD_TRAILING,
-        .chunk_bytes = SHARD_CHUNK_BYTES,
-        .wal = node->wal,
-        .applier = node->applier,
-        .mark = &node->mark,
-        .on_answer = on_answer,
-        .on_applied = on_applied,
-        .on_owed = on_owed,
-        .on_state = on_shard_state,
-        .arg = node,
-    };
-    node->rpc = (struct rpc_env){
-        .loop = &node->loop,
-        .partitions = node->dir.partitions,
-        .data = node->data,
-        .applier = node->applier,
-        .feed = &node->feed,
-        .name = node->dir.id,
-        .disk_full = &node->disk_full,
-    };
-    list_init(&node->rpc.peers);
-    if (config->listens)
-        node->door = door_new(&node->loop, config->listen_fd, config->secret, adopt, node);
+    if (node->door_fd >= 0)
+        node->door = door_new(&node->loop, node->door_fd, node->secret, on_caller, node);
 }
 
-static int start_shards(struct node *node, char *why, size_t size)
+void node_launch(struct node *node)
 {
-    node->shards = xcalloc(node->dir.partitions, sizeof *node->shards);
-    node->rpc.shards = node->shards;
-    effects_init(&node->effects, node->shards, node->dir.partitions);
-    for (uint32_t p = 0; p < node->dir.partitions; p++) {
-        int err = shard_start(&node->shards[p], p, node->dir.partitions, &node->shard_env);
-        if (err != 0) {
-            bool damaged = err != ERR_IO || kv_damaged(err);
-            snprintf(why, size, "partition %u of %s %s (%s: %s)%s", p, node->path,
-                     damaged ? "is damaged" : "can't be read", err_name(err), kv_error(),
-                     damaged ? "; restore the directory from a backup" : "");
-            return err;
-        }
-    }
-    return 0;
-}
-
-static void free_databases(struct node *node)
-{
-    watermark_close(&node->mark);
-    kv_close(node->data);
-    kv_close(node->raft);
-    filter_free(node->filter);
-    datadir_close(&node->dir);
-    pthread_mutex_destroy(&node->mutex);
-    pthread_cond_destroy(&node->cond);
-    free(node);
-}
-
-int node_start(const struct node_config *config, struct node **out, char *why, size_t size)
-{
-    gauges_register();
-    struct node *node = xcalloc(1, sizeof *node);
-    pthread_mutex_init(&node->mutex, NULL);
-    pthread_cond_init(&node->cond, NULL);
-    snprintf(node->path, sizeof node->path, "%s", config->dir);
-    node->disk_reserve =
-        config->disk_reserve != 0 ? config->disk_reserve : NODE_DISK_RESERVE_DEFAULT;
-    node->filter = filter_new();
-    node->mark.fd = -1;
-    uint64_t start = clock_mono_ms();
-    int err = datadir_open(&node->dir, config->dir, config->partitions, true, why, size);
-    if (err == 0)
-        err = open_databases(node, config, why, size);
-    if (err == 0 && node->dir.fresh)
-        err = bootstrap(node, why, size);
-    if (err == 0)
-        err = open_watermark(node, why, size);
-    if (err != 0) {
-        free_databases(node);
-        return err;
-    }
-    init_loop(node, config);
-    err = start_shards(node, why, size);
-    if (err != 0) {
-        /* Threads hold the databases; the process is about to end with `why`. */
-        return err;
-    }
-    node->flushed_ms = clock_mono_ms();
-    check_disk(node);
-    node->control = control_start(&(struct control_env){
-        .loop = &node->loop,
-        .dir = node->path,
-        .data = node->data,
-        .filter = node->filter,
-        .applier = node->applier,
-        .shards = node->shards,
-        .partitions = node->dir.partitions,
-    });
-    node->gauges = (struct gauges_env){
-        .raft = node->raft,
-        .data = node->data,
-        .shards = node->shards,
-        .partitions = node->dir.partitions,
-        .wal = node->wal,
-        .applier = node->applier,
-        .rpc = &node->rpc,
-        .feed = &node->feed,
-        .door = node->door,
-        .control = node->control,
-        .owed = &node->effects.waiting,
-    };
-    gauges_take(&node->gauges);
     uv_prepare_start(&node->prepare, on_prepare);
     uv_timer_start(&node->timer, on_tick, TICK_MS, TICK_MS);
+    if (node->net != NULL) {
+        door_open(node->door);
+        rnet_start(node->net);
+    }
     thread_start(&node->thread, "node loop", run, node);
+}
+
+/* ---- for others ---- */
+
+bool node_ready(struct node *node)
+{
     pthread_mutex_lock(&node->mutex);
-    while (!node->ready)
-        pthread_cond_wait(&node->cond, &node->mutex);
+    bool ready = node->ready;
     pthread_mutex_unlock(&node->mutex);
-    log_info("the store is ready", {"dir", log_str(node->path)}, {"node", log_str(node->dir.id)},
-             {"partitions", log_int(node->dir.partitions)},
-             {"ms", log_int((int64_t)(clock_mono_ms() - start))});
-    *out = node;
-    return 0;
+    return ready;
 }
 
 int node_connect(struct node *node)
@@ -534,7 +355,7 @@ int node_connect(struct node *node)
         setsockopt(pair[i], SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
     }
     pthread_mutex_lock(&node->mutex);
-    bool room = node->connect_count < CONNECTS_MAX;
+    bool room = node->connect_count < NODE_CONNECTS_MAX;
     if (room)
         node->connects[node->connect_count++] = pair[1];
     pthread_mutex_unlock(&node->mutex);
@@ -564,7 +385,11 @@ void node_stop(struct node *node)
     free(node->shards);
     effects_close(&node->effects);
     door_free(node->door);
+    if (node->net != NULL) {
+        readindex_close(&node->readindex);
+        rnet_free(node->net);
+    }
     int rv = uv_loop_close(&node->loop);
     ASSERT(rv == 0);
-    free_databases(node);
+    node_free(node);
 }

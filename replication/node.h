@@ -11,6 +11,8 @@
 
 #include "store/base/span.h"
 
+struct roster;
+
 #define NODE_DISK_RESERVE_DEFAULT (256ull << 20)
 
 struct node_config {
@@ -23,14 +25,19 @@ struct node_config {
                                 prove themselves with `secret`, borrowed until it stops */
     int listen_fd;
     struct span secret;
+    const struct roster *roster; /* the nodes of the cluster; NULL, or this one only: it is alone */
+    uint64_t id;                 /* of this one among them */
+    const char *join;            /* a new directory: of the cluster that it is to become part of */
 };
 
 struct node;
 /* Opens or makes the directory, replays what a crash left to be replayed, and returns when every
- * partition can serve. On failure `why` says what is wrong and what to do. */
+ * partition can serve; of a node among others, at once: whether every partition has a leader is not
+ * in its power. On failure `why` says what is wrong and what to do. */
 int node_start(const struct node_config *config, struct node **node, char *why, size_t size);
+bool node_ready(struct node *node);  /* every partition is served, here or elsewhere */
 int node_connect(struct node *node); /* a descriptor for a gateway's link; -1: too many */
-/* Answers what was accepted, flushes, closes. Links are ended. */
+/* Hands over what it leads, answers what was accepted, flushes, closes. Links are ended. */
 void node_stop(struct node *node);
 
 #endif

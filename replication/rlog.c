@@ -129,6 +129,11 @@ void rlog_bootstrap(struct kv_batch *batch, uint32_t partition, const struct rco
     buf_close(&conf);
 }
 
+void rlog_bootstrap_empty(struct kv_batch *batch, uint32_t partition)
+{
+    put_hard_row(batch, partition, 0, 0);
+}
+
 /* ---- memory ---- */
 
 static void drop_entries(struct rlog *log)
@@ -200,6 +205,17 @@ uint64_t rlog_bytes(const struct rlog *log, uint64_t after, uint64_t upto)
         bytes += entry != NULL ? entry->size : 0;
     }
     return bytes;
+}
+
+uint32_t rlog_fitting(const struct rlog *log, uint64_t index, uint64_t bytes, uint32_t most)
+{
+    uint32_t count = 0;
+    for (uint64_t sum = 0; count < most && count < index; count++) {
+        const struct rlog_entry *entry = rlog_get(log, index - count);
+        if (entry == NULL || (sum += entry->size + ENTRY_ROW_HEAD) > bytes)
+            break;
+    }
+    return count;
 }
 
 /* ---- writing ---- */

@@ -40,6 +40,7 @@ struct rlog {
 /* A new partition: one configuration entry at index 1, term 1. Into the batch, nothing else. */
 void rlog_bootstrap(struct kv_batch *batch, uint32_t partition, const struct rcore_server *servers,
                     size_t count);
+void rlog_bootstrap_empty(struct kv_batch *batch, uint32_t partition); /* of one that joins */
 int rlog_load(struct rlog *log, struct kv *kv, uint32_t partition);
 void rlog_close(struct rlog *log);
 
@@ -65,6 +66,8 @@ int rlog_get_install(struct kv *kv, uint32_t partition, struct rlog_snapshot *sn
                      struct buf *conf);
 void rlog_install(struct rlog *log, struct kv_batch *batch, const struct rlog_snapshot *snapshot);
 void rlog_drop_payload(struct rlog *log, uint64_t index);
+/* How many entries up to `index` have so many bytes at most, and are so many at most. */
+uint32_t rlog_fitting(const struct rlog *log, uint64_t index, uint64_t bytes, uint32_t most);
 uint64_t rlog_bytes(const struct rlog *log, uint64_t after, uint64_t upto); /* of payloads */
 
 #endif

@@ -213,6 +213,52 @@ static void read_range(struct peer *peer, struct span body)
     ASSERT(rv == 0);
 }
 
+static void read_now(struct peer *peer, const Loquat__Read *read, struct span body)
+{
+    if (read->op == LOQUAT__READ_OP__READ_RANGE)
+        read_range(peer, body);
+    else
+        read_state(peer, read, body);
+}
+
+/* One that waits until it is known that this node still leads. */
+struct read_wait {
+    struct readindex_wait wait;
+    struct peer *peer;
+    uint64_t id;
+    struct buf body;
+};
+
+static void on_confirmed(struct readindex_wait *wait, int err)
+{
+    struct read_wait *waits = container_of(wait, struct read_wait, wait);
+    struct peer *peer = waits->peer;
+    if (err == 0 && !peer->closed) {
+        struct span body = buf_span(&waits->body);
+        Loquat__Read *read =
+            loquat__read__unpack(&peer->arena.allocator, body.n, (const uint8_t *)body.p);
+        ASSERT(read != NULL); /* it was before */
+        read_now(peer, read, body);
+        arena_reset(&peer->arena);
+    } else {
+        peer->reads--;
+        send_error(peer, waits->id, err, "not served here now");
+        unref(peer);
+    }
+    buf_close(&waits->body);
+    free(waits);
+}
+
+static void read_confirmed(struct peer *peer, const Loquat__Read *read, struct span body)
+{
+    struct read_wait *waits = xcalloc(1, sizeof *waits);
+    waits->wait.done = on_confirmed;
+    waits->peer = peer;
+    waits->id = read->id;
+    buf_add_span(&waits->body, body);
+    readindex_add(peer->env->readindex, read->partition, &waits->wait, clock_mono_ms());
+}
+
 static void on_read(struct peer *peer, struct span body)
 {
     Loquat__Read *read =
@@ -232,10 +278,77 @@ static void on_read(struct peer *peer, struct span body)
     }
     peer->reads++;
     peer->refs++;
-    if (read->op == LOQUAT__READ_OP__READ_RANGE)
-        read_range(peer, body);
+    if (peer->env->readindex != NULL)
+        read_confirmed(peer, read, body);
     else
-        read_state(peer, read, body);
+        read_now(peer, read, body);
+}
+
+/* ---- which partitions are served here ---- */
+
+/* Of all nodes that hold a partition; lent by the cores. */
+static size_t addresses(const struct rpc_env *env, char *nodes[READINDEX_VOTERS_MAX])
+{
+    uint64_t ids[READINDEX_VOTERS_MAX];
+    size_t count = 0;
+    for (uint32_t p = 0; p < env->partitions; p++) {
+        struct rcore_server servers[READINDEX_VOTERS_MAX];
+        size_t n = rcore_servers(env->shards[p].core, servers, READINDEX_VOTERS_MAX);
+        for (size_t i = 0; i < n && i < READINDEX_VOTERS_MAX; i++) {
+            size_t at = 0;
+            while (at < count && ids[at] != servers[i].id)
+                at++;
+            if (at < count || count == READINDEX_VOTERS_MAX)
+                continue;
+            ids[count] = servers[i].id;
+            nodes[count++] = (char *)(uintptr_t)servers[i].address;
+        }
+    }
+    return count;
+}
+
+static void send_leads(struct peer *peer)
+{
+    const struct rpc_env *env = peer->env;
+    uint32_t partitions[PARTITIONS_MAX];
+    uint64_t terms[PARTITIONS_MAX];
+    Loquat__Leads leads = LOQUAT__LEADS__INIT;
+    leads.partitions = partitions;
+    leads.terms = terms;
+    for (uint32_t p = 0; p < env->partitions; p++) {
+        if (env->told[p] == 0)
+            continue;
+        partitions[leads.n_partitions++] = p;
+        terms[leads.n_terms++] = env->told[p];
+    }
+    char *nodes[READINDEX_VOTERS_MAX];
+    leads.nodes = nodes;
+    leads.n_nodes = addresses(env, nodes);
+    char *room = link_send_begin(&peer->link, LINK_LEADS, loquat__leads__get_packed_size(&leads));
+    if (room != NULL)
+        loquat__leads__pack(&leads, (uint8_t *)room);
+}
+
+void rpc_tell_leads(struct rpc_env *env)
+{
+    bool changed = false;
+    for (uint32_t p = 0; p < env->partitions; p++) {
+        const struct shard *shard = &env->shards[p];
+        uint64_t term = shard->serving ? rcore_term(shard->core) : 0, before = env->told[p];
+        if (term == before)
+            continue;
+        changed = true;
+        env->told[p] = term;
+        for (struct list_link *link = before != 0 ? list_first(&env->peers) : NULL; link != NULL;
+             link = list_next(&env->peers, link))
+            feed_drop(env->feed, &container_of(link, struct peer, in_env)->feed, p);
+    }
+    for (struct list_link *link = changed ? list_first(&env->peers) : NULL; link != NULL;
+         link = list_next(&env->peers, link)) {
+        struct peer *peer = container_of(link, struct peer, in_env);
+        if (peer->greeted)
+            send_leads(peer);
+    }
 }
 
 /* ---- the link ---- */
@@ -244,11 +357,12 @@ static void on_hello(struct peer *peer, struct span body)
 {
     Loquat__Hello *hello =
         loquat__hello__unpack(&peer->arena.allocator, body.n, (const uint8_t *)body.p);
-    if (hello == NULL || hello->version < WIRE_VERSION) {
+    if (hello == NULL || hello->version < WIRE_VERSION_MIN) {
         link_close(&peer->link, ERR_VERSION);
         return;
     }
     peer->greeted = true;
+    send_leads(peer);
 }
 
 static void on_sub(struct peer *peer, struct span body)
@@ -256,6 +370,8 @@ static void on_sub(struct peer *peer, struct span body)
     Loquat__Sub *sub = loquat__sub__unpack(&peer->arena.allocator, body.n, (const uint8_t *)body.p);
     if (sub == NULL)
         link_close(&peer->link, ERR_CORRUPT);
+    else if (sub->partition < peer->env->partitions && !peer->env->shards[sub->partition].serving)
+        feed_refuse(peer->env->feed, &peer->feed, sub, ERR_NOT_LEADER);
     else
         feed_sub(peer->env->feed, &peer->feed, sub);
 }
@@ -278,6 +394,20 @@ static void on_credit(struct peer *peer, struct span body)
         link_close(&peer->link, ERR_CORRUPT);
     else
         feed_credit(peer->env->feed, &peer->feed, credit->bytes);
+}
+
+static void on_cluster(struct peer *peer, struct span body)
+{
+    struct rpc_env *env = peer->env;
+    Loquat__ClusterAsk *ask =
+        loquat__cluster_ask__unpack(&peer->arena.allocator, body.n, (const uint8_t *)body.p);
+    if (ask == NULL) {
+        link_close(&peer->link, ERR_CORRUPT);
+        return;
+    }
+    env->packed.n = 0;
+    env->on_cluster(env->arg, ask, &env->packed);
+    link_send(&peer->link, LINK_CLUSTER_STATE, buf_span(&env->packed));
 }
 
 static void on_message(struct link *link, int type, struct span body)
@@ -305,6 +435,9 @@ static void on_message(struct link *link, int type, struct span body)
         break;
     case LINK_CREDIT:
         on_credit(peer, body);
+        break;
+    case LINK_CLUSTER_ASK:
+        on_cluster(peer, body);
         break;
     default:
         link_close(link, ERR_CORRUPT);
@@ -350,6 +483,7 @@ int rpc_adopt(struct rpc_env *env, int fd)
     hello.version = WIRE_VERSION;
     hello.node = (char *)(uintptr_t)env->name;
     hello.partitions = env->partitions;
+    hello.cluster = (char *)(uintptr_t)env->cluster;
     char bytes[128];
     size_t size = loquat__hello__get_packed_size(&hello);
     ASSERT(size <= sizeof bytes);
@@ -363,6 +497,7 @@ void rpc_free(struct rpc_env *env)
     while (env->idle_read_count > 0)
         range_free(env->idle_reads[--env->idle_read_count]);
     buf_close(&env->packed);
+    free(env->told);
 }
 
 struct rpc_sizes rpc_sizes(const struct rpc_env *env)

@@ -7,6 +7,7 @@
 #define LOQUAT_REPLICATION_RPC_H
 
 #include "replication/feed.h"
+#include "replication/readindex.h"
 #include "replication/shard.h"
 #include "store/base/link.h"
 
@@ -15,7 +16,8 @@ enum {
     PEER_READS_MAX = 1024,
     PEER_PENDING_MAX = 64 << 20,
     IDLE_READS_MAX = 8, /* kept with their memory for the next */
-    WIRE_VERSION = 1,
+    WIRE_VERSION = 2,
+    WIRE_VERSION_MIN = 1, /* knows no Leads; its gateways have one node */
 };
 
 struct rpc_env { /* what the links need of their node */
@@ -25,8 +27,13 @@ struct rpc_env { /* what the links need of their node */
     struct kv *data;
     struct applier *applier;
     struct feed *feed;
-    const char *name;
+    struct readindex *readindex; /* NULL: there are no other nodes, and no need of it */
+    const char *name, *cluster;
+    uint64_t *told; /* per partition, in which term gateways were told it is served; 0: it is not */
     const bool *disk_full;
+    /* Packs what is asked about the cluster into `out`, which is empty. */
+    void (*on_cluster)(void *arg, const Loquat__ClusterAsk *ask, struct buf *out);
+    void *arg;
     struct list peers;
     size_t peer_count, reads; /* reads: under way on the thread pool */
     uint64_t taken_bytes;     /* of commands, since the disk was looked at */
@@ -46,6 +53,8 @@ struct rpc_sizes rpc_sizes(const struct rpc_env *env);
 int rpc_adopt(struct rpc_env *env, int fd);
 void rpc_answer(struct rpc_env *env, const struct waiter *waiter,
                 const struct apply_result *result); /* WAITER_PEER */
+/* Once per turn: which partitions are served here, when that has changed. */
+void rpc_tell_leads(struct rpc_env *env);
 void rpc_close_all(struct rpc_env *env);
 void rpc_free(struct rpc_env *env); /* nothing is under way any more */
 

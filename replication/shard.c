@@ -46,7 +46,10 @@ static void on_hard_state(void *arg, uint64_t term, uint64_t voted_for)
 static void on_message(void *arg, Loquat__Raft *message)
 {
     struct shard *shard = arg;
+    const struct shard_env *env = shard->env;
     message->partition = shard->partition;
+    if (env->reaches != NULL && !env->reaches(env->arg, message->to))
+        return;
     if (message->kind == LOQUAT__RAFT_KIND__RAFT_SNAPSHOT)
         rsnap_send(shard, message);
     else
@@ -396,6 +399,13 @@ int shard_receive(struct shard *shard, const Loquat__Raft *message, uint64_t now
     return err;
 }
 
+int shard_change(struct shard *shard, struct span conf, uint64_t now_ms)
+{
+    int err = rcore_change(shard->core, conf, now_ms) == 0 ? 0 : ERR_NOT_LEADER;
+    shard_settle(shard, now_ms);
+    return err;
+}
+
 void shard_chunk(struct shard *shard, const Loquat__Chunk *chunk, uint64_t now_ms)
 {
     rsnap_chunk(shard, chunk);
@@ -440,9 +450,14 @@ void shard_trim(struct shard *shard, struct kv *data, uint64_t now_ms)
     /* Its configuration must be known: of what was applied before the start not all has been looked
      * at yet, or a newer one has taken its place. */
     bool conf_known = index <= shard->pushed && index >= shard->log.conf_index;
-    if (index <= shard->log.snapshot_index + trailing || !conf_known ||
-        rlog_term_at(&shard->log, index) == 0 || shard->log.conf.n == 0 || rsnap_installing(shard))
+    if (index <= shard->log.snapshot_index + trailing || index < RCORE_SNAPSHOT_MIN ||
+        !conf_known || rlog_term_at(&shard->log, index) == 0 || shard->log.conf.n == 0 ||
+        rsnap_installing(shard))
         return;
+    uint32_t fitting =
+        rlog_fitting(&shard->log, index, shard->env->trailing_bytes, SHARD_TRAILING_MAX);
+    if (fitting > trailing)
+        trailing = fitting;
     uint64_t upto = index - trailing, held = rsnap_held(shard);
     if (upto > held) /* who gets a snapshot goes on with the log behind it */
         upto = held;
@@ -453,6 +468,12 @@ void shard_trim(struct shard *shard, struct kv *data, uint64_t now_ms)
     rcore_snapshot(shard->core, index, term, shard->log.conf_index, buf_span(&conf),
                    (uint32_t)(index - upto), now_ms);
     buf_close(&conf);
+}
+
+bool shard_served(const struct shard *shard)
+{
+    uint64_t leader = rcore_leader(shard->core);
+    return shard->serving || (leader != 0 && leader != shard->env->id);
 }
 
 bool shard_idle(const struct shard *shard)

@@ -19,14 +19,15 @@ enum {
     SHARD_INFLIGHT_MAX = 3,
     SHARD_WAITING_MAX = 4 << 20,
     SHARD_TRAILING = 64, /* entries kept below the flushed index, for followers a little behind */
+    SHARD_TRAILING_MAX = 65536,    /* the same, where there are followers: see trailing_bytes */
     SHARD_CHUNK_BYTES = 256 << 10, /* of a snapshot, at a time */
 };
 
 /* Who gets the answer to a command. */
-enum waiter_kind { WAITER_NONE, WAITER_PEER, WAITER_OUT, WAITER_CONTROL };
+enum waiter_kind { WAITER_NONE, WAITER_PEER, WAITER_OUT, WAITER_CONTROL, WAITER_NODE };
 struct waiter {
     enum waiter_kind kind;
-    void *owner; /* struct peer, struct owed, struct control */
+    void *owner; /* struct peer, struct owed, struct control; WAITER_NODE: its number */
     uint64_t id;
 };
 
@@ -39,14 +40,16 @@ struct owed {
     uint32_t partition;
     struct buf command;
     struct deferred *deferred; /* an answer that waits for it; NULL after a restart */
+    uint64_t via, flight;      /* the node that was asked, and how; 0: nobody is */
 };
 
 struct shard_env { /* what a shard needs of its node */
     uint64_t id;   /* the node's, among the servers of every configuration */
     struct kv *raft, *data;
-    const char *dir;    /* where snapshots that come are collected */
-    uint32_t trailing;  /* SHARD_TRAILING; a simulation has less */
-    size_t chunk_bytes; /* SHARD_CHUNK_BYTES; likewise */
+    const char *dir;         /* where snapshots that come are collected */
+    uint32_t trailing;       /* SHARD_TRAILING; a simulation has less */
+    uint64_t trailing_bytes; /* more than these, as long as they have not more bytes */
+    size_t chunk_bytes;      /* SHARD_CHUNK_BYTES; likewise */
     struct wal *wal;
     struct applier *applier;
     struct watermark *mark;
@@ -57,6 +60,8 @@ struct shard_env { /* what a shard needs of its node */
     /* For the node `to`, a packed message of that type (LINK_RAFT, LINK_CHUNK, LINK_CHUNK_REPLY);
      * may be lost. */
     void (*on_message)(void *arg, uint64_t to, enum link_type type, struct span message);
+    /* Whether what is said to it may arrive; NULL: nobody knows. Spares the work if not. */
+    bool (*reaches)(void *arg, uint64_t to);
     void *arg;
 };
 
@@ -116,6 +121,8 @@ void shard_chunk_reply(struct shard *shard, const Loquat__ChunkReply *reply, uin
 
 /* 0: the answer comes through env->on_answer, once, later. ERR_NOT_LEADER, ERR_BUSY: it won't. */
 int shard_write(struct shard *shard, struct span command, struct waiter waiter);
+/* Refused now: ERR_NOT_LEADER; see rcore_change. */
+int shard_change(struct shard *shard, struct span conf, uint64_t now_ms);
 void shard_turn(struct shard *shard, uint64_t now_ms); /* once per loop turn */
 void shard_tick(struct shard *shard, uint64_t now_ms); /* timers */
 void shard_trim(struct shard *shard, struct kv *data, uint64_t now_ms);
@@ -123,6 +130,7 @@ void shard_owed_done(struct owed *owed); /* it was applied where it belongs */
 /* Its shard leads no more, who does will deliver it: it need not be tried again, and can go. */
 bool shard_owed_stale(const struct owed *owed);
 void shard_owed_forget(struct owed *owed);
-bool shard_idle(const struct shard *shard); /* nothing waits, nothing is owed */
+bool shard_served(const struct shard *shard); /* here, or by another node that is known to lead */
+bool shard_idle(const struct shard *shard);   /* nothing waits, nothing is owed */
 
 #endif

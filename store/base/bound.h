@@ -19,6 +19,7 @@ enum bound_side { BOUND_OF_NODE, BOUND_OF_GATEWAY };
     X(NODE, FEED_SUBS, "feed_subs")         /* a subscription, refused: FEED_SUBS_MAX */           \
     X(NODE, FEED_CREDIT, "feed_credit")     /* a subscription falls behind: no credit */           \
     X(NODE, FEED_MARKS, "feed_marks")       /* a mark is not told: no credit */                    \
+    X(NODE, RNET_PENDING, "node_pending")   /* said to a node, dropped: RNET_PENDING_MAX */        \
     X(NODE, REPLY_BYTES, "reply_bytes")     /* an answer, too large: LINK_MESSAGE_MAX */           \
     X(NODE, CONV_CACHE, "conv_cache")       /* caches emptied: CONV_CACHE_MAX */                   \
     X(NODE, MEMBER_CACHE, "member_cache")   /* caches emptied: MEMBER_CACHE_MAX */                 \
@@ -33,7 +34,9 @@ enum bound_side { BOUND_OF_NODE, BOUND_OF_GATEWAY };
     X(GATEWAY, GATE_OUT, "loop_out")             /* a read, refused: GATE_OUT_MAX */               \
     X(GATEWAY, HANDSHAKES, "loop_handshakes")    /* a step of TLS, put off: GATE_HANDSHAKES_MAX */ \
     X(GATEWAY, FOLLOWS, "session_follows")       /* a log, not followed: SESSION_FOLLOWS_MAX */    \
-    X(GATEWAY, UPSTREAM_CALLS, "upstream_calls") /* a request, refused: UPSTREAM_CALLS_MAX */      \
+    X(GATEWAY, CLUSTER_ASKS,                                                                       \
+      "cluster_requests") /* the same: CLUSTER_ASKS_MAX, CLUSTER_BYTES_MAX */                      \
+    X(GATEWAY, UPSTREAM_CALLS, "upstream_calls")     /* a request, refused: UPSTREAM_CALLS_MAX */  \
     X(GATEWAY, UPSTREAM_PENDING, "upstream_pending") /* the same: UPSTREAM_PENDING_MAX */          \
     X(GATEWAY, UPSTREAM_PAGES, "upstream_pages") /* a page waits for its turn: UPSTREAM_PAGES_MAX */
 

@@ -78,13 +78,20 @@ size_t handshake_wants(const struct handshake *hs)
     return size_wanted(hs) - hs->in_size;
 }
 
+enum handshake_role handshake_other(const struct handshake *hs)
+{
+    ASSERT(hs->state == HANDSHAKE_DONE);
+    return (enum handshake_role)hs->hellos[hs->caller ? 1 : 0][5];
+}
+
 static int take_hello(struct handshake *hs)
 {
     if (memcmp(hs->in, MAGIC, sizeof MAGIC) != 0 || hs->in[6] != 0 || hs->in[7] != 0)
         return ERR_CORRUPT;
     if (hs->in[4] != HANDSHAKE_VERSION)
         return ERR_VERSION;
-    if (hs->in[5] != hs->wanted)
+    bool known = hs->in[5] == HANDSHAKE_GATEWAY || hs->in[5] == HANDSHAKE_NODE;
+    if (hs->wanted == HANDSHAKE_ANY ? !known : hs->in[5] != hs->wanted)
         return ERR_FORBIDDEN;
     memcpy(hello_of(hs, !hs->caller), hs->in, HANDSHAKE_HELLO);
     if (hs->caller)

@@ -29,7 +29,8 @@ enum {
     HANDSHAKE_PROOF = 32,
     HANDSHAKE_MS_MAX = 5000, /* who has not proved himself by then is cut */
 };
-enum handshake_role { HANDSHAKE_GATEWAY = 1, HANDSHAKE_NODE = 2 };
+/* HANDSHAKE_ANY: either will do; handshake_other tells which it is. */
+enum handshake_role { HANDSHAKE_ANY, HANDSHAKE_GATEWAY, HANDSHAKE_NODE };
 enum handshake_state { HANDSHAKE_WANTS_HELLO, HANDSHAKE_WANTS_PROOF, HANDSHAKE_DONE };
 
 struct handshake {
@@ -46,7 +47,8 @@ struct handshake {
 /* The caller's hello is in `out` after it. */
 void handshake_begin(struct handshake *hs, bool caller, enum handshake_role own,
                      enum handshake_role wanted, struct span secret);
-size_t handshake_wants(const struct handshake *hs); /* bytes; 0: it is done */
+size_t handshake_wants(const struct handshake *hs);              /* bytes; 0: it is done */
+enum handshake_role handshake_other(const struct handshake *hs); /* once it is done */
 /* At most handshake_wants() bytes. 1: both sides have proved themselves; 0: more is wanted. */
 int handshake_feed(struct handshake *hs, const char *bytes, size_t n);
 /* The same with a connected descriptor that does not block: sends what is owed and takes what has

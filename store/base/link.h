@@ -38,6 +38,13 @@ enum link_type {
     LINK_RAFT,
     LINK_CHUNK,
     LINK_CHUNK_REPLY,
+    LINK_NODE_HELLO,
+    LINK_LEADS,
+    LINK_READ_PROBE,
+    LINK_READ_PROBE_REPLY,
+    LINK_CLUSTER_ASK,
+    LINK_CLUSTER_STATE,
+    LINK_ALIVE, /* between nodes: a byte of enum rnet_flag; so that silence means something */
 };
 
 struct link;

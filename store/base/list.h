@@ -27,6 +27,13 @@ static inline void list_push(struct list *list, struct list_link *link) /* at th
     link->prev->next = link;
     list->head.prev = link;
 }
+static inline void list_put_after(struct list_link *before, struct list_link *link)
+{
+    link->prev = before;
+    link->next = before->next;
+    link->next->prev = link;
+    before->next = link;
+}
 static inline void list_remove(struct list_link *link)
 {
     link->prev->next = link->next;

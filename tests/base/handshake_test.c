@@ -84,6 +84,26 @@ Test(handshake, reflection_is_refused)
     cr_assert(eq(int, handshake_feed(&caller, proof, sizeof proof), ERR_UNAUTHORIZED));
 }
 
+/* Where both roles will do, the other side's is known when it has proved itself, and no third is.
+ * */
+Test(handshake, either_role)
+{
+    for (int role = HANDSHAKE_GATEWAY; role <= HANDSHAKE_NODE; role++) {
+        handshake_begin(&caller, true, (enum handshake_role)role, HANDSHAKE_NODE, span_str(SECRET));
+        handshake_begin(&called, false, HANDSHAKE_NODE, HANDSHAKE_ANY, span_str(SECRET));
+        pass(&caller, &called, 40);
+        pass(&called, &caller, 40);
+        cr_assert(eq(int, pass(&caller, &called, 40), 1));
+        cr_assert(eq(int, pass(&called, &caller, 40), 1));
+        cr_assert(eq(int, (int)handshake_other(&called), role));
+        cr_assert(eq(int, (int)handshake_other(&caller), (int)HANDSHAKE_NODE));
+    }
+    handshake_begin(&caller, true, HANDSHAKE_GATEWAY, HANDSHAKE_NODE, span_str(SECRET));
+    handshake_begin(&called, false, HANDSHAKE_NODE, HANDSHAKE_ANY, span_str(SECRET));
+    caller.out[5] = 3;
+    cr_assert(eq(int, handshake_feed(&called, caller.out, HANDSHAKE_HELLO), ERR_FORBIDDEN));
+}
+
 /* What a true gateway said once is of no use to who heard it. */
 Test(handshake, replay_is_refused)
 {

@@ -545,7 +545,7 @@ Test(gate, answers_for_those_who_have_gone)
     Loquat__Reply reply = LOQUAT__REPLY__INIT;
     reply_to(want(LINK_READ, LOQUAT__READ_OP__READ_MEMBERS), &reply);
     give_ids(5, 1, ids);
-    cr_assert(zero(u32, gate->up.calls));
+    cr_assert(zero(u64, cluster_calls(&gate->cluster)));
     come(&alice);
     ask(&alice, "{\"id\":2,\"op\":\"members\",\"c\":\"g-1\"}");
     link_close(&node, ERR_CLOSED);

@@ -23,7 +23,7 @@ static struct { /* what came of it */
     int calls[1000];
     int errs[1000];
     uint64_t seqs[1000];
-    size_t tails, marks;
+    size_t tails, marks, leads;
     int ready, closed;
 } got;
 static size_t owners[1000];
@@ -75,6 +75,12 @@ static void up_on_mark(void *arg, const Loquat__MarkEvent *mark)
     got.marks++;
 }
 
+static void up_on_leads(void *arg, const Loquat__Leads *leads)
+{
+    (void)arg;
+    got.leads = leads->n_partitions;
+}
+
 static void up_on_ready(void *arg)
 {
     (void)arg;
@@ -89,6 +95,7 @@ static void up_on_closed(void *arg)
 
 static const struct upstream_ops OPS = {.on_tail = up_on_tail,
                                         .on_mark = up_on_mark,
+                                        .on_leads = up_on_leads,
                                         .on_ready = up_on_ready,
                                         .on_closed = up_on_closed};
 
@@ -132,18 +139,13 @@ static void setup(void)
     turn();
 }
 
-static void greet_as(const char *name, uint32_t partitions)
+static void greet(void)
 {
     Loquat__Hello hello = LOQUAT__HELLO__INIT;
     hello.version = 1;
-    hello.partitions = partitions;
-    hello.node = (char *)(uintptr_t)name;
+    hello.partitions = 16;
+    hello.node = (char *)(uintptr_t) "n1";
     say(LINK_HELLO, &hello.base);
-}
-
-static void greet(void)
-{
-    greet_as("n1", 16);
 }
 
 static void teardown(void)
@@ -398,23 +400,34 @@ Test(upstream, opens_again)
     cr_assert(eq(int, got.closed, 2), "a number of another link ends this one");
 }
 
-/* Another node, or one with other partitions, is not used: cursors would mean something else. */
-Test(upstream, another_node_is_refused)
+/* Which partitions a node serves is passed on; before it has greeted, it may not say so. */
+Test(upstream, leads)
 {
-    static const struct {
-        const char *name;
-        uint32_t partitions;
-        bool fine;
-    } CASES[] = {{"n2", 16, false}, {"n1", 8, false}, {"n1", 16, true}};
+    uint32_t partitions[] = {1, 7};
+    uint64_t terms[] = {3, 4};
+    Loquat__Leads leads = LOQUAT__LEADS__INIT;
+    leads.partitions = partitions;
+    leads.terms = terms;
+    leads.n_partitions = leads.n_terms = 2;
     greet();
+    say(LINK_LEADS, &leads.base);
+    cr_assert(eq(sz, got.leads, 2));
     lose_link();
-    for (size_t i = 0; i < 3; i++) {
-        int closed = got.closed;
-        open_link();
-        greet_as(CASES[i].name, CASES[i].partitions);
-        turn();
-        cr_assert(eq(int, got.closed - closed, CASES[i].fine ? 0 : 1), "case %zu", i);
-        cr_assert(eq(int, up.ready, CASES[i].fine));
-    }
-    cr_assert(eq(u32, up.partitions, 16));
+    open_link();
+    say(LINK_LEADS, &leads.base);
+    turn();
+    cr_assert(eq(int, got.closed, 2));
+}
+
+/* The name is that of the cluster, where there is one. */
+Test(upstream, name_of_a_cluster)
+{
+    Loquat__Hello hello = LOQUAT__HELLO__INIT;
+    hello.version = 2;
+    hello.partitions = 16;
+    hello.node = (char *)(uintptr_t) "one of several";
+    hello.cluster = (char *)(uintptr_t) "all of them";
+    say(LINK_HELLO, &hello.base);
+    cr_assert(eq(str, up.node, (char *)"all of them"));
+    cr_assert(eq(u32, up.version, 2));
 }

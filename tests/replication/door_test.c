@@ -20,10 +20,12 @@ static uv_loop_t loop;
 static struct door *door;
 static struct sockaddr_in at;
 static int let_in, last_fd = -1;
+static enum handshake_role role = HANDSHAKE_GATEWAY; /* of callers */
 
-static void on_gateway(void *arg, int fd)
+static void on_proved(void *arg, enum handshake_role as, int fd)
 {
     cr_assert(eq(ptr, arg, &loop));
+    cr_assert(eq(int, (int)as, (int)role));
     let_in++;
     last_fd = fd;
 }
@@ -43,7 +45,7 @@ static void setup(void)
     cr_assert(zero(int, listen(fd, 512)));
     cr_assert(zero(int, getsockname(fd, (struct sockaddr *)&at, &size)));
     cr_assert(zero(int, uv_loop_init(&loop)));
-    door = door_new(&loop, fd, SECRET, on_gateway, &loop);
+    door = door_new(&loop, fd, SECRET, on_proved, &loop);
     door_open(door);
 }
 
@@ -89,7 +91,7 @@ static int prove(int fd, struct span secret, const char *behind)
 {
     struct handshake hs;
     char bytes[128];
-    handshake_begin(&hs, true, HANDSHAKE_GATEWAY, HANDSHAKE_NODE, secret);
+    handshake_begin(&hs, true, role, HANDSHAKE_NODE, secret);
     say(fd, hs.out, hs.out_size);
     hs.out_size = 0;
     cr_assert(eq(long, hear(fd, bytes, sizeof bytes), HANDSHAKE_HELLO));
@@ -122,12 +124,24 @@ Test(door, other_secret_is_cut_off)
     close(fd);
 }
 
-/* Garbage, another role, frames without a word before: cut at once and without an answer. */
+/* Another node comes through the same door, and is told from a gateway. */
+Test(door, a_node_is_let_in_as_one)
+{
+    role = HANDSHAKE_NODE;
+    int fd = call();
+    cr_assert(ge(int, prove(fd, SECRET, ""), 0));
+    cr_assert(eq(int, let_in, 1));
+    close(last_fd);
+    close(fd);
+}
+
+/* Garbage, a role that there is not, frames without a word before: cut at once and without an
+ * answer. */
 Test(door, strangers_get_nothing)
 {
     static const char *const WORDS[] = {"GET / HTTP/1.1\r\nHost: x\r\nAccept: everything\r\n\r\n",
                                         "lq\1\0aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-                                        "lqhs\1\2\0\0aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
+                                        "lqhs\1\3\0\0aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
     static const size_t SIZES[] = {48, 48, 40};
     for (size_t i = 0; i < 3; i++) {
         int fd = call();

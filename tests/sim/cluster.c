@@ -2,9 +2,10 @@
  * simulated by seed: the real shard, rlog, rcore and state machine; a net that loses, delays and is
  * cut, one way or both; disks that are slow; logs that are trimmed, so that snapshots go around;
  * crashes that lose what was not synced; clients that send again.
- * Always: one leader in a term; what was committed stays as it is, and is the same everywhere. At
- * the end, when all is healed: every node has the same rows, sequences without a gap, and what was
- * acknowledged once, where it was said to be. Last line: `N passed, N failed`. */
+ * Always: one leader in a term; no read is old; what was committed stays as it is, and is the same
+ *         everywhere. At the end, when all is healed: every node has the same rows, sequences
+ *         without a gap, and what was acknowledged once, where it was said to be. Last line: `N
+ *         passed, N failed`. */
 #include <getopt.h>
 #include <stdlib.h>
 #include <xxhash.h>
@@ -18,7 +19,7 @@ struct world world;
 
 /* ---- the net ---- */
 
-static void packet_free(struct packet *packet)
+void packet_free(struct packet *packet)
 {
     buf_close(&packet->bytes);
     free(packet);
@@ -129,6 +130,8 @@ static void on_owed(void *arg, struct owed *owed)
 static void on_answer(void *arg, const struct waiter *waiter, const struct apply_result *result)
 {
     struct node *node = arg;
+    if (result->err == 0 && waiter->kind == WAITER_PEER && node->shard.applied > world.acked_index)
+        world.acked_index = node->shard.applied;
     if (waiter->kind == WAITER_PEER && node->up)
         on_client_answer(waiter->owner, waiter, result);
     if (waiter->kind == WAITER_OUT)
@@ -179,6 +182,7 @@ void node_bootstrap(struct node *node)
 static void drop_parts(struct node *node)
 {
     node->up = false;
+    readers_end(node);
     sim_applier_crash(node->applier);
     shard_close(&node->shard);
     sim_wal_crash(node->wal);
@@ -190,6 +194,7 @@ static void fence(struct node *node)
     TRACE("node %u does not start: damaged", node->number);
     drop_parts(node);
     node->fenced = true;
+    newcomer_expected(node);
 }
 
 void node_crash(struct node *node)
@@ -217,6 +222,7 @@ void node_start(struct node *node)
         sim_wal_slow(node->wal, 1000);
     node->applier = applier_new(NULL, node->data);
     effects_init(&node->effects, &node->shard, 1);
+    readers_start(node);
     node->env = (struct shard_env){.id = node->number + 1,
                                    .raft = node->raft,
                                    .data = node->data,
@@ -336,11 +342,15 @@ static void step(void)
     for (unsigned i = 0; i < world.nodes && !world.failed; i++)
         if (world.node[i].up)
             node_step(&world.node[i]);
+    if (!world.failed)
+        newcomer_step();
+    if (!world.failed)
+        readers_step();
 }
 
 static void open_world(uint64_t seed)
 {
-    world = (struct world){.seed = seed};
+    world = (struct world){.seed = seed, .read_dice = seed, .newcomer_dice = ~seed};
     sim_seed = seed;
     sim_now_ms = 1000;
     world.nodes = sim_chance(40) ? 3 : 5;
@@ -368,9 +378,12 @@ static void close_world(void)
         sim_kv_free(node->data);
         sim_mark_free(node->mark);
     }
-    while (world.net != NULL) {
-        struct packet *packet = world.net;
+    for (struct packet *packet; (packet = world.net) != NULL;) {
         world.net = packet->next;
+        packet_free(packet);
+    }
+    for (struct packet *packet; (packet = world.read_net) != NULL;) {
+        world.read_net = packet->next;
         packet_free(packet);
     }
 }
@@ -427,7 +440,7 @@ int main(int argc, char **argv)
     log_setup("cluster", LOG_ERROR, LOG_TEXT);
     sim_set_mutant(mutant);
     uint64_t passed = 0, failures = 0, commits = 0, crashes = 0, elections = 0, acked = 0;
-    uint64_t changes = 0;
+    uint64_t changes = 0, newcomers = 0, reads = 0;
     for (uint64_t seed = first; seed < first + count && failures < FAILURES_MAX; seed++) {
         bool fine = run(seed, trace);
         passed += fine;
@@ -436,16 +449,19 @@ int main(int argc, char **argv)
         crashes += world.crashes;
         elections += world.elections;
         changes += world.changes;
+        newcomers += world.newcomers;
+        reads += world.reads;
         acked += world.cids;
         if (!fine)
             printf("  again: %s %llu 1 --trace%s%s\n", argv[0], (unsigned long long)seed,
                    mutant != NULL ? " --mutant " : "", mutant != NULL ? mutant : "");
     }
     printf("%llu entries, %llu messages, %llu crashes, %llu elections, %llu changes of members, "
-           "%llu snapshots\n",
+           "%llu snapshots, %llu newcomers, %llu reads\n",
            (unsigned long long)commits, (unsigned long long)acked, (unsigned long long)crashes,
            (unsigned long long)elections, (unsigned long long)changes,
-           (unsigned long long)sim_installs);
+           (unsigned long long)sim_installs, (unsigned long long)newcomers,
+           (unsigned long long)reads);
     printf("%llu passed, %llu failed\n", (unsigned long long)passed, (unsigned long long)failures);
     return failures > 0;
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "replication/effects.h"
+#include "replication/readindex.h"
 #include "store/base/ids.h"
 #include "tests/sim/world.h"
 
@@ -44,6 +45,8 @@ struct node {
     struct shard_env env;
     struct shard shard;
     struct effects effects;
+    struct readindex reads;
+    struct reading *readings;
 };
 
 struct client {
@@ -68,7 +71,10 @@ struct world {
     struct node node[NODES_MAX];
     bool cut[NODES_MAX][NODES_MAX];
     uint64_t link_ms[NODES_MAX][NODES_MAX];
-    struct packet *net;
+    struct packet *net, *read_net;
+    uint64_t newcomer_dice, newcomer_ms, newcomers; /* when it comes; that have come */
+    unsigned lost;                                  /* number + 1 of the node in whose place */
+    uint64_t read_dice, reads, acked_index; /* of the log: what was acknowledged is not behind it */
     struct client client[CLIENTS];
     char conv[MADE_ID_SIZE + 1];
     bool opened;
@@ -95,6 +101,7 @@ __attribute__((format(printf, 1, 2))) void fail(const char *format, ...);
     } while (0)
 
 /* cluster.c */
+void packet_free(struct packet *packet);
 void node_bootstrap(struct node *node);
 void node_start(struct node *node);
 void node_crash(struct node *node);
@@ -107,6 +114,16 @@ void faults(void);         /* some, or none: after each step */
 void client_step(struct client *client);
 void on_client_answer(struct client *client, const struct waiter *waiter,
                       const struct apply_result *result);
+
+/* cluster_newcomer.c */
+void newcomer_expected(const struct node *lost); /* it is gone for good */
+void newcomer_step(void);
+bool newcomer_is_in(const struct shard *leader);
+
+/* cluster_readers.c */
+void readers_start(struct node *node);
+void readers_end(struct node *node);
+void readers_step(void);
 
 /* cluster_check.c */
 void check_node(struct node *node); /* at any time: what its core takes for granted is so */

@@ -48,8 +48,11 @@ bool all_equal(void)
             return false;
         /* Others may have entries behind it that were never committed: an idle leader says
          * nothing of them. */
-        if (rcore_state(shard->core) == RCORE_LEADER)
-            last = rcore_last_index(shard->core);
+        if (rcore_state(shard->core) != RCORE_LEADER)
+            continue;
+        last = rcore_last_index(shard->core);
+        if (!newcomer_is_in(shard))
+            return false;
     }
     if (last != applied)
         return false;

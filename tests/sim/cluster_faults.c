@@ -8,6 +8,7 @@ static void harm(struct node *node)
     if (!world.harmed && !world.members_change && sim_chance(world.loss)) {
         TRACE("node %u is gone for good", node->number);
         world.harmed = node->fenced = true;
+        newcomer_expected(node);
         return;
     }
     if (sim_mutant("same-id-after-wipe") && sim_chance(20)) {

@@ -1,4 +1,4 @@
-#include "gateway/dial.h"
+#include "store/base/dial.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -109,7 +109,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         if (getsockopt(dial->fd, SOL_SOCKET, SO_ERROR, &failed, &size) != 0 || failed != 0)
             err = ERR_IO;
         dial->state = DIAL_PROVING;
-        handshake_begin(&dial->handshake, true, HANDSHAKE_GATEWAY, HANDSHAKE_NODE,
+        handshake_begin(&dial->handshake, true, dial->target->role, HANDSHAKE_NODE,
                         dial->target->secret);
         uv_poll_start(poll, UV_READABLE, on_poll);
     }

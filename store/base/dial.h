@@ -1,11 +1,12 @@
-/* gateway/dial.h: gets a loop its link to a node over TCP: resolves the name, connects, proves that
- * this gateway belongs to the cluster and has the node prove the same (store/base/handshake.h).
- * What fails is tried again, each time later, up to DIAL_WAIT_MAX_MS, and at a random time in the
- * second half of the wait, so that gateways do not come all at once to a node that has come back.
+/* store/base/dial.h: gets a loop its link to a node over TCP: resolves the name, connects, proves
+ * that this program belongs to the cluster and has the node prove the same
+ * (store/base/handshake.h). What fails is tried again, each time later, up to DIAL_WAIT_MAX_MS, and
+ * at a random time in the second half of the wait, so that not all come at once to a node that has
+ * come back.
  * Thread: the loop's; dial_init from where the loop is not running yet, too.
  * Limits: one try at a time, DIAL_TRY_MS each. */
-#ifndef LOQUAT_GATEWAY_DIAL_H
-#define LOQUAT_GATEWAY_DIAL_H
+#ifndef LOQUAT_BASE_DIAL_H
+#define LOQUAT_BASE_DIAL_H
 
 #include <uv.h>
 
@@ -15,8 +16,9 @@
 enum { DIAL_WAIT_MIN_MS = 50, DIAL_WAIT_MAX_MS = 2000, DIAL_TRY_MS = HANDSHAKE_MS_MAX };
 
 struct dial_target { /* read-only while loops run */
-    struct address address;
     struct span secret;
+    struct address address;
+    enum handshake_role role;                           /* of who dials */
     char name[ADDRESS_HOST_MAX + ADDRESS_PORT_MAX + 3]; /* for people */
 };
 

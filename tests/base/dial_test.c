@@ -1,5 +1,5 @@
 /* Dialling a node that is away, that is none, that has another secret, and one that answers. */
-#include "gateway/dial.h"
+#include "store/base/dial.h"
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
@@ -42,6 +42,7 @@ static void setup(void)
     cr_assert(zero(int, getsockname(listener, (struct sockaddr *)&at, &size)));
     snprintf(target.name, sizeof target.name, "127.0.0.1:%d", ntohs(at.sin_port));
     cr_assert(address_parse(target.name, &target.address));
+    target.role = HANDSHAKE_GATEWAY;
     target.secret = SECRET;
     cr_assert(zero(int, uv_loop_init(&loop)));
     dial_init(&dial, &loop, &target, on_link, on_stopped, &loop);

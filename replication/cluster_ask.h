@@ -1,0 +1,36 @@
+/* replication/cluster_ask.h: asks every node of a roster the same, all at once, over links like
+ * those of gateways. For commands: it runs a loop of its own until all have answered, or
+ * CLUSTER_ASK_MS.
+ * Owner:  answers lie in the arena.
+ * Thread: the main one. */
+#ifndef LOQUAT_REPLICATION_CLUSTER_ASK_H
+#define LOQUAT_REPLICATION_CLUSTER_ASK_H
+
+#include "replication/roster.h"
+#include "store/base/arena.h"
+#include "wire.pb-c.h"
+
+enum { CLUSTER_ASK_MS = 3000 };
+
+/* answers[i]: that of roster->nodes[i]; NULL: none came. */
+void cluster_ask(const struct roster *roster, struct span secret, const Loquat__ClusterAsk *ask,
+                 struct arena *arena, Loquat__ClusterState *answers[ROSTER_NODES_MAX]);
+
+/* Of a status: for people, or as one JSON object. Whether all is well: every node answers, reaches
+ * all others and has room, and every partition is served. */
+void cluster_text(const struct roster *roster, Loquat__ClusterState *const *answers,
+                  struct buf *out);
+void cluster_json(const struct roster *roster, Loquat__ClusterState *const *answers,
+                  struct buf *out);
+/* Of `id`: how many partitions it holds with a vote, and how many at all, of so many that are
+ * served. */
+struct cluster_share {
+    size_t votes, holds, served, all;
+};
+struct cluster_share cluster_share(const struct roster *roster,
+                                   Loquat__ClusterState *const *answers, uint64_t id);
+/* A node with a vote that no leader of its partition reaches; 0: there is none. */
+uint64_t cluster_missing(const struct roster *roster, Loquat__ClusterState *const *answers);
+bool cluster_well(const struct roster *roster, Loquat__ClusterState *const *answers);
+
+#endif

@@ -1,0 +1,93 @@
+/* replication/node_inside.h: the inside of a node, shared by node*.c only. */
+#ifndef LOQUAT_REPLICATION_NODE_INSIDE_H
+#define LOQUAT_REPLICATION_NODE_INSIDE_H
+
+#include <pthread.h>
+#include <uv.h>
+
+#include "replication/datadir.h"
+#include "replication/effects.h"
+#include "replication/gauges.h"
+#include "replication/node.h"
+#include "replication/readindex.h"
+#include "replication/rnet.h"
+
+enum { NODE_CONNECTS_MAX = 64 };
+
+enum node_phase {
+    NODE_STARTING,
+    NODE_SERVING,
+    NODE_HANDING,  /* other nodes get the partitions that are led here */
+    NODE_DRAINING, /* what was accepted is being answered */
+    NODE_FLUSHING, /* the data DB goes to its files, so that the next start has little to replay */
+    NODE_TRIMMING, /* the raft log is cut below that */
+    NODE_CLOSING
+};
+
+struct node {
+    struct datadir dir;
+    char path[DATADIR_PATH_MAX];
+    uint64_t disk_reserve;
+    struct kv *raft, *data;
+    uv_loop_t loop;
+    uv_prepare_t prepare;
+    uv_timer_t timer;
+    uv_async_t async;
+    uv_work_t flush;
+    bool flushing;
+    uint64_t flushed_ms; /* when the last flush began */
+    struct watermark mark;
+    struct wal *wal;
+    struct applier *applier;
+    struct shard *shards;
+    struct shard_env shard_env;
+    struct feed feed;
+    struct rpc_env rpc;
+    struct door *door; /* NULL: no gateway comes from outside */
+    struct filter *filter;
+    struct control *control;
+    struct gauges_env gauges;
+    struct effects effects;
+    struct readindex readindex; /* of a node among others */
+    uint64_t id;
+    struct roster roster;
+    struct span secret;
+    int door_fd;      /* -1: nobody comes from outside */
+    struct rnet *net; /* NULL: the node is alone */
+    uint64_t handing_until_ms;
+    uint32_t balanced;  /* behind the partition that was moved last */
+    struct arena arena; /* of a message of another node */
+    struct buf packed;  /* an answer to it */
+    bool disk_full, writers_stopped;
+    uint64_t ticks;
+    enum node_phase phase; /* loop thread; `ready` tells others */
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t cond;
+    bool ready, stop_asked; /* under mutex */
+    int connects[NODE_CONNECTS_MAX];
+    size_t connect_count;
+};
+
+/* node.c */
+void node_callbacks(struct node *node); /* of its shards and handles */
+void node_launch(struct node *node);    /* the thread */
+void node_check_disk(struct node *node);
+
+/* node_members.c */
+void node_members_asked(void *arg, const Loquat__ClusterAsk *ask, struct buf *out); /* see rpc.h */
+void node_members_tick(struct node *node); /* of a node among others, now and then */
+
+/* node_start.c */
+void node_free(struct node *node); /* with its databases */
+
+/* node_peers.c: what a node has to do with the other nodes of its cluster. */
+void node_peers_open(struct node *node); /* when there are others */
+/* Of an effect that another node's shard asked for. */
+void node_peers_answer(struct node *node, const struct waiter *waiter,
+                       const struct apply_result *result);
+bool node_peers_settled(const struct node *node); /* every partition has a leader */
+void node_peers_balance(struct node *node);       /* now and then */
+bool node_peers_hand_over(struct node *node);     /* again and again; true: nothing is led here */
+
+#endif

@@ -1,0 +1,207 @@
+/* replication/node_members.c: which nodes hold the partitions that are led here, changed one at a
+ * time and one server at a time: who comes gets everything first, then a vote; and how all of it
+ * stands, for whoever asks. */
+#include <stdlib.h>
+
+#include "replication/node_inside.h"
+#include "store/base/clock.h"
+#include "store/base/err.h"
+
+static void fill_replicas(const struct node *node, const struct shard *shard,
+                          Loquat__PartitionState *state, struct arena *arena)
+{
+    struct rcore_server servers[ROSTER_NODES_MAX];
+    size_t count = rcore_servers(shard->core, servers, ROSTER_NODES_MAX);
+    if (count > ROSTER_NODES_MAX)
+        count = ROSTER_NODES_MAX;
+    Loquat__ReplicaState *all = arena_alloc(arena, count * sizeof *all);
+    state->replicas = arena_alloc(arena, count * sizeof(Loquat__ReplicaState *));
+    for (size_t i = 0; i < count; i++) {
+        loquat__replica_state__init(&all[i]);
+        all[i].id = servers[i].id;
+        all[i].voter = servers[i].voter;
+        if (rcore_state(shard->core) == RCORE_LEADER)
+            all[i].match = servers[i].id == node->id ? rcore_last_stored(shard->core)
+                                                     : rcore_match(shard->core, servers[i].id);
+        state->replicas[state->n_replicas++] = &all[i];
+    }
+}
+
+static void fill_partition(const struct node *node, const struct shard *shard,
+                           Loquat__PartitionState *state, struct arena *arena)
+{
+    loquat__partition_state__init(state);
+    state->partition = shard->partition;
+    state->serving = shard->serving;
+    state->leader = shard->serving ? node->id : rcore_leader(shard->core);
+    state->term = rcore_term(shard->core);
+    state->first = shard->log.first;
+    state->last = rcore_last_index(shard->core);
+    state->commit = rcore_commit_index(shard->core);
+    state->applied = shard->applied;
+    fill_replicas(node, shard, state, arena);
+}
+
+static void fill_status(const struct node *node, Loquat__ClusterState *state, struct arena *arena)
+{
+    uint32_t count = node->dir.partitions;
+    Loquat__PartitionState *all = arena_alloc(arena, count * sizeof *all);
+    state->partitions = arena_alloc(arena, count * sizeof(Loquat__PartitionState *));
+    for (uint32_t p = 0; p < count; p++) {
+        fill_partition(node, &node->shards[p], &all[p], arena);
+        state->partitions[state->n_partitions++] = &all[p];
+    }
+    size_t others = node->net != NULL ? rnet_others(node->net) : 0;
+    state->reached = arena_alloc(arena, (others + 1) * sizeof(uint64_t));
+    for (size_t i = 0; i < others; i++)
+        if (rnet_reaches(node->net, rnet_other(node->net, i)))
+            state->reached[state->n_reached++] = rnet_other(node->net, i);
+    state->disk_full = node->disk_full;
+    state->disk_free = datadir_free_bytes(node->path);
+    state->ready = node->phase == NODE_SERVING;
+}
+
+/* ---- changes ---- */
+
+struct members {
+    struct rcore_server servers[ROSTER_NODES_MAX]; /* addresses are lent by the core */
+    size_t count;
+};
+
+static struct members members_of(const struct shard *shard)
+{
+    struct members members;
+    members.count = rcore_servers(shard->core, members.servers, ROSTER_NODES_MAX);
+    if (members.count > ROSTER_NODES_MAX)
+        members.count = ROSTER_NODES_MAX;
+    return members;
+}
+
+static size_t member_at(const struct members *members, uint64_t id) /* count: it is none */
+{
+    size_t at = 0;
+    while (at < members->count && members->servers[at].id != id)
+        at++;
+    return at;
+}
+
+/* Led here, and no change of it is under way. */
+static bool may_change(const struct shard *shard)
+{
+    return shard->serving && !rcore_transferring(shard->core) &&
+           rcore_uncommitted_conf_index(shard->core) == 0;
+}
+
+/* What is refused now is tried again by whoever wants it. */
+static void change(struct shard *shard, const struct members *members)
+{
+    struct buf conf = {0};
+    rcore_encode_conf(members->servers, members->count, &conf);
+    shard_change(shard, buf_span(&conf), clock_mono_ms());
+    buf_close(&conf);
+}
+
+static void add_member(struct shard *shard, uint64_t id, const char *address)
+{
+    struct members members = members_of(shard);
+    if (member_at(&members, id) < members.count || members.count == ROSTER_NODES_MAX)
+        return;
+    members.servers[members.count++] = (struct rcore_server){id, address, false};
+    change(shard, &members);
+}
+
+static void remove_member(struct shard *shard, uint64_t id)
+{
+    struct members members = members_of(shard);
+    size_t at = member_at(&members, id);
+    if (at == members.count)
+        return;
+    if (id == shard->env->id) { /* first somebody else leads, who does it then */
+        (void)rcore_transfer(shard->core, 0, clock_mono_ms());
+        return;
+    }
+    members.servers[at] = members.servers[--members.count];
+    change(shard, &members);
+}
+
+/* Who has caught up gets a vote. */
+static void promote_one(struct shard *shard)
+{
+    struct members members = members_of(shard);
+    uint64_t last = rcore_last_index(shard->core);
+    for (size_t i = 0; i < members.count; i++) {
+        uint64_t match = rcore_match(shard->core, members.servers[i].id);
+        if (members.servers[i].voter || match == 0 || match + RCORE_BEHIND_MAX < last)
+            continue;
+        members.servers[i].voter = true;
+        change(shard, &members);
+        return;
+    }
+}
+
+void node_members_tick(struct node *node)
+{
+    for (uint32_t p = 0; p < node->dir.partitions; p++) {
+        struct shard *shard = &node->shards[p];
+        struct members members = members_of(shard);
+        for (size_t i = 0; i < members.count; i++)
+            rnet_know(node->net, members.servers[i].id, members.servers[i].address);
+        if (may_change(shard))
+            promote_one(shard);
+    }
+}
+
+static void change_all(struct node *node, const Loquat__ClusterAsk *ask)
+{
+    for (uint32_t p = 0; p < node->dir.partitions; p++) {
+        struct shard *shard = &node->shards[p];
+        if (!may_change(shard))
+            continue;
+        if (ask->op == LOQUAT__CLUSTER_OP__CLUSTER_ADD)
+            add_member(shard, ask->node, ask->address);
+        else
+            remove_member(shard, ask->node);
+    }
+}
+
+/* NULL, or why not. */
+static const char *check_ask(const struct node *node, const Loquat__ClusterAsk *ask)
+{
+    struct address address;
+    if (node->net == NULL)
+        return "this node is alone: it can't become one of several yet";
+    if (ask->node == 0 || ask->node > UINT32_MAX)
+        return "a node's number is a whole number from 1 on";
+    if (ask->op == LOQUAT__CLUSTER_OP__CLUSTER_ADD &&
+        (!address_parse(ask->address, &address) ||
+         strlen(ask->address) >= sizeof node->roster.nodes[0].name))
+        return "the address of the new node must be HOST:PORT";
+    return NULL;
+}
+
+/* ---- what is asked ---- */
+
+void node_members_asked(void *arg, const Loquat__ClusterAsk *ask, struct buf *out)
+{
+    struct node *node = arg;
+    struct arena arena;
+    Loquat__ClusterState state = LOQUAT__CLUSTER_STATE__INIT;
+    arena_init(&arena);
+    state.cluster = node->dir.cluster;
+    state.id = node->id;
+    const char *why = NULL;
+    if (ask->op == LOQUAT__CLUSTER_OP__CLUSTER_ADD || ask->op == LOQUAT__CLUSTER_OP__CLUSTER_REMOVE)
+        why = check_ask(node, ask);
+    else if (ask->op != LOQUAT__CLUSTER_OP__CLUSTER_STATUS)
+        why = "this node is too old to understand that";
+    if (why != NULL) {
+        state.err = ERR_BAD_REQUEST;
+        state.msg = (char *)(uintptr_t)why;
+    } else if (ask->op != LOQUAT__CLUSTER_OP__CLUSTER_STATUS) {
+        change_all(node, ask);
+    }
+    fill_status(node, &state, &arena);
+    size_t size = loquat__cluster_state__get_packed_size(&state);
+    loquat__cluster_state__pack(&state, (uint8_t *)buf_grow(out, size));
+    arena_close(&arena);
+}
