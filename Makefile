@@ -37,7 +37,7 @@ GATEWAY_OBJ := $(call obj,$(call src,gateway))
 LIBS := $(BUILD)/libgateway.a $(BUILD)/libreplication.a $(BUILD)/libcompaction.a $(BUILD)/libstore.a \
 	$(BUILD)/libclient.a $(BUILD)/libbase.a
 
-.PHONY: all setup setup-test run test tests-build mutants unit crash power flips turns soak check asan tsan tsan-build fuzz fuzz-build sim \
+.PHONY: all setup setup-test run test tests-build mutants unit crash power flips turns soak faults check asan tsan tsan-build fuzz fuzz-build sim \
 	bench bench-build bench-peers install deb clean help web
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -96,9 +96,10 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.c.o $(TEST_LIB_OBJ) $(LIBS)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) -lcriterion
 # What is preloaded is no program, and is not sanitized: its functions come before those of all others.
 SHIM := $(BUILD)/tests/faults/shim.so
-FAULT_SRC := $(filter-out tests/faults/shim.c,$(wildcard tests/faults/*.c))
-FAULT_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(FAULT_SRC)) $(SHIM)
-$(SHIM): tests/faults/shim.c tests/faults/shim.h
+SLOW := $(BUILD)/tests/faults/slow.so
+FAULT_SRC := $(filter-out tests/faults/shim.c tests/faults/slow.c,$(wildcard tests/faults/*.c))
+FAULT_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(FAULT_SRC)) $(SHIM) $(SLOW)
+$(SHIM) $(SLOW): $(BUILD)/%.so: %.c tests/faults/shim.h
 	@mkdir -p $(@D)
 	@echo "  link $@"
 	$(Q)$(CC) -std=c17 $(OPT) $(WARN) $(DEFS) -I. -fvisibility=hidden -shared -fPIC -o $@ $< -ldl
@@ -138,7 +139,7 @@ tsan: setup-test ## the threaded parts under ThreadSanitizer
 	@for t in $(patsubst tests/%.c,build/tsan/tests/%,$(wildcard tests/*/*_tsan.c)); do \
 		TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" $$t || exit 1; done
 tsan-build: $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*/*_tsan.c))
-FAULTS := $(filter-out $(CROWDED),$(patsubst tests/faults/%.c,%,$(filter-out %_test.c %/parse.c,$(FAULT_SRC))))
+FAULTS := $(filter-out $(CROWDED),$(patsubst tests/faults/%.c,%,$(filter-out %_test.c %/parse.c %/replicas.c,$(FAULT_SRC))))
 crash: ## ROUNDS (200) kills of a node under load
 power: ## ROUNDS (100) power cuts of a node under load
 flips: ## ROUNDS (100) flipped bits in a data directory
@@ -153,6 +154,9 @@ soak: setup-test ## HOURS of a town's life on one server, at RATE messages a sec
 turns: setup-test ## every fallible call of the tools, the parsers and the server's start, in turn
 	+$(MAKE) --no-print-directory all $(BUILD)/tests/faults/parse $(SHIM)
 	@BUILD=$(BUILD) tests/faults/turns.py
+faults: setup-test ## ROUNDS (100) faults of three nodes and their network, by SEED
+	+$(MAKE) --no-print-directory all $(BUILD)/tests/faults/replicas $(SLOW)
+	@BUILD=$(BUILD) tests/faults/cluster.py $(or $(ROUNDS),100) $(if $(filter command line,$(origin SEED)),--seed $(SEED))
 check: setup-test ## format, clang-tidy, cppcheck, layers
 	+@$(MAKE) --no-print-directory tests-build
 	@BUILD=$(BUILD) tests/check

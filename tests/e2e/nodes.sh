@@ -171,15 +171,18 @@ check "and ends with 0 when it is told to, without ever having had a node" $?
 check "the secret is in no log" $?
 
 # Wrong use.
-refuses 2 "more than one node is not served yet" "$build/loquat-gateway" --nodes 127.0.0.1:1,127.0.0.1:2 \
+refuses 2 "write HOST:PORT" "$build/loquat-gateway" --nodes 127.0.0.1:1,nowhere \
     --cluster-secret-file "$scratch/cluster" --auth-secret-file "$scratch/secret"
-check "two nodes are refused" $?
-refuses 2 "more than one node is not served yet" "$build/loquat-node" --data "$scratch/e" \
+check "an address without a port is refused" $?
+refuses 2 "not in it" "$build/loquat-node" --data "$scratch/e" --id 3 \
     --cluster-secret-file "$scratch/cluster" --cluster 1=127.0.0.1:1,2=127.0.0.1:2
-check "a cluster of two is refused" $?
-refuses 2 "its number is 1" "$build/loquat-node" --data "$scratch/e" --id 2 \
+check "a cluster without this node is refused" $?
+refuses 2 "is there twice" "$build/loquat-node" --data "$scratch/e" \
+    --cluster-secret-file "$scratch/cluster" --cluster 1=127.0.0.1:1,1=127.0.0.1:2
+check "a number that is there twice is refused" $?
+refuses 2 "Give --cluster" "$build/loquat-node" --data "$scratch/e" --id 2 \
     --cluster-secret-file "$scratch/cluster"
-check "another number than 1 is refused" $?
+check "a second node without a first one is refused" $?
 echo short >"$scratch/short"
 refuses 1 "too short" "$build/loquat-node" --data "$scratch/e" --cluster-secret-file "$scratch/short"
 check "a short secret is refused" $?

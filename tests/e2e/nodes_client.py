@@ -16,7 +16,8 @@ import urllib.request
 import websockets
 
 ACKS, STOP, *URLS = sys.argv[1:]
-USERS, ROOMS, WINDOW, WAIT_S = 8, 6, 4, 60
+USERS = sum(name.startswith("LOQUAT_TOKEN_U") for name in os.environ)
+ROOMS, WINDOW, WAIT_S = 6, 4, 60
 TOKENS = [os.environ[f"LOQUAT_TOKEN_U{i}"] for i in range(USERS)]
 
 

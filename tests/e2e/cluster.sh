@@ -1,0 +1,264 @@
+#!/bin/bash
+# cluster.sh: three loquat-nodes and two gateways. Users talk while nodes are killed, stopped, paused
+# and replaced: everything acknowledged is there once and in order, whoever is live gets everything once, no
+# request fails and nobody is cut off. Nodes that do not belong are refused, with a reason.
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 1
+. tests/e2e/lib.sh
+pids=() gateways=() client=
+
+stop_all() {
+    local pid
+    for pid in "${gateways[@]}" "${pids[@]}" $client; do
+        [[ -n $pid ]] || continue
+        kill -CONT "$pid" 2>/dev/null
+        kill -KILL "$pid" 2>/dev/null
+        wait "$pid" 2>/dev/null
+    done
+}
+trap 'stop_all; cleanup' EXIT
+
+ports() { # N: that many, free a moment ago
+    /usr/bin/python3 -c '
+import socket, sys
+all = [socket.socket() for _ in range(int(sys.argv[1]))]
+for one in all: one.bind(("127.0.0.1", 0))
+print(*[one.getsockname()[1] for one in all])' "$1"
+}
+
+start_node() { # N [OPTION…]: without waiting
+    local n=$1
+    shift
+    : >"$scratch/n$n.out"
+    "$build/loquat-node" --id "$n" --data "$scratch/d$n" --cluster "$cluster" --partitions 6 \
+        --admin-listen 127.0.0.1:0 --cluster-secret-file "$scratch/cluster" "$@" \
+        >"$scratch/n$n.out" 2>>"$scratch/n$n.log" &
+    pids[n]=$!
+}
+
+node_ready() { # N
+    await_ready "$scratch/n$1.out" "${pids[$1]}"
+}
+
+kill_node() { # N
+    kill -KILL "${pids[$1]}"
+    wait "${pids[$1]}" 2>/dev/null
+    pids[$1]=
+}
+
+start_gateway() { # NAME: sets address
+    "$build/loquat-gateway" --nodes "$nodes" --cluster-secret-file "$scratch/cluster" \
+        --listen 127.0.0.1:0 --auth-secret-file "$scratch/secret" \
+        >"$scratch/$1.out" 2>>"$scratch/$1.log" &
+    gateways+=($!)
+    await_ready "$scratch/$1.out" $!
+}
+
+more_acks() { # N: waits until so many more have come
+    local before i
+    before=$(wc -l <"$scratch/acks")
+    for ((i = 0; i < 400; i++)); do
+        (($(wc -l <"$scratch/acks") >= before + $1)) && return
+        kill -0 "$client" 2>/dev/null || return 1
+        sleep 0.05
+    done
+    return 1
+}
+
+says() { # FILE TEXT: comes to stand in it
+    local i
+    for ((i = 0; i < 200; i++)); do
+        grep -qF -- "$2" "$1" && return
+        sleep 0.05
+    done
+    return 1
+}
+
+led() { # N: how many partitions it serves
+    local at
+    at=$(grep -o '"serving operators","listen":"[^"]*' "$scratch/n$1.log" | tail -n 1 | sed 's/.*"//')
+    curl -s -m 5 "http://$at/metrics" | sed -n 's/^loquat_partitions_serving //p'
+}
+
+dealt_out() { # every node comes to lead two of the six
+    local i
+    for ((i = 0; i < 300; i++)); do
+        [[ "$(led 1) $(led 2) $(led 3)" == "2 2 2" ]] && return
+        sleep 0.1
+    done
+    echo "    led: $(led 1) $(led 2) $(led 3)"
+    return 1
+}
+
+read -r p1 p2 p3 p4 <<<"$(ports 4)"
+cluster=1=127.0.0.1:$p1,2=127.0.0.1:$p2,3=127.0.0.1:$p3
+nodes=127.0.0.1:$p1,127.0.0.1:$p2,127.0.0.1:$p3
+: >"$scratch/acks"
+make_secret "$scratch/cluster"
+make_secret "$scratch/other"
+make_secret "$scratch/secret"
+
+start_node 1
+says "$scratch/n1.log" "waiting until most nodes"
+check "one of three nodes waits, and says so" $?
+kill -TERM "${pids[1]}"
+wait "${pids[1]}"
+check "and ends with 0 when it is told to" $?
+start_node 1
+start_node 2
+node_ready 1 && node_ready 2
+check "two of three are ready" $?
+start_node 3
+node_ready 3
+check "so is the third" $?
+start_gateway a
+check "a gateway says ready" $?
+a=http://$address
+start_gateway b
+check "another one, too" $?
+b=http://$address
+dealt_out
+check "each node comes to lead its share of the partitions" $?
+status() { # [OPTION…]
+    timeout 20 "$build/loquat-node" cluster status --cluster "$cluster" \
+        --cluster-secret-file "$scratch/cluster" "$@"
+}
+status >"$scratch/status"
+check "the status says that all is well" $?
+cat "$scratch/status"
+[[ $(status --json | jq -c '[.well, ([.nodes[].leads] | add), ([.partitions[].leader] | length)]') == '[true,6,6]' ]]
+check "for programs, too" $?
+for ((i = 0; i < 8; i++)); do
+    export "LOQUAT_TOKEN_U$i=$(token "u$i")"
+done
+
+/usr/bin/python3 tests/e2e/nodes_client.py "$scratch/acks" "$scratch/stop" "$a" "$b" \
+    >"$scratch/client.log" 2>&1 &
+client=$!
+more_acks 200
+check "users of both talk" $?
+for n in 1 2 3; do
+    kill_node $n
+    more_acks 200
+    check "node $n is killed: talk goes on" $?
+    start_node $n
+    node_ready $n && more_acks 100
+    check "node $n is back" $?
+done
+dealt_out
+check "and gets its share again" $?
+for n in 1 2 3; do
+    kill -TERM "${pids[n]}"
+    wait "${pids[n]}"
+    check "node $n ends with 0 when it is told to" $?
+    more_acks 100
+    check "talk goes on" $?
+    start_node $n
+    node_ready $n
+    check "node $n is back" $?
+done
+for n in 1 2 3; do
+    kill -STOP "${pids[n]}"
+    more_acks 200
+    check "node $n hangs: talk goes on" $?
+    kill -CONT "${pids[n]}"
+    more_acks 100
+    check "node $n wakes up: talk goes on" $?
+done
+kill_node 1
+kill_node 2
+sleep 2
+start_node 1
+more_acks 200
+check "two nodes were killed, one came back: talk goes on" $?
+start_node 2
+node_ready 2 && more_acks 100
+check "and with the other one" $?
+# A node that has lost its disk is replaced by a new one, while all goes on.
+kill_node 3
+mv "$scratch/d3" "$scratch/lost"
+start_node 3
+says "$scratch/n3.log" "was here before with another directory"
+check "a node that lost its disk is refused under its number, and is told" $?
+says "$scratch/n1.log" "was here before with another directory"
+check "so are the operators of the others" $?
+kill -TERM "${pids[3]}"
+wait "${pids[3]}"
+check "it ends with 0 when it is told to" $?
+pids[3]=
+rest=1=127.0.0.1:$p1,2=127.0.0.1:$p2
+timeout 10 "$build/loquat-node" cluster add "4=127.0.0.1:$p4" --cluster "$rest" \
+    --cluster-secret-file "$scratch/cluster" >"$scratch/add" 2>"$scratch/add.log"
+grep -q 'cluster remove 3' "$scratch/add.log"
+check "who adds a node is told that a lost one is in the way" $?
+timeout 100 "$build/loquat-node" cluster remove 3 --cluster "$rest" \
+    --cluster-secret-file "$scratch/cluster" >"$scratch/remove" 2>&1
+check "the lost one is removed" $?
+timeout 100 "$build/loquat-node" cluster add "4=127.0.0.1:$p4" --cluster "$rest" \
+    --cluster-secret-file "$scratch/cluster" >"$scratch/add" 2>"$scratch/add.log" &
+adding=$!
+says "$scratch/add.log" "--join"
+check "who adds a node is told how it is started" $?
+start_node 4 --cluster "$rest,4=127.0.0.1:$p4" --join "$(grep -oE -- '--join [0-9a-f]+' "$scratch/add.log" | cut -d' ' -f2)"
+wait $adding && grep -q 'added node 4' "$scratch/add"
+check "it gets everything, and votes" $?
+node_ready 4
+check "and is ready" $?
+cluster=$rest,4=127.0.0.1:$p4
+more_acks 200
+check "talk goes on" $?
+kill_node 1
+more_acks 200
+check "the new node counts: another one may go" $?
+start_node 1
+node_ready 1 && more_acks 100
+check "and come back" $?
+touch "$scratch/stop"
+wait "$client"
+check "all of it is there once, and came to everybody once" $?
+client=
+tail -n 5 "$scratch/client.log"
+grep -q 'cut off: 0 0' "$scratch/client.log"
+check "nobody was cut off" $?
+grep -q ' 0 refused' "$scratch/client.log"
+check "no request failed" $?
+
+# Those that do not belong.
+kill_node 4
+status >"$scratch/status"
+[[ $? == 1 ]] && grep -q '^4 .* away' "$scratch/status"
+check "the status says who is away" $?
+timeout 10 "$build/loquat-node" --id 1 --data "$scratch/d4" --cluster "$cluster" \
+    --listen 127.0.0.1:0 --cluster-secret-file "$scratch/cluster" >"$scratch/x" 2>&1
+[[ $? == 1 ]] && grep -q 'is that of node 4' "$scratch/x"
+check "the directory of one node is not taken by another" $?
+timeout 10 "$build/loquat-gateway" --embed "$scratch/d4" --listen 127.0.0.1:0 \
+    --auth-secret-file "$scratch/secret" >"$scratch/x" 2>&1
+[[ $? == 1 ]] && grep -q 'among others' "$scratch/x"
+check "nor by a gateway alone" $?
+"$build/loquat-node" --id 4 --data "$scratch/e3" --cluster "$cluster" --partitions 7 \
+    --cluster-secret-file "$scratch/cluster" >"$scratch/x.out" 2>"$scratch/x.log" &
+pids[4]=$!
+says "$scratch/x.log" "belongs to cluster"
+check "a node with another number of partitions is refused, and is told" $?
+kill_node 4
+"$build/loquat-node" --id 4 --data "$scratch/e4" --cluster "$cluster" --partitions 6 \
+    --cluster-secret-file "$scratch/other" >"$scratch/x.out" 2>"$scratch/x.log" &
+pids[4]=$!
+sleep 1.5
+! grep -q ready "$scratch/x.out" && ! grep -q "is reached" "$scratch/x.log"
+check "one with another secret reaches nobody" $?
+kill_node 4
+! grep -qF -f "$scratch/cluster" "$scratch"/*.log
+check "the secret is in no log" $?
+for gateway in "${gateways[@]}"; do
+    kill -TERM "$gateway"
+    wait "$gateway"
+    check "a gateway drains and ends with 0" $?
+done
+gateways=()
+kill -TERM "${pids[1]}" "${pids[2]}"
+wait "${pids[1]}" && wait "${pids[2]}"
+check "the last nodes end with 0" $?
+pids=()
+finish
