@@ -2,48 +2,13 @@
  * half of the rate that the same pairs reach at most: p50 and p99, milliseconds. The clock of a
  * message starts when it was due, so a stalled client or server counts in full. Beside it the sync
  * of as many bytes as a batch has, by itself. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "bench/lib/load.h"
 #include "bench/lib/sender.h"
-#include "store/base/clock.h"
 
 enum { PAIRS = 50, PIPELINE = 16, ROUNDS = 5 };
-
-struct schedule {
-    struct senders *senders;
-    double interval_us, next_us; /* of the message due next */
-    size_t turn;
-};
-
-static void on_tick(uv_timer_t *timer)
-{
-    struct schedule *schedule = timer->data;
-    struct senders *senders = schedule->senders;
-    uint64_t now = clock_mono_us();
-    while (schedule->next_us <= (double)now) {
-        senders_one(senders, schedule->turn, (uint64_t)schedule->next_us);
-        schedule->turn = (schedule->turn + 1) % senders->count;
-        schedule->next_us += schedule->interval_us;
-    }
-    for (size_t i = 0; i < senders->count; i++)
-        net_flush(&senders->each[i].sock.net);
-}
-
-/* Sends at `rate` messages a second for `secs`, each at its time. */
-static void run_at(struct senders *senders, double rate, double secs)
-{
-    struct schedule schedule = {.senders = senders, .interval_us = 1e6 / rate};
-    uv_timer_t timer = {.data = &schedule};
-    uv_timer_init(senders->loop, &timer);
-    schedule.next_us = (double)clock_mono_us();
-    uv_timer_start(&timer, on_tick, 1, 1);
-    net_run(senders->loop, secs);
-    uv_close((uv_handle_t *)&timer, NULL);
-    senders_wait(senders);
-}
 
 int main(int argc, char **argv)
 {
@@ -66,7 +31,7 @@ int main(int argc, char **argv)
         syncs_ms(gateway.root, &syncs);
         senders.latency_ms = &ms;
         share_begin(&share, gateway.pid);
-        run_at(&senders, most / 2, round_s);
+        senders_run_at(&senders, most / 2, round_s);
         share_end(&share);
         senders.latency_ms = NULL;
         series_add(&rates, most / 2);

@@ -58,7 +58,7 @@ static void fill(struct peer_conn *conn)
     }
 }
 
-static void answered(struct peer_conn *conn, size_t count)
+void peer_load_answered(struct peer_conn *conn, size_t count)
 {
     conn->unanswered -= count;
     conn->load->answered += count;
@@ -72,15 +72,15 @@ double peer_load_run(struct peer_load *load, double secs)
     double begin = now_s();
     load->going = true;
     for (size_t i = 0; i < load->count; i++)
-        answered(&load->conns[i], 0);
+        peer_load_answered(&load->conns[i], 0);
     net_run(load->loop, secs);
     load->going = false;
     net_until(load->loop, &load->answered, load->sent);
     return (double)(load->answered - first) / (now_s() - begin);
 }
 
-static void open_conns(struct peer_load *load, const struct peer *peer, uv_loop_t *loop,
-                       size_t count, size_t pipeline)
+void peer_load_open(struct peer_load *load, const struct peer *peer, uv_loop_t *loop, size_t count,
+                    size_t pipeline)
 {
     load->loop = loop;
     load->count = count;
@@ -120,7 +120,7 @@ static size_t redis_on_bytes(struct net *net, struct span bytes)
         used = (size_t)(second + 1 - bytes.p);
         count++;
     }
-    answered(net->data, count);
+    peer_load_answered(net->data, count);
     return used;
 }
 
@@ -138,7 +138,7 @@ void peer_load_redis(struct peer_load *load, const struct peer *peer, uv_loop_t 
                      size_t pipeline)
 {
     *load = (struct peer_load){.add = redis_add};
-    open_conns(load, peer, loop, count, pipeline);
+    peer_load_open(load, peer, loop, count, pipeline);
     for (size_t i = 0; i < count; i++)
         load->conns[i].net.on_bytes = redis_on_bytes;
 }
@@ -170,7 +170,7 @@ static size_t nats_on_bytes(struct net *net, struct span bytes)
         }
         used += line + body;
     }
-    answered(conn, count);
+    peer_load_answered(conn, count);
     return used;
 }
 
@@ -184,18 +184,112 @@ static void nats_add(struct peer_conn *conn)
     buf_add(&conn->net.out, "\r\n", 2);
 }
 
+/* ---- three NATS servers ---- */
+
+void trio_start_nats(struct peer peers[TRIO])
+{
+    int routes[TRIO];
+    char all[128];
+    for (size_t i = 0; i < TRIO; i++) {
+        routes[i] = port_free();
+        peers[i].port = port_free();
+    }
+    snprintf(all, sizeof all, "nats://127.0.0.1:%d,nats://127.0.0.1:%d,nats://127.0.0.1:%d",
+             routes[0], routes[1], routes[2]);
+    for (size_t i = 0; i < TRIO; i++) {
+        char port[PORT_TEXT], name[16], own[64];
+        bench_dir(peers[i].root);
+        snprintf(port, sizeof port, "%d", peers[i].port);
+        snprintf(name, sizeof name, "n%zu", i);
+        snprintf(own, sizeof own, "nats://127.0.0.1:%d", routes[i]);
+        start(&peers[i], (const char *[]){"nats-server", "-a", "127.0.0.1", "-p", port, "-js",
+                                          "-sd", peers[i].root, "-n", name, "--cluster_name",
+                                          "bench", "-cluster", own, "-routes", all, NULL});
+    }
+}
+
+/* Of the answer to the stream's creation. */
+static size_t leader_in(struct span answer)
+{
+    static const char HEAD[] = "\"leader\":\"n";
+    const char *at = memmem(answer.p, answer.n, HEAD, sizeof HEAD - 1);
+    if (at == NULL)
+        bench_fail("NATS does not say who leads: %.*s", (int)answer.n, answer.p);
+    return (size_t)(at[sizeof HEAD - 1] - '0') % TRIO;
+}
+
+struct creation {
+    struct net net;
+    size_t leader;
+    uint64_t done;
+};
+
+static size_t creation_on_bytes(struct net *net, struct span bytes)
+{
+    struct creation *creation = net->data;
+    const char *at = memmem(bytes.p, bytes.n, "MSG ", 4);
+    if (at == NULL || memmem(at, (size_t)(bytes.p + bytes.n - at), "}\r\n", 3) == NULL)
+        return 0;
+    struct span answer = span_of(at, (size_t)(bytes.p + bytes.n - at));
+    if (memmem(answer.p, answer.n, "\"error\"", 7) != NULL)
+        creation->done = 2; /* not yet: it is tried again */
+    else {
+        creation->leader = leader_in(answer);
+        creation->done = 1;
+    }
+    return bytes.n;
+}
+
+/* Until they have found each other it is refused. */
+static size_t create_stream(const struct peer *peer, uv_loop_t *loop)
+{
+    static const char CREATE[] = "{\"name\":\"bench\",\"subjects\":[\"bench.*\"],\"storage\":"
+                                 "\"file\",\"retention\":\"limits\",\"num_replicas\":3}";
+    for (int i = 0; i < 60; i++) {
+        struct creation creation = {.net.data = &creation, .net.on_bytes = creation_on_bytes};
+        net_open(&creation.net, loop, peer->port);
+        buf_addf(
+            &creation.net.out,
+            "CONNECT {\"verbose\":false}\r\nSUB made 1\r\nPUB $JS.API.STREAM.CREATE.bench made "
+            "%zu\r\n%s\r\n",
+            sizeof CREATE - 1, CREATE);
+        net_flush(&creation.net);
+        for (int k = 0; k < 40 && creation.done == 0; k++)
+            net_run(loop, 0.05);
+        net_close(&creation.net);
+        net_settle(loop);
+        if (creation.done == 1)
+            return creation.leader;
+        net_run(loop, 0.5);
+    }
+    bench_fail("three NATS servers do not come to make a stream");
+}
+
+static void subscribe(struct peer_load *load)
+{
+    for (size_t i = 0; i < load->count; i++) {
+        struct net *net = &load->conns[i].net;
+        net->on_bytes = nats_on_bytes;
+        buf_addf(&net->out, "CONNECT {\"verbose\":false}\r\nSUB reply.%zu 1\r\n", i);
+    }
+}
+
+void peer_load_nats_trio(struct peer_load *load, const struct peer peers[TRIO], uv_loop_t *loop,
+                         size_t count, size_t pipeline)
+{
+    *load = (struct peer_load){.add = nats_add};
+    peer_load_open(load, &peers[create_stream(peers, loop)], loop, count, pipeline);
+    subscribe(load);
+}
+
 void peer_load_nats(struct peer_load *load, const struct peer *peer, uv_loop_t *loop, size_t count,
                     size_t pipeline)
 {
     static const char CREATE[] = "{\"name\":\"bench\",\"subjects\":[\"bench.*\"],\"storage\":"
                                  "\"file\",\"retention\":\"limits\",\"num_replicas\":1}";
     *load = (struct peer_load){.add = nats_add};
-    open_conns(load, peer, loop, count, pipeline);
-    for (size_t i = 0; i < count; i++) {
-        struct net *net = &load->conns[i].net;
-        net->on_bytes = nats_on_bytes;
-        buf_addf(&net->out, "CONNECT {\"verbose\":false}\r\nSUB reply.%zu 1\r\n", i);
-    }
+    peer_load_open(load, peer, loop, count, pipeline);
+    subscribe(load);
     struct net *first = &load->conns[0].net;
     buf_addf(&first->out, "PUB $JS.API.STREAM.CREATE.bench reply.0 %zu\r\n%s\r\n",
              sizeof CREATE - 1, CREATE);

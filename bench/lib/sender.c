@@ -50,6 +50,12 @@ static void on_answer(struct sock *sock, struct span line)
     if (comma == NULL || memcmp(comma, ",\"ok\":", 6) != 0)
         bench_fail("refused: %.*s", (int)line.n, line.p);
     sender->all->answered++;
+    if (sender->all->watching) {
+        double now = now_s();
+        if (now - sender->answered_s > sender->gap_s)
+            sender->gap_s = now - sender->answered_s;
+        sender->answered_s = now;
+    }
     if (sender->all->receivers == NULL) {
         sender->unanswered--;
         fill(sender);
@@ -116,6 +122,15 @@ void senders_receive(struct senders *senders, const struct gateway *gateway)
     senders->received = senders->sent;
 }
 
+void senders_watch(struct senders *senders)
+{
+    senders->watching = true;
+    for (size_t i = 0; i < senders->count; i++) {
+        senders->each[i].answered_s = now_s();
+        senders->each[i].gap_s = 0;
+    }
+}
+
 void senders_wait(struct senders *senders)
 {
     net_until(senders->loop, &senders->answered, senders->sent);
@@ -136,6 +151,38 @@ double senders_run(struct senders *senders, double secs)
     senders->going = false;
     senders_wait(senders);
     return (double)(senders->answered - first) / (now_s() - begin);
+}
+
+struct schedule {
+    struct senders *senders;
+    double interval_us, next_us; /* of the message due next */
+    size_t turn;
+};
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct schedule *schedule = timer->data;
+    struct senders *senders = schedule->senders;
+    uint64_t now = clock_mono_us();
+    while (schedule->next_us <= (double)now) {
+        senders_one(senders, schedule->turn, (uint64_t)schedule->next_us);
+        schedule->turn = (schedule->turn + 1) % senders->count;
+        schedule->next_us += schedule->interval_us;
+    }
+    for (size_t i = 0; i < senders->count; i++)
+        net_flush(&senders->each[i].sock.net);
+}
+
+void senders_run_at(struct senders *senders, double rate, double secs)
+{
+    struct schedule schedule = {.senders = senders, .interval_us = 1e6 / rate};
+    uv_timer_t timer = {.data = &schedule};
+    uv_timer_init(senders->loop, &timer);
+    schedule.next_us = (double)clock_mono_us();
+    uv_timer_start(&timer, on_tick, 1, 1);
+    net_run(senders->loop, secs);
+    uv_close((uv_handle_t *)&timer, NULL);
+    senders_wait(senders);
 }
 
 void senders_close(struct senders *senders, uv_loop_t *loop)

@@ -14,13 +14,14 @@ struct sender {
     struct senders *all;
     char conv[MADE_ID_SIZE + 1];
     size_t unanswered;
+    double answered_s, gap_s; /* the last answer; the longest time between two (senders_watch) */
 };
 struct senders {
     uv_loop_t *loop;
     struct sender *each;
     struct sock *receivers;
     size_t count, pipeline;
-    bool going;
+    bool going, watching;
     uint64_t sent, answered, received;
     struct series *latency_ms; /* of what receivers get, when set */
 };
@@ -32,6 +33,11 @@ void senders_receive(struct senders *senders, const struct gateway *gateway);
 double senders_run(struct senders *senders, double secs);
 /* One more message of sender `number`, which is to be measured from `at_us` on. */
 void senders_one(struct senders *senders, size_t number, uint64_t at_us);
+/* Sends at `rate` messages a second for `secs`, each at its time, from which it is measured: a
+ * client or server that stalls counts in full. */
+void senders_run_at(struct senders *senders, double rate, double secs);
+/* From now on it is looked how long each had to wait for an answer. */
+void senders_watch(struct senders *senders);
 void senders_wait(struct senders *senders);
 void senders_close(struct senders *senders, uv_loop_t *loop);
 

@@ -228,6 +228,7 @@ static pid_t start_ready(const char **argv, char *at, size_t size)
 
 static void node_start_at(struct node_server *node, const char *listen)
 {
+    char actual[64];
     char program[SCRATCH_MAX], dir[SCRATCH_MAX + 16];
     snprintf(dir, sizeof dir, "%s/data", node->root);
     const char *argv[] = {bench_program("loquat-node", program, sizeof program),
@@ -240,7 +241,8 @@ static void node_start_at(struct node_server *node, const char *listen)
                           "--log-level",
                           "warn",
                           NULL};
-    node->pid = start_ready(argv, node->at, sizeof node->at);
+    node->pid = start_ready(argv, actual, sizeof actual);
+    snprintf(node->at, sizeof node->at, "%s", actual);
 }
 
 void node_begin(struct node_server *node)
@@ -256,6 +258,82 @@ void node_again(struct node_server *node)
     memcpy(at, node->at, sizeof at);
     proc_kill(node->pid, "loquat-node");
     node_start_at(node, at);
+}
+
+static pid_t member_start(const struct node_server *nodes, size_t which, const char *partitions,
+                          int *ready)
+{
+    char program[SCRATCH_MAX], dir[SCRATCH_MAX + 32], id[24];
+    int fds[2];
+    snprintf(id, sizeof id, "%zu", which + 1);
+    snprintf(dir, sizeof dir, "%s/data%s", nodes->root, id);
+    const char *argv[] = {bench_program("loquat-node", program, sizeof program),
+                          "--id",
+                          id,
+                          "--data",
+                          dir,
+                          "--cluster",
+                          nodes->cluster,
+                          "--partitions",
+                          partitions,
+                          "--cluster-secret-file",
+                          nodes->secret,
+                          "--log-level",
+                          "error",
+                          NULL};
+    if (pipe2(fds, O_CLOEXEC) != 0)
+        bench_fail("pipe: %s", strerror(errno));
+    pid_t pid = start((char *const *)(uintptr_t)argv, fds[1], STDERR_FILENO);
+    close(fds[1]);
+    *ready = fds[0];
+    return pid;
+}
+
+static void member_wait(int ready)
+{
+    char actual[64];
+    read_ready("loquat-node", ready, actual, sizeof actual);
+    close(ready);
+}
+
+void nodes_begin(struct node_server *nodes, size_t count, const char *partitions)
+{
+    struct buf cluster = {0}, at = {0};
+    int ready[DIRS_MAX];
+    bench_dir(nodes->root);
+    make_secret(nodes->root, nodes->secret, sizeof nodes->secret);
+    for (size_t i = 0; i < count; i++) {
+        int port = port_free();
+        buf_addf(&cluster, "%s%zu=127.0.0.1:%d", i > 0 ? "," : "", i + 1, port);
+        buf_addf(&at, "%s127.0.0.1:%d", i > 0 ? "," : "", port);
+    }
+    snprintf(nodes->cluster, sizeof nodes->cluster, "%.*s", (int)cluster.n, cluster.p);
+    snprintf(nodes->at, sizeof nodes->at, "%.*s", (int)at.n, at.p);
+    for (size_t i = 0; i < count; i++)
+        nodes[i].pid = member_start(nodes, i, partitions, &ready[i]);
+    for (size_t i = 0; i < count; i++)
+        member_wait(ready[i]);
+    buf_close(&cluster);
+    buf_close(&at);
+}
+
+void nodes_kill(struct node_server *nodes, size_t which)
+{
+    proc_kill(nodes[which].pid, "loquat-node");
+}
+
+void nodes_again(struct node_server *nodes, size_t which, const char *partitions)
+{
+    int ready;
+    nodes[which].pid = member_start(nodes, which, partitions, &ready);
+    member_wait(ready);
+}
+
+void nodes_drop(struct node_server *nodes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        proc_stop(nodes[i].pid);
+    bench_dir_drop(nodes->root);
 }
 
 void node_drop(struct node_server *node)

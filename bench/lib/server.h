@@ -25,11 +25,17 @@ uint64_t proc_memory(pid_t pid); /* bytes of private memory: anonymous pages it 
 /* loquat-node, for gateways beside it. */
 struct node_server {
     pid_t pid;
-    char root[SCRATCH_MAX], secret[SCRATCH_MAX + 16], at[64];
+    char root[SCRATCH_MAX], secret[SCRATCH_MAX + 16], at[256]; /* at: where gateways connect */
+    char cluster[256]; /* as the option; of the first of several */
 };
 void node_begin(struct node_server *node); /* prepared and started */
 void node_again(struct node_server *node); /* SIGKILL, and started at the same place */
 void node_drop(struct node_server *node);
+/* A cluster of so many: the first one's `at` names them all, and its secret is everybody's. */
+void nodes_begin(struct node_server *nodes, size_t count, const char *partitions);
+void nodes_kill(struct node_server *nodes, size_t which);
+void nodes_again(struct node_server *nodes, size_t which, const char *partitions); /* until ready */
+void nodes_drop(struct node_server *nodes, size_t count);
 
 struct gateway {
     pid_t pid;
