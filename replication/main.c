@@ -175,7 +175,7 @@ static void say_how(const struct roster_node *node, Loquat__ClusterState *const 
 }
 
 /* A newcomer gets no vote while one is missing that counts (see rcore_change). */
-static void say_missing(Loquat__ClusterState *const *answers)
+static bool say_missing(Loquat__ClusterState *const *answers)
 {
     uint64_t id = cluster_missing(&roster, answers);
     if (id != 0)
@@ -183,6 +183,7 @@ static void say_missing(Loquat__ClusterState *const *answers)
                 "node %llu has votes and is away: a newcomer gets none until it is back. If it "
                 "is lost: loquat-node cluster remove %llu\n",
                 (unsigned long long)id, (unsigned long long)id);
+    return id != 0;
 }
 
 /* Until it is so; whoever interrupts it can go on later. */
@@ -191,7 +192,7 @@ static int change_members(const Loquat__ClusterAsk *ask, const struct roster_nod
 {
     static const struct timespec PAUSE = {.tv_nsec = 500000000};
     static Loquat__ClusterState *answers[ROSTER_NODES_MAX];
-    bool add = ask->op == LOQUAT__CLUSTER_OP__CLUSTER_ADD, said = !add, done = false;
+    bool add = ask->op == LOQUAT__CLUSTER_OP__CLUSTER_ADD, said = !add, warned = !add, done = false;
     struct progress progress;
     struct arena arena;
     arena_init(&arena);
@@ -199,11 +200,10 @@ static int change_members(const Loquat__ClusterAsk *ask, const struct roster_nod
     while (!done) {
         cluster_ask(&roster, secret, ask, &arena, answers);
         check_answers(answers);
-        if (!said) {
+        if (!said)
             say_how(node, answers);
-            say_missing(answers);
-        }
         said = true;
+        warned = warned || say_missing(answers);
         struct cluster_share share = cluster_share(&roster, answers, node->id);
         size_t so = add ? share.votes : share.served - share.holds;
         done = share.all > 0 && share.served == share.all && so == share.all;

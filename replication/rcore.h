@@ -4,9 +4,10 @@
  * which it must be made durable: hard state, then entries; then messages to peers.
  * Three faults of 0.22.1 are guarded here (docs/decisions/0002-raft-guards.md): AppendEntries that
  * begin below the own snapshot, CHANGE entries that are not first in a batch, and answers to votes
- * tried in a term that is over; a fourth by who names snapshots (RCORE_SNAPSHOT_MIN).
- * The version is checked when this is compiled; programs are linked with -z now, so that an older
- * library, which lacks raft_step, ends them at start.
+ * tried in a term that is over. A fourth is for who names snapshots: of one at index 1 a leader
+ * sends an empty server neither it nor entries. The version is checked when this is compiled;
+ * programs are linked with -z now, so that an older library, which lacks raft_step, ends them at
+ * start.
  * Thread: one. Not reentrant: ops must not call back into the core; they note what is to be done.
  * Errors: RCORE_REFUSED from submit, change and transfer (not leader, or too much in
  *         flight); from receive ERR_CORRUPT: no message of a core, and ERR_CONFLICT: it contradicts
@@ -24,8 +25,7 @@ enum {
     RCORE_ELECTION_MS = 500,
     RCORE_HEARTBEAT_MS = 100,
     RCORE_INFLIGHT_ENTRIES_MAX = 1024,
-    RCORE_BEHIND_MAX = 64,
-    RCORE_SNAPSHOT_MIN = 2 /* of one at index 1 the library sends an empty server nothing at all */
+    RCORE_BEHIND_MAX = 64
 };
 
 struct rcore_entry {

@@ -125,7 +125,7 @@ static void take_said(struct readindex *reads, uint32_t p);
 void readindex_turn(struct readindex *reads, uint64_t now_ms)
 {
     struct question question;
-    if (!reads->fresh && now_ms - reads->asked_ms < READINDEX_AGAIN_MS)
+    if (reads->waiting == 0 || (!reads->fresh && now_ms - reads->asked_ms < READINDEX_AGAIN_MS))
         return;
     question.count = question.to_count = 0;
     reads->round++;

@@ -11,6 +11,8 @@
 #include "store/base/log.h"
 #include "store/command.h"
 
+_Static_assert(SHARD_TRAILING > 0, "no snapshot is named at index 1: see rcore.h");
+
 enum {
     WARM_AGAIN_MS = 1000, /* what has been read may have become too small */
     COMMAND_COST = 64,    /* what a command that waits takes beside its bytes */
@@ -450,9 +452,8 @@ void shard_trim(struct shard *shard, struct kv *data, uint64_t now_ms)
     /* Its configuration must be known: of what was applied before the start not all has been looked
      * at yet, or a newer one has taken its place. */
     bool conf_known = index <= shard->pushed && index >= shard->log.conf_index;
-    if (index <= shard->log.snapshot_index + trailing || index < RCORE_SNAPSHOT_MIN ||
-        !conf_known || rlog_term_at(&shard->log, index) == 0 || shard->log.conf.n == 0 ||
-        rsnap_installing(shard))
+    if (index <= shard->log.snapshot_index + trailing || !conf_known ||
+        rlog_term_at(&shard->log, index) == 0 || shard->log.conf.n == 0 || rsnap_installing(shard))
         return;
     uint32_t fitting =
         rlog_fitting(&shard->log, index, shard->env->trailing_bytes, SHARD_TRAILING_MAX);

@@ -31,7 +31,7 @@ def call(sent):
 CASES = (
     ("garbage", b"GET / HTTP/1.1\r\nHost: x\r\nAccept: everything there is\r\n\r\n", 0, False),
     ("frames without a hello", FRAMES * 4, 0, False),
-    ("another role", HELLO[:5] + b"\x02" + HELLO[6:], 0, False),
+    ("a role that there is not", HELLO[:5] + b"\x03" + HELLO[6:], 0, False),
     ("a wrong proof", HELLO + bytes(32), 40, False),
     ("half a hello", HELLO[:20], 0, True),
     ("a hello and silence", HELLO, 40, True),

@@ -1,7 +1,7 @@
-/* cluster FIRST COUNT [--mutant NAME] [--trace | --messages]: a partition on three or five nodes,
- * simulated by seed: the real shard, rlog, rcore and state machine; a net that loses, delays and is
- * cut, one way or both; disks that are slow; logs that are trimmed, so that snapshots go around;
- * crashes that lose what was not synced; clients that send again.
+/* cluster FIRST COUNT [--mutant NAME] [--season N] [--trace | --messages]: a partition on three or
+ * five nodes, simulated by seed: the real shard, rlog, rcore and state machine; a net that loses,
+ * delays and is cut, one way or both; disks that are slow; logs that are trimmed, so that snapshots
+ * go around; crashes that lose what was not synced; clients that send again.
  * Always: one leader in a term; no read is old; what was committed stays as it is, and is the same
  *         everywhere. At the end, when all is healed: every node has the same rows, sequences
  *         without a gap, and what was acknowledged once, where it was said to be. Last line: `N
@@ -417,6 +417,7 @@ int main(int argc, char **argv)
     static const struct option LONG[] = {{"mutant", required_argument, NULL, 'm'},
                                          {"trace", no_argument, NULL, 't'},
                                          {"messages", no_argument, NULL, 'a'},
+                                         {"season", required_argument, NULL, 's'},
                                          {0}};
     int trace = 0;
     const char *mutant = NULL;
@@ -427,14 +428,17 @@ int main(int argc, char **argv)
             trace = 1;
         else if (c == 'a')
             trace = 2;
+        else if (c == 's')
+            world_season = (int)strtol(optarg, NULL, 10);
         else
             return 2;
     }
     uint64_t first = optind < argc ? strtoull(argv[optind], NULL, 10) : 0;
     uint64_t count = optind + 1 < argc ? strtoull(argv[optind + 1], NULL, 10) : 0;
     if (first == 0 || count == 0) {
-        fprintf(stderr, "usage: cluster FIRST COUNT [--mutant NAME] [--trace | --messages], "
-                        "numbers from 1 on\n");
+        fprintf(stderr,
+                "usage: cluster FIRST COUNT [--mutant NAME] [--season N] [--trace | --messages], "
+                "numbers from 1 on\n");
         return 2;
     }
     log_setup("cluster", LOG_ERROR, LOG_TEXT);

@@ -64,10 +64,11 @@ struct weather {
 struct world {
     unsigned nodes;
     struct weather weather;
-    unsigned doom;    /* percent of votes given, and of logs cut, at which the node crashes */
-    unsigned lag;     /* percent of messages that are long on their way */
-    unsigned rest_ms; /* of a client between two messages, at most */
-    unsigned loss;    /* percent of nodes that are down which never come back: of one at most */
+    unsigned doom;        /* percent of votes given, and of logs cut, at which the node crashes */
+    unsigned lag;         /* percent of messages that are long on their way */
+    unsigned rest_ms;     /* of a client between two messages, at most */
+    unsigned patience_ms; /* of a client with a node, beside a third of it; at most */
+    unsigned loss;        /* percent of nodes that are down which never come back: of one at most */
     struct node node[NODES_MAX];
     bool cut[NODES_MAX][NODES_MAX];
     uint64_t link_ms[NODES_MAX][NODES_MAX];
@@ -88,6 +89,7 @@ struct world {
                             not know it yet does not give it (docs/decisions/0011) */
 };
 extern struct world world;
+extern int world_season; /* that every run has; -1: each its own */
 
 /* The run has failed; only the first reason is printed. */
 __attribute__((format(printf, 1, 2))) void fail(const char *format, ...);

@@ -76,7 +76,8 @@ void client_step(struct client *client)
     struct buf bytes = {0};
     client->attempt = ++world.attempts;
     client->waits = true;
-    client->again_ms = sim_now_ms + 500 + sim_roll(1500); /* then it is tried again */
+    uint64_t patience = world.patience_ms; /* then it is tried again */
+    client->again_ms = sim_now_ms + patience / 3 + sim_roll(patience);
     pack_next(client, &bytes);
     struct waiter waiter = {.kind = WAITER_PEER,
                             .owner = client,

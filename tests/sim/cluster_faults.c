@@ -108,11 +108,14 @@ static unsigned about(unsigned steps) /* from an eighth of it to eight times as 
     return times >= 8 ? times / 8 : 1;
 }
 
+int world_season = -1;
+
 /* What is rare in any weather, but for one that is made for it. */
 static void choose_season(void)
 {
     struct weather *weather = &world.weather;
-    switch (sim_roll(6)) {
+    uint64_t season = sim_roll(6);
+    switch (world_season >= 0 ? (uint64_t)world_season : season) {
     case 0: /* leaders whose entries come to nothing, while they are being written */
         weather->split = 250;
         weather->whole = 120;
@@ -131,6 +134,26 @@ static void choose_season(void)
     case 2: /* logs that begin just now, beside long ones */
         weather->flush = weather->trim = 8;
         weather->trailing = 0;
+        weather->cut = 150;
+        weather->heal = 40;
+        world.lag = 60;
+        world.uneven = true;
+        break;
+    case 3: /* leaders that are cut off, while clients turn to others at once */
+        weather->crash = 4000;
+        weather->alone = 60;
+        weather->whole = 60;
+        world.loss = 0;
+        world.patience_ms = 60;
+        break;
+    case 4: /* nodes that begin with nothing, and trim at once what they get, some of it twice */
+        world.nodes = 3;
+        world.members_change = false;
+        world.loss = 100;
+        weather->crash = 300;
+        weather->start = 100;
+        weather->flush = weather->trim = 6;
+        weather->trailing = 1;
         weather->cut = 150;
         weather->heal = 40;
         world.lag = 60;
@@ -158,7 +181,10 @@ void choose_weather(void)
     sim_slow = sim_chance(30) ? 40 : 3;
     world.lag = 5;
     world.rest_ms = 30;
+    world.patience_ms = 1500;
     world.doom = sim_chance(30) ? 30 : 0;
     world.loss = sim_chance(30) ? 30 : 0;
     choose_season();
+    if (world.nodes == 3 && world.weather.trailing == 0)
+        world.weather.trailing = 1; /* a newcomer may be sent everything: rcore.h on index 1 */
 }
