@@ -1,5 +1,6 @@
 #include "replication/shard.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "replication/rsnap.h"
@@ -15,8 +16,17 @@ _Static_assert(SHARD_TRAILING > 0, "no snapshot is named at index 1: see rcore.h
 
 enum {
     WARM_AGAIN_MS = 1000, /* what has been read may have become too small */
-    COMMAND_COST = 64,    /* what a command that waits takes beside its bytes */
+    DETAIL_MAX = 4352,
+    COMMAND_COST = 64, /* what a command that waits takes beside its bytes */
 };
+
+void shard_damaged(const struct shard *shard, const char *what, int err)
+{
+    char where[DETAIL_MAX];
+    snprintf(where, sizeof where, "%s, partition %u: %s", shard->env->dir, shard->partition,
+             err_name(err));
+    log_fatal(what, where);
+}
 
 /* ---- what consensus asks for ---- */
 
@@ -68,8 +78,8 @@ static struct rcore_entry on_entry(void *arg, uint64_t index)
         return (struct rcore_entry){entry->term, entry->type, span_of(entry->bytes, entry->size)};
     int err = rlog_read(&shard->log, shard->env->raft, index, &shard->payload);
     if (err != 0)
-        log_fatal("the raft log can't be read back; restore the directory from a backup",
-                  err_name(err));
+        shard_damaged(shard, "the raft log can't be read back; restore the directory from a backup",
+                      err);
     return (struct rcore_entry){entry->term, entry->type, buf_span(&shard->payload)};
 }
 

@@ -3,6 +3,7 @@
 #define LOQUAT_REPLICATION_SHARD_INSIDE_H
 
 #include "replication/shard.h"
+#include "store/base/check.h"
 
 /* An answer that waits until its effects have reached other partitions. */
 struct deferred {
@@ -16,6 +17,8 @@ extern const struct rcore_ops shard_core_ops;
 void shard_settle(struct shard *shard, uint64_t now_ms); /* after any event */
 void shard_say(struct shard *shard, uint64_t to, enum link_type type,
                const ProtobufCMessage *message);
+/* Ends the process: its directory can't be read. */
+NORETURN void shard_damaged(const struct shard *shard, const char *what, int err);
 void shard_proposal_free(struct proposal *proposal);
 /* On the apply thread, after all entries pushed so far: `call`, then `done` on the loop. */
 void shard_call(struct shard *shard, struct job *job, void (*call)(struct job *),

@@ -39,9 +39,10 @@ static void on_loaded(struct job *job)
     bool leads = rcore_state(shard->core) == RCORE_LEADER;
     shard->loading = false;
     if (shard->found_err != 0)
-        log_fatal("what is owed to other partitions can't be read; restore the directory from a "
-                  "backup",
-                  err_name(shard->found_err));
+        shard_damaged(shard,
+                      "what is owed to other partitions can't be read; restore the "
+                      "directory from a backup",
+                      shard->found_err);
     if (leads && rcore_term(shard->core) == job->tag) {
         shard->owing = true;
         for (size_t i = 0; i < shard->found.out_count; i++)

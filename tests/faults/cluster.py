@@ -139,6 +139,7 @@ class World:
         check("three nodes are ready", all(node.ready() for node in self.nodes.values()))
         self.gateways = [self.gateway(i) for i in (1, 2)]
         self.talk()
+        check("users talk", self.goes_on())
 
     def gateway(self, i):
         out = f"{self.scratch}/g{i}.out"

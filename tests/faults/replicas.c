@@ -1,5 +1,7 @@
 /* replicas DIR DIR…: whether data directories of nodes that are at rest hold the same rows, in all
- * families but the one that says how far each has applied. Last line: `N passed, N failed`. */
+ * families that say what has happened. How far each has applied, headers (whose head is a lower
+ * bound) and blocks of cids are written when each finds it right. Last line: `N passed, N failed`.
+ * */
 #include <stdio.h>
 #include <stdlib.h>
 #include <xxhash.h>
@@ -31,6 +33,11 @@ static struct sum sum_of(struct kv *kv, enum kv_cf cf, const char *dir)
     return sum;
 }
 
+static bool compared(int cf)
+{
+    return cf != KV_APL && cf != KV_CONV && cf != KV_DEDUP;
+}
+
 int main(int argc, char **argv)
 {
     struct kv_options options = {.read_only = true};
@@ -47,8 +54,8 @@ int main(int argc, char **argv)
             struct sum sum = sum_of(kv, (enum kv_cf)cf, path);
             if (i == 1)
                 sums[cf] = sum;
-            bool same = cf == KV_APL || (sum.rows == sums[cf].rows && sum.hash == sums[cf].hash);
-            passed += same && i > 1;
+            bool same = !compared(cf) || (sum.rows == sums[cf].rows && sum.hash == sums[cf].hash);
+            passed += same && compared(cf) && i > 1;
             failed += !same;
             if (!same)
                 printf("%s: %s: %llu rows, others than the %llu of %s\n", argv[i],
