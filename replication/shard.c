@@ -489,6 +489,7 @@ bool shard_served(const struct shard *shard)
 
 bool shard_idle(const struct shard *shard)
 {
-    return shard->unfinished == 0 && shard->done_count == 0 && shard->applied == shard->pushed &&
+    /* Fewer are pushed than applied, after a start, until it is known again what is committed. */
+    return shard->unfinished == 0 && shard->done_count == 0 && shard->pushed <= shard->applied &&
            rsnap_out_idle(shard) && rsnap_in_idle(shard);
 }

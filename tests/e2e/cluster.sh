@@ -260,5 +260,15 @@ gateways=()
 kill -TERM "${pids[1]}" "${pids[2]}"
 wait "${pids[1]}" && wait "${pids[2]}"
 check "the last nodes end with 0" $?
+: >"$scratch/n1.log"
+start_node 1
+says "$scratch/n1.log" "waiting until most nodes"
+kill -TERM "${pids[1]}"
+for ((i = 0; i < 100; i++)); do
+    kill -0 "${pids[1]}" 2>/dev/null || break
+    sleep 0.05
+done
+! kill -0 "${pids[1]}" 2>/dev/null && wait "${pids[1]}"
+check "one that knows of nobody, and has much behind it, ends with 0 as well" $?
 pids=()
 finish
