@@ -364,7 +364,7 @@ static void on_ready(void *arg)
         log_info("a node is reached", {"node", log_str(node->dial.target->name)});
     }
     cluster->ops->on_change(cluster->arg);
-    if (up->version < UPSTREAM_WIRE_VERSION)
+    if (up->version < WIRE_VERSION)
         lead_all(node);
 }
 

@@ -78,7 +78,7 @@ static void on_hello(struct upstream *up, struct span body)
 {
     Loquat__Hello *hello =
         loquat__hello__unpack(&up->arena.allocator, body.n, (const uint8_t *)body.p);
-    if (hello == NULL || hello->version < UPSTREAM_WIRE_VERSION_MIN || hello->partitions == 0 ||
+    if (hello == NULL || hello->version < WIRE_VERSION_MIN || hello->partitions == 0 ||
         hello->partitions > PARTITIONS_MAX) {
         link_close(&up->link, ERR_VERSION);
         return;
@@ -220,7 +220,7 @@ int upstream_open(struct upstream *up, uv_loop_t *loop, int fd)
     if (err != 0)
         return err;
     Loquat__Hello hello = LOQUAT__HELLO__INIT;
-    hello.version = UPSTREAM_WIRE_VERSION;
+    hello.version = WIRE_VERSION;
     hello.name = (char *)(uintptr_t) "gateway";
     char *room = link_send_begin(&up->link, LINK_HELLO, loquat__hello__get_packed_size(&hello));
     loquat__hello__pack(&hello, (uint8_t *)room);
@@ -280,12 +280,21 @@ int upstream_write(struct upstream *up, uint32_t partition, const Loquat__Comman
     return upstream_write_packed(up, partition, buf_span(&up->command), done, owner);
 }
 
+/* The number stands behind the rest: to protobuf the order says nothing. */
+static void number_read(const struct upstream *up, uint32_t at, struct span read, struct buf *out)
+{
+    enum { NUMBER_TAG = 1 << 3 };
+    buf_add_span(out, read);
+    buf_add_byte(out, NUMBER_TAG);
+    buf_add_varint(out, number_of(up, at));
+}
+
 static void wait_for_turn(struct upstream *up, uint32_t at, uint32_t page, struct span read)
 {
     struct upstream_slot *slot = &up->slots[at];
     slot->wait_page = page;
     slot->next = NO_SLOT;
-    buf_add_span(&slot->wait, read);
+    number_read(up, at, read, &slot->wait);
     if (up->first_waiting == NO_SLOT)
         up->first_waiting = at;
     else
@@ -303,25 +312,21 @@ uint32_t upstream_page_of(const Loquat__Read *read)
     return read->bytes_max != 0 ? read->bytes_max : UPSTREAM_PAGE_BYTES;
 }
 
-/* The number stands behind the rest: to protobuf the order says nothing. */
 int upstream_read_packed(struct upstream *up, enum upstream_kind kind, uint32_t page,
                          struct span read, upstream_done done, void *owner)
 {
-    enum { NUMBER_TAG = 1 << 3 };
     int err = may_ask(up);
     if (err != 0)
         return err;
     uint32_t at = slot_take(up, kind, done, owner);
-    up->write.n = 0;
-    buf_add_span(&up->write, read);
-    buf_add_byte(&up->write, NUMBER_TAG);
-    buf_add_varint(&up->write, number_of(up, at));
     if (kind == UPSTREAM_PAGE) {
-        wait_for_turn(up, at, page, buf_span(&up->write));
+        wait_for_turn(up, at, page, read);
         send_waiting(up);
         if (up->first_waiting != NO_SLOT)
             bound_hit(BOUND_UPSTREAM_PAGES);
     } else {
+        up->write.n = 0;
+        number_read(up, at, read, &up->write);
         link_send(&up->link, LINK_READ, buf_span(&up->write));
     }
     return 0;

@@ -21,8 +21,6 @@ enum {
     UPSTREAM_PAGE_BYTES = 1 << 20, /* of a page that names no bound: the node's */
     UPSTREAM_CREDIT = 8 << 20,
     UPSTREAM_CREDIT_STEP = 1 << 20, /* given back when so much was taken */
-    UPSTREAM_WIRE_VERSION = 2,
-    UPSTREAM_WIRE_VERSION_MIN = 1, /* its nodes send no Leads */
 };
 
 /* `reply` lives until the return. When the link has ended it holds ERR_CLOSED. */

@@ -4,8 +4,7 @@
 #include "store/base/dial.h"
 #include "store/base/err.h"
 #include "store/base/link.h"
-
-enum { WIRE_VERSION_SAID = 2 };
+#include "store/base/wire.h"
 
 struct asked {
     struct asking *asking;
@@ -82,7 +81,7 @@ static void on_link(void *arg, int fd)
     if (link_open_fd(&asked->link, &asked->asking->loop, fd, &OPS) != 0)
         return;
     Loquat__Hello hello = LOQUAT__HELLO__INIT;
-    hello.version = WIRE_VERSION_SAID;
+    hello.version = WIRE_VERSION;
     hello.name = (char *)(uintptr_t) "loquat-node cluster";
     send_message(&asked->link, LINK_HELLO, &hello.base);
     send_message(&asked->link, LINK_CLUSTER_ASK, &asked->asking->ask->base);

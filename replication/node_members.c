@@ -1,28 +1,40 @@
 /* replication/node_members.c: which nodes hold the partitions that are led here, changed one at a
  * time and one server at a time: who comes gets everything first, then a vote; and how all of it
  * stands, for whoever asks. */
-#include <stdlib.h>
-
 #include "replication/node_inside.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
 
+struct members {
+    struct rcore_server servers[ROSTER_NODES_MAX]; /* addresses are lent by the core */
+    size_t count;
+};
+
+static struct members members_of(const struct shard *shard)
+{
+    struct members members;
+    members.count = rcore_servers(shard->core, members.servers, ROSTER_NODES_MAX);
+    if (members.count > ROSTER_NODES_MAX)
+        members.count = ROSTER_NODES_MAX;
+    return members;
+}
+
+/* ---- how it stands ---- */
+
 static void fill_replicas(const struct node *node, const struct shard *shard,
                           Loquat__PartitionState *state, struct arena *arena)
 {
-    struct rcore_server servers[ROSTER_NODES_MAX];
-    size_t count = rcore_servers(shard->core, servers, ROSTER_NODES_MAX);
-    if (count > ROSTER_NODES_MAX)
-        count = ROSTER_NODES_MAX;
-    Loquat__ReplicaState *all = arena_alloc(arena, count * sizeof *all);
-    state->replicas = arena_alloc(arena, count * sizeof(Loquat__ReplicaState *));
-    for (size_t i = 0; i < count; i++) {
+    struct members members = members_of(shard);
+    Loquat__ReplicaState *all = arena_alloc(arena, members.count * sizeof *all);
+    state->replicas = arena_alloc(arena, members.count * sizeof(Loquat__ReplicaState *));
+    for (size_t i = 0; i < members.count; i++) {
+        uint64_t id = members.servers[i].id;
         loquat__replica_state__init(&all[i]);
-        all[i].id = servers[i].id;
-        all[i].voter = servers[i].voter;
+        all[i].id = id;
+        all[i].voter = members.servers[i].voter;
         if (rcore_state(shard->core) == RCORE_LEADER)
-            all[i].match = servers[i].id == node->id ? rcore_last_stored(shard->core)
-                                                     : rcore_match(shard->core, servers[i].id);
+            all[i].match =
+                id == node->id ? rcore_last_stored(shard->core) : rcore_match(shard->core, id);
         state->replicas[state->n_replicas++] = &all[i];
     }
 }
@@ -62,20 +74,6 @@ static void fill_status(const struct node *node, Loquat__ClusterState *state, st
 }
 
 /* ---- changes ---- */
-
-struct members {
-    struct rcore_server servers[ROSTER_NODES_MAX]; /* addresses are lent by the core */
-    size_t count;
-};
-
-static struct members members_of(const struct shard *shard)
-{
-    struct members members;
-    members.count = rcore_servers(shard->core, members.servers, ROSTER_NODES_MAX);
-    if (members.count > ROSTER_NODES_MAX)
-        members.count = ROSTER_NODES_MAX;
-    return members;
-}
 
 static size_t member_at(const struct members *members, uint64_t id) /* count: it is none */
 {

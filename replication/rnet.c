@@ -10,10 +10,9 @@
 #include "store/base/err.h"
 #include "store/base/list.h"
 #include "store/base/log.h"
-#include "wire.pb-c.h"
+#include "store/base/wire.h"
 
 enum {
-    NODE_WIRE_VERSION = 2, /* the oldest that is understood as well */
     REFUSED_AGAIN_MS = 10000,
     REASON_MAX = 256,
 };
@@ -64,7 +63,7 @@ static void say_hello(struct channel *channel, const char *refused)
 {
     const struct rnet_env *env = &channel->net->env;
     Loquat__NodeHello hello = LOQUAT__NODE_HELLO__INIT;
-    hello.version = NODE_WIRE_VERSION;
+    hello.version = WIRE_VERSION;
     hello.cluster = (char *)(uintptr_t)env->cluster;
     hello.partitions = env->partitions;
     hello.id = env->id;
@@ -89,11 +88,11 @@ static bool may_say(struct rnet *net)
 static bool check_hello(const struct channel *channel, const Loquat__NodeHello *hello, char *why)
 {
     const struct rnet_env *env = &channel->net->env;
-    if (hello->version < NODE_WIRE_VERSION)
+    if (hello->version < WIRE_VERSION_NODES)
         return err_refuse(why, REASON_MAX,
                           "node %llu speaks version %u of the protocol; %d is "
                           "needed: bring it up to date",
-                          (unsigned long long)hello->id, hello->version, NODE_WIRE_VERSION);
+                          (unsigned long long)hello->id, hello->version, WIRE_VERSION_NODES);
     if (strcmp(hello->cluster, env->cluster) != 0)
         return err_refuse(why, REASON_MAX,
                           "node %llu belongs to cluster %.40s, this is %s: were "

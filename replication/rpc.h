@@ -16,8 +16,6 @@ enum {
     PEER_READS_MAX = 1024,
     PEER_PENDING_MAX = 64 << 20,
     IDLE_READS_MAX = 8, /* kept with their memory for the next */
-    WIRE_VERSION = 2,
-    WIRE_VERSION_MIN = 1, /* knows no Leads; its gateways have one node */
 };
 
 struct rpc_env { /* what the links need of their node */

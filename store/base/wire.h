@@ -12,6 +12,13 @@
 #include "store/base/buf.h"
 #include "wire.pb-c.h"
 
+/* Said in every Hello and NodeHello, of what is spoken; and the oldest that is understood. */
+enum {
+    WIRE_VERSION = 2,
+    WIRE_VERSION_MIN = 1,  /* between gateways and nodes: knows no Leads */
+    WIRE_VERSION_NODES = 2 /* between nodes */
+};
+
 /* Appended. */
 void command_pack(const Loquat__Command *command, struct buf *out);
 void record_pack(const Loquat__Record *record, struct buf *out);

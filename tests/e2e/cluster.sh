@@ -5,7 +5,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/e2e/lib.sh
-pids=() gateways=() client=
+pids=() gateways=() client= acks_turns=400
 
 stop_all() {
     local pid
@@ -52,17 +52,6 @@ start_gateway() { # NAME: sets address
         >"$scratch/$1.out" 2>>"$scratch/$1.log" &
     gateways+=($!)
     await_ready "$scratch/$1.out" $!
-}
-
-more_acks() { # N: waits until so many more have come
-    local before i
-    before=$(wc -l <"$scratch/acks")
-    for ((i = 0; i < 400; i++)); do
-        (($(wc -l <"$scratch/acks") >= before + $1)) && return
-        kill -0 "$client" 2>/dev/null || return 1
-        sleep 0.05
-    done
-    return 1
 }
 
 says() { # FILE TEXT: comes to stand in it

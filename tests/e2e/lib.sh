@@ -82,6 +82,19 @@ kill_server() {
     server_pid=
 }
 
+# more_acks N: waits until so many more of the process $client have come to $scratch/acks; at most
+# $acks_turns twentieths of a second.
+more_acks() {
+    local before i
+    before=$(wc -l <"$scratch/acks")
+    for ((i = 0; i < ${acks_turns:-600}; i++)); do
+        (($(wc -l <"$scratch/acks") >= before + $1)) && return
+        kill -0 "$client" 2>/dev/null || return 1
+        sleep 0.05
+    done
+    return 1
+}
+
 token() { # USER [OPTION…]
     local user=$1
     shift

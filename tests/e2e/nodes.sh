@@ -38,17 +38,6 @@ start_gateway() { # NAME [OPTION…]: sets address
     await_ready "$scratch/$name.out" $!
 }
 
-more_acks() { # N: waits until so many more have come
-    local before i
-    before=$(wc -l <"$scratch/acks")
-    for ((i = 0; i < 600; i++)); do
-        (($(wc -l <"$scratch/acks") >= before + $1)) && return
-        kill -0 "$client" 2>/dev/null || return 1
-        sleep 0.05
-    done
-    return 1
-}
-
 status_of() { # URL
     curl -s -o /dev/null -m 5 -w '%{http_code}' "$1"
 }
