@@ -252,8 +252,11 @@ static int command(int argc, char **argv)
     if (add && !roster_parse(argv[2], &one, why, sizeof why))
         program_usage("cluster add: ", why);
     if (removes) {
+        char *end = NULL;
         one.count = 1;
-        one.nodes[0].id = strtoull(argv[2], NULL, 10);
+        one.nodes[0].id = strtoull(argv[2], &end, 10);
+        if (*end != '\0' || one.nodes[0].id == 0)
+            program_usage("cluster remove: write the number of the node, and not ", argv[2]);
     }
     log_setup("loquat-node", LOG_ERROR, LOG_TEXT);
     load_secret(&secret);
