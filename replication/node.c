@@ -139,8 +139,11 @@ void node_check_disk(struct node *node)
 
 static void trim_all(struct node *node)
 {
+    uint64_t files = kv_files(node->data);
     for (uint32_t i = 0; i < node->dir.partitions; i++)
-        shard_trim(&node->shards[i], node->data, clock_mono_ms());
+        if (files != node->files || node->shards[i].applied != node->shards[i].trimmed_at)
+            shard_trim(&node->shards[i], node->data, clock_mono_ms());
+    node->files = files;
 }
 
 static void on_flush_work(uv_work_t *work)
@@ -257,8 +260,10 @@ static void on_tick(uv_timer_t *timer)
     if (node->net == NULL)
         return;
     serve_if_settled(node);
-    if (node->ticks % BALANCE_TICKS == 0 && node->phase <= NODE_SERVING)
+    if (node->ticks % BALANCE_TICKS == 0 && node->phase <= NODE_SERVING) {
+        node_peers_tell(node);
         node_members_tick(node);
+    }
     if (node->ticks % BALANCE_TICKS == 0 && node->phase == NODE_SERVING)
         node_peers_balance(node);
     if (node->phase == NODE_HANDING && (node_peers_hand_over(node) || now > node->handing_until_ms))

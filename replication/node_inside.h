@@ -36,6 +36,7 @@ struct node {
     uv_work_t flush;
     bool flushing;
     uint64_t flushed_ms; /* when the last flush began */
+    uint64_t files;      /* of the data DB, when the raft log was trimmed last: kv_files */
     struct watermark mark;
     struct wal *wal;
     struct applier *applier;
@@ -87,7 +88,8 @@ void node_peers_open(struct node *node); /* when there are others */
 void node_peers_answer(struct node *node, const struct waiter *waiter,
                        const struct apply_result *result);
 bool node_peers_settled(const struct node *node); /* every partition has a leader */
-void node_peers_balance(struct node *node);       /* now and then */
-bool node_peers_hand_over(struct node *node);     /* again and again; true: nothing is led here */
+void node_peers_tell(struct node *node);          /* how it is here; now and then, as */
+void node_peers_balance(struct node *node);
+bool node_peers_hand_over(struct node *node); /* again and again; true: nothing is led here */
 
 #endif

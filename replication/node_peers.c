@@ -11,9 +11,8 @@
 #include "store/base/wire.h"
 
 enum {
-    SETTLED_MS = 3000,  /* a node that is reached for so long may lead again */
-    MOVED_SHARE = 32,   /* at a time: one of so many partitions */
-    NEARLY_ENTRIES = 64 /* which a new leader may lack when it is chosen: it gets them first */
+    SETTLED_MS = 3000, /* a node that is reached for so long may lead again */
+    MOVED_SHARE = 32,  /* at a time: one of so many partitions */
 };
 
 /* ---- what comes ---- */
@@ -130,8 +129,11 @@ static void on_message(void *arg, uint64_t from, int type, struct span body)
 static void on_link(void *arg, uint64_t other, bool up)
 {
     struct node *node = arg;
-    if (!up)
-        effects_lost(&node->effects, other);
+    if (up)
+        return;
+    effects_lost(&node->effects, other);
+    for (uint32_t p = 0; p < node->dir.partitions; p++)
+        shard_lost(&node->shards[p], other, clock_mono_ms());
 }
 
 void node_peers_answer(struct node *node, const struct waiter *waiter,
@@ -205,26 +207,47 @@ static size_t voters_of(const struct shard *shard, struct rcore_server servers[R
     return voters;
 }
 
-/* It has been there for a while, has room, and lacks little. */
-static bool may_lead(const struct node *node, const struct shard *shard, uint64_t id)
+/* It has been there for so long, has room, has applied what it has, and lacks little. */
+static bool may_lead(const struct node *node, const struct shard *shard, uint64_t id,
+                     uint64_t settled_ms)
 {
-    return id != node->id && rnet_reached_ms(node->net, id) >= SETTLED_MS &&
-           (rnet_told(node->net, id) & RNET_FULL) == 0 &&
-           rcore_match(shard->core, id) + NEARLY_ENTRIES >= rcore_last_index(shard->core);
+    return id != node->id && rnet_reached_ms(node->net, id) >= settled_ms &&
+           rnet_told(node->net, id) == 0 &&
+           rcore_match(shard->core, id) + SHARD_NEARLY >= rcore_last_index(shard->core);
 }
 
-/* Who should lead it: the partitions are dealt out to the voters in turn. While this node's disk is
- * full, any other one that may. 0: it stays. */
-static uint64_t better_leader(const struct node *node, const struct shard *shard)
+/* Of the first so many voters, beginning with the one that should lead it: the partitions are dealt
+ * out to them in turn. 0: none of them may. */
+static uint64_t heir(const struct node *node, const struct shard *shard, size_t first,
+                     uint64_t settled_ms)
 {
     struct rcore_server servers[ROSTER_NODES_MAX];
     size_t voters = voters_of(shard, servers);
-    for (size_t i = 0; i < (node->disk_full ? voters : voters > 0); i++) {
+    for (size_t i = 0; i < first && i < voters; i++) {
         uint64_t id = servers[(shard->partition + i) % voters].id;
-        if (may_lead(node, shard, id))
+        if (may_lead(node, shard, id, settled_ms))
             return id;
     }
     return 0;
+}
+
+/* The one that should; while this node's disk is full, any other one that may. 0: it stays. */
+static uint64_t better_leader(const struct node *node, const struct shard *shard)
+{
+    return heir(node, shard, node->disk_full ? ROSTER_NODES_MAX : 1, SETTLED_MS);
+}
+
+static bool behind(const struct node *node)
+{
+    for (uint32_t p = 0; p < node->dir.partitions; p++)
+        if (shard_behind(&node->shards[p]))
+            return true;
+    return node->phase == NODE_STARTING;
+}
+
+void node_peers_tell(struct node *node)
+{
+    rnet_tell(node->net, (node->disk_full ? RNET_FULL : 0) | (behind(node) ? RNET_BEHIND : 0));
 }
 
 void node_peers_balance(struct node *node)
@@ -232,7 +255,6 @@ void node_peers_balance(struct node *node)
     uint64_t now = clock_mono_ms();
     uint32_t count = node->dir.partitions, moved = 0, first = node->balanced;
     uint32_t most = node->disk_full ? count : count / MOVED_SHARE + 1;
-    rnet_tell(node->net, node->disk_full ? RNET_FULL : 0);
     for (uint32_t i = 0; i < count && moved < most; i++) {
         struct shard *shard = &node->shards[(first + i) % count];
         uint64_t to =
@@ -253,7 +275,8 @@ bool node_peers_hand_over(struct node *node)
             continue;
         none = false;
         if (!rcore_transferring(shard->core))
-            (void)rcore_transfer(shard->core, 0, clock_mono_ms()); /* or again */
+            (void)rcore_transfer(shard->core, heir(node, shard, ROSTER_NODES_MAX, 1),
+                                 clock_mono_ms()); /* or again */
     }
     return none;
 }

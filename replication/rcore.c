@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "replication/rcore_conf.h"
 #include "replication/rcore_message.h"
 #include "store/base/arena.h"
 #include "store/base/buf.h"
@@ -13,22 +14,22 @@
 #error "libraft 0.22.x is needed: older ones lose committed entries, newer ones are not known here"
 #endif
 
-enum { INSTALL_TIMEOUT_MS = 10 * 1000, CATCH_UP_ROUND_MS = 30 * 1000, CAPACITY = 0xffff };
+enum {
+    INSTALL_TIMEOUT_MS = 10 * 1000,
+    CATCH_UP_ROUND_MS = 30 * 1000,
+    CAPACITY = 0xffff,
+    HURRY_MS = RCORE_ELECTION_MS, /* for so long */
+    HURRY_TIMES = 5,              /* so much shorter */
+};
 
 struct rcore {
     struct raft raft;
     const struct rcore_ops *ops;
     void *arg;
     uint64_t snapshot_index, snapshot_term;
-    struct arena arena; /* of a message that leaves */
+    uint64_t hurry_until_ms; /* the leader was lost just now */
+    struct arena arena;      /* of a message that leaves */
 };
-
-static void set_conf(struct raft_configuration *out, struct span bytes)
-{
-    struct raft_buffer buffer = {(void *)(uintptr_t)bytes.p, bytes.n};
-    int rv = raft_configuration_decode(&buffer, out);
-    ASSERT(rv == 0);
-}
 
 /* ---- what the core asks for ---- */
 
@@ -99,6 +100,20 @@ static void give_snapshot(struct rcore *core, struct raft_update *update)
     raft_free(update->snapshot.chunk.base);
 }
 
+/* An election that is due later is due then; what is heard of a leader puts it off as ever. */
+static void due_by(struct rcore *core, uint64_t due_ms, unsigned usual_ms)
+{
+    if (due_ms >= usual_ms && due_ms < core->raft.election_timer_start + usual_ms)
+        core->raft.election_timer_start = due_ms - usual_ms;
+}
+
+/* From 500 to 1000 ms make 40 to 140. */
+static uint64_t hurried(uint64_t now_ms, unsigned usual_ms)
+{
+    ASSERT(usual_ms >= RCORE_ELECTION_MS);
+    return now_ms + RCORE_HURRY_MIN_MS + (usual_ms - RCORE_ELECTION_MS) / HURRY_TIMES;
+}
+
 static int step(struct rcore *core, struct raft_event *event, uint64_t now_ms)
 {
     struct raft_update update = {0};
@@ -107,6 +122,11 @@ static int step(struct rcore *core, struct raft_event *event, uint64_t now_ms)
     int rv = raft_step(&core->raft, event, &update);
     if (rv != 0)
         return rv;
+    if (now_ms < core->hurry_until_ms && core->raft.state == RAFT_CANDIDATE &&
+        (update.flags & RAFT_UPDATE_TIMEOUT)) {
+        unsigned usual_ms = core->raft.candidate_state.randomized_election_timeout;
+        due_by(core, hurried(now_ms, usual_ms), usual_ms);
+    }
     if (update.flags & (RAFT_UPDATE_CURRENT_TERM | RAFT_UPDATE_VOTED_FOR))
         core->ops->on_hard_state(core->arg, raft_current_term(&core->raft),
                                  raft_voted_for(&core->raft));
@@ -233,7 +253,7 @@ struct rcore *rcore_new(const struct rcore_start *start, const struct rcore_ops 
         metadata.index = start->snapshot_index;
         metadata.term = start->snapshot_term;
         metadata.configuration_index = start->conf_index;
-        set_conf(&metadata.configuration, start->conf);
+        rcore_conf_decode(&metadata.configuration, start->conf);
         event.start.metadata = &metadata;
     }
     struct raft_entry *entries = raft_entries(start->entries, start->entry_count);
@@ -297,16 +317,29 @@ void rcore_timeout(struct rcore *core, uint64_t now_ms)
     must_step(core, &event, now_ms);
 }
 
+void rcore_leader_lost(struct rcore *core, bool eager, uint64_t now_ms)
+{
+    if (core->raft.state != RAFT_FOLLOWER || now_ms < core->hurry_until_ms)
+        return;
+    unsigned usual_ms = core->raft.follower_state.randomized_election_timeout;
+    if (eager)
+        core->hurry_until_ms = now_ms + HURRY_MS;
+    due_by(core, eager ? hurried(now_ms, usual_ms) : now_ms, usual_ms);
+}
+
 uint64_t rcore_next_ms(const struct rcore *core)
 {
-    return raft_timeout(&core->raft);
+    uint64_t due = raft_timeout(&core->raft);
+    if (core->raft.state == RAFT_LEADER)
+        due += RCORE_BEAT_MS - 1 - (due + RCORE_BEAT_MS - 1) % RCORE_BEAT_MS;
+    return due;
 }
 
 void rcore_configured(struct rcore *core, uint64_t index, struct span conf, uint64_t now_ms)
 {
     struct raft_event event = {.type = RAFT_CONFIGURATION};
     event.configuration.index = index;
-    set_conf(&event.configuration.conf, conf);
+    rcore_conf_decode(&event.configuration.conf, conf);
     must_step(core, &event, now_ms);
 }
 
@@ -319,7 +352,7 @@ void rcore_snapshot(struct rcore *core, uint64_t index, uint64_t term, uint64_t 
     event.snapshot.metadata.index = index;
     event.snapshot.metadata.term = term;
     event.snapshot.metadata.configuration_index = conf_index;
-    set_conf(&event.snapshot.metadata.configuration, conf);
+    rcore_conf_decode(&event.snapshot.metadata.configuration, conf);
     event.snapshot.trailing = trailing;
     must_step(core, &event, now_ms);
 }
@@ -334,7 +367,7 @@ void rcore_installed(struct rcore *core, uint64_t index, uint64_t term, uint64_t
     metadata->index = index;
     metadata->term = term;
     metadata->configuration_index = conf_index;
-    set_conf(&metadata->configuration, conf);
+    rcore_conf_decode(&metadata->configuration, conf);
     event.persisted_snapshot.last = true;
     must_step(core, &event, now_ms);
 }
@@ -397,17 +430,6 @@ static int receive_append(struct rcore *core, struct raft_message *message,
     return err;
 }
 
-static bool conf_valid(struct span bytes)
-{
-    struct raft_configuration conf;
-    struct raft_buffer buffer = {(void *)(uintptr_t)bytes.p, bytes.n};
-    raft_configuration_init(&conf);
-    bool fine = bytes.n > 0 && raft_configuration_decode(&buffer, &conf) == 0;
-    if (fine)
-        raft_configuration_close(&conf);
-    return fine;
-}
-
 int rcore_receive(struct rcore *core, const Loquat__Raft *in, uint64_t now_ms)
 {
     struct raft_message message;
@@ -416,9 +438,9 @@ int rcore_receive(struct rcore *core, const Loquat__Raft *in, uint64_t now_ms)
         return err;
     struct span conf = span_of((const char *)in->conf.data, in->conf.len);
     if (message.type == RAFT_INSTALL_SNAPSHOT) {
-        if (!conf_valid(conf))
+        if (!rcore_conf_valid(conf))
             return ERR_CORRUPT;
-        set_conf(&message.install_snapshot.conf, conf);
+        rcore_conf_decode(&message.install_snapshot.conf, conf);
         message.install_snapshot.data.base = raft_malloc(1); /* it comes beside the message */
         message.install_snapshot.data.len = 1;
     }
@@ -429,7 +451,7 @@ int rcore_receive(struct rcore *core, const Loquat__Raft *in, uint64_t now_ms)
         const Loquat__RaftEntry *entry = in->entries[i];
         struct span bytes = span_of((const char *)entry->data.data, entry->data.len);
         entries[i] = (struct rcore_entry){entry->term, (uint16_t)entry->type, bytes};
-        if (entry->type == RCORE_CHANGE && !conf_valid(bytes))
+        if (entry->type == RCORE_CHANGE && !rcore_conf_valid(bytes))
             err = ERR_CORRUPT;
     }
     if (err == 0)
@@ -486,7 +508,7 @@ int rcore_change(struct rcore *core, struct span conf, uint64_t now_ms)
     if (rcore_uncommitted_conf_index(core) != 0 || rcore_state(core) != RCORE_LEADER)
         return RCORE_REFUSED;
     struct raft_configuration next;
-    set_conf(&next, conf);
+    rcore_conf_decode(&next, conf);
     bool safe = change_is_safe(core, &next);
     raft_configuration_close(&next);
     if (!safe)
@@ -550,21 +572,4 @@ uint64_t rcore_last_stored(const struct rcore *core)
 uint64_t rcore_uncommitted_conf_index(const struct rcore *core)
 {
     return core->raft.configuration_uncommitted_index;
-}
-
-void rcore_encode_conf(const struct rcore_server *servers, size_t count, struct buf *out)
-{
-    struct raft_configuration conf;
-    raft_configuration_init(&conf);
-    for (size_t i = 0; i < count; i++) {
-        int rv = raft_configuration_add(&conf, servers[i].id, servers[i].address,
-                                        servers[i].voter ? RAFT_VOTER : RAFT_STANDBY);
-        ASSERT(rv == 0);
-    }
-    struct raft_buffer buffer;
-    int rv = raft_configuration_encode(&conf, &buffer);
-    ASSERT(rv == 0);
-    buf_add(out, buffer.base, buffer.len);
-    raft_free(buffer.base);
-    raft_configuration_close(&conf);
 }

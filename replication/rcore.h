@@ -23,7 +23,9 @@ enum rcore_state { RCORE_UNAVAILABLE, RCORE_FOLLOWER, RCORE_CANDIDATE, RCORE_LEA
 enum rcore_type { RCORE_COMMAND = 1, RCORE_BARRIER = 2, RCORE_CHANGE = 3 };
 enum {
     RCORE_ELECTION_MS = 500,
-    RCORE_HEARTBEAT_MS = 100,
+    RCORE_BEAT_MS = 100,     /* heartbeats of all leaders leave together, so often */
+    RCORE_HEARTBEAT_MS = 80, /* where nothing was sent for so long */
+    RCORE_HURRY_MIN_MS = 40,
     RCORE_INFLIGHT_ENTRIES_MAX = 1024,
     RCORE_BEHIND_MAX = 64
 };
@@ -80,7 +82,13 @@ enum { RCORE_REFUSED = -1 };
 int rcore_submit(struct rcore *core, struct span bytes, uint64_t now_ms); /* bytes are copied */
 void rcore_persisted(struct rcore *core, uint64_t index, uint64_t now_ms);
 void rcore_timeout(struct rcore *core, uint64_t now_ms); /* call when now_ms ≥ rcore_next_ms */
-uint64_t rcore_next_ms(const struct rcore *core);
+uint64_t
+rcore_next_ms(const struct rcore *core); /* sooner only after rcore_leader_lost, on_state */
+/* The connection to the node of the leader has broken, which is nearly always because it is gone:
+ * elections are tried within a fifth of the usual time for a while. Who still has a leader refuses
+ * them, as ever: if it is there, nothing happens. Who is not `eager`, as it would have to catch up
+ * before it serves, gives up its leader at once, so that it can vote, and then takes its time. */
+void rcore_leader_lost(struct rcore *core, bool eager, uint64_t now_ms);
 void rcore_configured(struct rcore *core, uint64_t index, struct span conf, uint64_t now_ms);
 /* The state machine's files hold everything up to index: the log may begin later. */
 void rcore_snapshot(struct rcore *core, uint64_t index, uint64_t term, uint64_t conf_index,

@@ -16,7 +16,8 @@
 #include "replication/roster.h"
 #include "store/base/link.h"
 
-enum rnet_flag { RNET_FULL = 1 }; /* of a node: its disk has no room to lead */
+/* Of a node, why it should not lead: its disk has no room; it has yet to apply much. */
+enum rnet_flag { RNET_FULL = 1, RNET_BEHIND = 2 };
 enum { RNET_PENDING_MAX = 16 << 20, RNET_ALIVE_MS = 500, RNET_SILENT_MS = 2500 };
 
 struct rnet_env {

@@ -90,6 +90,7 @@ static void on_durable(void *arg, uint64_t index, uint64_t term)
         return; /* replaced meanwhile: that write will be told of too */
     struct watermark_row row = {term, index, shard->cuts_durable};
     watermark_put(shard->env->mark, shard->partition, row);
+    shard->stirred = true;
     rcore_persisted(shard->core, index, clock_mono_ms());
 }
 
@@ -114,6 +115,8 @@ static void on_state(void *arg, enum rcore_state state)
 {
     struct shard *shard = arg;
     shard->serving = false;
+    shard->stirred = true;
+    shard->due_ms = 0;
     if (state == RCORE_LEADER)
         shard->term_start = UINT64_MAX; /* set in settle: the core is in a step now */
 }
@@ -256,6 +259,7 @@ static void on_entry_applied(struct job *job)
 {
     struct shard *shard = job->owner;
     shard->applied = job->index;
+    shard->stirred = true;
     struct proposal *proposal = NULL;
     struct list_link *link = list_first(&shard->inflight);
     if (link != NULL && container_of(link, struct proposal, link)->index == job->index) {
@@ -370,17 +374,8 @@ void shard_call(struct shard *shard, struct job *job, void (*call)(struct job *)
 static void call_warm(struct job *job)
 {
     struct shard *shard = job->owner;
-    bool done = false;
-    int err = 0;
     shard->sizes_next = apply_sizes(shard->apply);
-    if (!shard->warm_failed)
-        err = apply_warm(shard->apply, &done);
-    job->tag = done || shard->warm_failed ? WARM_AGAIN_MS : 0;
-    if (err == 0)
-        return;
-    log_warn("the table of cids can't be read; writes go on, slower: run `loquat-compact verify`",
-             {"partition", log_int(shard->partition)}, {"err", log_str(err_name(err))});
-    job->tag = UINT64_MAX;
+    job->tag = apply_warm(shard->apply) ? 0 : WARM_AGAIN_MS;
 }
 
 static void on_warm(struct job *job)
@@ -388,8 +383,7 @@ static void on_warm(struct job *job)
     struct shard *shard = job->owner;
     shard->warming = false;
     shard->sizes = shard->sizes_next;
-    shard->warm_failed = shard->warm_failed || job->tag == UINT64_MAX;
-    shard->warm_ms = clock_mono_ms() + (shard->warm_failed ? WARM_AGAIN_MS : job->tag);
+    shard->warm_ms = clock_mono_ms() + job->tag;
 }
 
 static void warm_some(struct shard *shard, uint64_t now_ms)
@@ -411,6 +405,13 @@ int shard_receive(struct shard *shard, const Loquat__Raft *message, uint64_t now
     return err;
 }
 
+void shard_lost(struct shard *shard, uint64_t node, uint64_t now_ms)
+{
+    if (rcore_leader(shard->core) == node)
+        rcore_leader_lost(shard->core, !shard_behind(shard), now_ms);
+    shard->due_ms = 0;
+}
+
 int shard_change(struct shard *shard, struct span conf, uint64_t now_ms)
 {
     int err = rcore_change(shard->core, conf, now_ms) == 0 ? 0 : ERR_NOT_LEADER;
@@ -429,8 +430,18 @@ void shard_chunk_reply(struct shard *shard, const Loquat__ChunkReply *reply, uin
     rsnap_reply(shard, reply, now_ms);
 }
 
+/* Nothing has happened, and nothing waits. */
+static bool still(const struct shard *shard)
+{
+    return !shard->stirred && shard->open == NULL && list_empty(&shard->ready) &&
+           shard->done_count == 0;
+}
+
 void shard_turn(struct shard *shard, uint64_t now_ms)
 {
+    if (still(shard))
+        return;
+    shard->stirred = false;
     shard_owed_tell(shard);
     if (shard->inflight_count < SHARD_INFLIGHT_MAX)
         close_open(shard);
@@ -440,11 +451,15 @@ void shard_turn(struct shard *shard, uint64_t now_ms)
 
 void shard_tick(struct shard *shard, uint64_t now_ms)
 {
+    if (still(shard) && now_ms < shard->due_ms)
+        return;
     if (now_ms >= rcore_next_ms(shard->core))
         rcore_timeout(shard->core, now_ms);
     rsnap_tick(shard, now_ms);
     shard_settle(shard, now_ms);
     warm_some(shard, now_ms);
+    uint64_t next = rcore_next_ms(shard->core), warm = shard->warming ? next : shard->warm_ms;
+    shard->due_ms = list_empty(&shard->sends) ? (warm < next ? warm : next) : 0;
 }
 
 void shard_trim(struct shard *shard, struct kv *data, uint64_t now_ms)
@@ -458,6 +473,7 @@ void shard_trim(struct shard *shard, struct kv *data, uint64_t now_ms)
     }
     shard->unflushed_bytes = rlog_bytes(&shard->log, index, shard->applied);
     shard->flushed = index;
+    shard->trimmed_at = shard->applied;
     uint32_t trailing = shard->env->trailing;
     /* Its configuration must be known: of what was applied before the start not all has been looked
      * at yet, or a newer one has taken its place. */
@@ -485,6 +501,11 @@ bool shard_served(const struct shard *shard)
 {
     uint64_t leader = rcore_leader(shard->core);
     return shard->serving || (leader != 0 && leader != shard->env->id);
+}
+
+bool shard_behind(const struct shard *shard)
+{
+    return shard->committed > shard->applied + SHARD_NEARLY;
 }
 
 bool shard_idle(const struct shard *shard)

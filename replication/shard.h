@@ -21,6 +21,7 @@ enum {
     SHARD_TRAILING = 64, /* entries kept below the flushed index, for followers a little behind */
     SHARD_TRAILING_MAX = 65536,    /* the same, where there are followers: see trailing_bytes */
     SHARD_CHUNK_BYTES = 256 << 10, /* of a snapshot, at a time */
+    SHARD_NEARLY = 64, /* entries to apply: with more it is behind, and should not lead */
 };
 
 /* Who gets the answer to a command. */
@@ -82,6 +83,8 @@ struct shard {
     struct buf message, payload; /* being packed; an entry read back */
     struct apply *apply;
     bool serving;
+    bool stirred;    /* something has happened since the last turn */
+    uint64_t due_ms; /* when a tick has something to do though nothing has; 0: look */
     uint64_t applied_at_start;
     uint64_t term_start;      /* last index when this node began to lead */
     uint64_t committed;       /* as told by consensus */
@@ -90,6 +93,7 @@ struct shard {
     uint64_t unflushed_bytes; /* of entries that a start after a crash would apply again; as of the
                                  last shard_trim */
     uint64_t flushed;         /* index in the data DB's files, then */
+    uint64_t trimmed_at;      /* `applied`, then */
     struct list ready;        /* closed proposals, oldest first */
     struct proposal *open;    /* collects this turn's commands */
     struct list inflight;     /* submitted, in index order */
@@ -105,7 +109,7 @@ struct shard {
     struct snap_in *in;           /* one that comes; NULL: none */
     struct snap_install *install; /* one that is being installed */
     struct job warm; /* what makes new cids cheap is read from disk, a part at a time */
-    bool warming, warm_failed;
+    bool warming;
     struct apply_sizes sizes, sizes_next; /* as of the last look; the apply thread's */
     uint64_t warm_ms;                     /* when it is looked at again */
 };
@@ -119,18 +123,21 @@ int shard_receive(struct shard *shard, const Loquat__Raft *message, uint64_t now
 void shard_chunk(struct shard *shard, const Loquat__Chunk *chunk, uint64_t now_ms);
 void shard_chunk_reply(struct shard *shard, const Loquat__ChunkReply *reply, uint64_t now_ms);
 
+/* The connection to that node has broken. */
+void shard_lost(struct shard *shard, uint64_t node, uint64_t now_ms);
 /* 0: the answer comes through env->on_answer, once, later. ERR_NOT_LEADER, ERR_BUSY: it won't. */
 int shard_write(struct shard *shard, struct span command, struct waiter waiter);
 /* Refused now: ERR_NOT_LEADER; see rcore_change. */
 int shard_change(struct shard *shard, struct span conf, uint64_t now_ms);
 void shard_turn(struct shard *shard, uint64_t now_ms); /* once per loop turn */
-void shard_tick(struct shard *shard, uint64_t now_ms); /* timers */
+void shard_tick(struct shard *shard, uint64_t now_ms); /* timers; before the turn */
 void shard_trim(struct shard *shard, struct kv *data, uint64_t now_ms);
 void shard_owed_done(struct owed *owed); /* it was applied where it belongs */
 /* Its shard leads no more, who does will deliver it: it need not be tried again, and can go. */
 bool shard_owed_stale(const struct owed *owed);
 void shard_owed_forget(struct owed *owed);
 bool shard_served(const struct shard *shard); /* here, or by another node that is known to lead */
+bool shard_behind(const struct shard *shard); /* it has much to apply */
 bool shard_idle(const struct shard *shard);   /* nothing waits, nothing is owed */
 
 #endif

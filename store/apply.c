@@ -4,6 +4,7 @@
 
 #include "store/base/check.h"
 #include "store/base/err.h"
+#include "store/base/log.h"
 #include "store/base/record.h"
 #include "store/base/wire.h"
 #include "store/state.h"
@@ -248,6 +249,19 @@ int apply_outs(struct apply *apply, struct applied *applied)
     return err;
 }
 
+/* ---- warming ---- */
+
+bool apply_warm(struct apply *apply)
+{
+    bool done = false;
+    int err = dedup_warm(&apply->dedup, WARM_ROWS, &done);
+    if (err != 0)
+        log_warn("the table of cids can't be read; writes go on, slower: run `loquat-compact "
+                 "verify`",
+                 {"partition", log_int(apply->partition)}, {"err", log_str(err_name(err))});
+    return !done;
+}
+
 /* ---- entries ---- */
 
 int apply_find(struct apply *apply, const Loquat__Command *command, struct conv **conv,
@@ -451,11 +465,6 @@ void apply_seal(struct apply *apply, struct kv_batch *batch)
     put_apl(apply, batch);
 }
 
-int apply_warm(struct apply *apply, bool *done)
-{
-    return dedup_warm(&apply->dedup, WARM_ROWS, done);
-}
-
 struct apply_sizes apply_sizes(const struct apply *apply)
 {
     return (struct apply_sizes){.convs = apply->convs.count,
@@ -493,6 +502,8 @@ int apply_entry(struct apply *apply, uint64_t index, uint64_t term, struct span 
     apply->now_ms = reader.time_ms;
     apply->entry_index = index;
     apply->out_counter = 0;
+    if (dedup_cold(&apply->dedup)) /* as long as it is, a new cid may cost more than this does */
+        (void)apply_warm(apply);
     struct opened_list commands;
     err = open_commands(apply, reader, &commands);
     for (size_t i = 0; err == 0 && i < commands.count; i++)

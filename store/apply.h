@@ -87,9 +87,9 @@ struct apply_sizes {
 };
 struct apply_sizes apply_sizes(const struct apply *apply);
 
-/* Between batches, until *done: reads some rows for a filter that makes new cids cheap.
- * Nothing depends on it but speed. Or a kv error: then it is of no use to call again. */
-int apply_warm(struct apply *apply, bool *done);
+/* Between batches: reads some rows for a filter that makes new cids cheap. Nothing depends on it
+ * but speed. False: there is nothing to do at present. */
+bool apply_warm(struct apply *apply);
 
 /* The index that has reached the data DB's files, 0 when none. Any thread. */
 int apply_flushed_index(struct kv *kv, uint32_t partition, uint64_t *index, uint64_t *term);

@@ -65,3 +65,8 @@ bool bloom_full(const struct bloom *bloom)
 {
     return bloom->count * FULL_BITS > (size_t)8 << bloom->log2_bytes;
 }
+
+bool bloom_crowded(const struct bloom *bloom)
+{
+    return bloom->count * (FULL_BITS / 2) > (size_t)8 << bloom->log2_bytes;
+}

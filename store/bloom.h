@@ -25,5 +25,6 @@ void bloom_add(struct bloom *bloom, uint64_t hash);
 bool bloom_maybe(const struct bloom *bloom, uint64_t hash); /* false: it never was added */
 void bloom_prefetch(const struct bloom *bloom, uint64_t hash);
 bool bloom_full(const struct bloom *bloom);
+bool bloom_crowded(const struct bloom *bloom); /* twice as many: wrong once in 40 */
 
 #endif

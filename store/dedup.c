@@ -379,10 +379,17 @@ static int take_row(struct dedup *dedup, struct span key, struct span value)
     return err;
 }
 
+bool dedup_cold(const struct dedup *dedup)
+{
+    if (dedup->blind || dedup->filter.log2_bytes == DEDUP_FILTER_LOG2_MAX)
+        return false;
+    return dedup->filter.words == NULL || bloom_crowded(&dedup->filter);
+}
+
 int dedup_warm(struct dedup *dedup, size_t rows, bool *done)
 {
     struct bloom *next = &dedup->next;
-    if (next->words == NULL && bloom_full(&dedup->filter) &&
+    if (next->words == NULL && !dedup->blind && bloom_full(&dedup->filter) &&
         dedup->filter.log2_bytes < DEDUP_FILTER_LOG2_MAX)
         grow_filter(dedup);
     *done = next->words == NULL;
@@ -411,8 +418,10 @@ int dedup_warm(struct dedup *dedup, size_t rows, bool *done)
         dedup->filter = *next;
         *next = (struct bloom){0};
     }
-    if (err != 0)
+    if (err != 0) {
         bloom_close(next);
+        dedup->blind = true;
+    }
     kv_iter_close(&iter);
     return err;
 }

@@ -49,6 +49,7 @@ struct dedup {
     struct bloom filter; /* none: after a start */
     struct bloom next;   /* being filled, to become the filter; or none */
     struct key next_key; /* rows from here on are not in `next` yet */
+    bool blind;          /* rows can't be read: there will be no other filter */
 };
 
 void dedup_init(struct dedup *dedup, struct kv *kv, uint32_t partition, uint32_t partitions);
@@ -75,8 +76,11 @@ void dedup_forget(struct dedup *dedup);
 /* Both generations at once. */
 void dedup_seal_all(struct dedup *dedup, struct kv_batch *batch);
 
+/* New cids are looked for in rows, because there is no filter yet, or one that says too often that
+ * they may be there; and dedup_warm changes that. */
+bool dedup_cold(const struct dedup *dedup);
 /* Takes at most `rows` rows into the next filter. *done: there is nothing to do at present. Or a kv
- * error: then rows go on being asked. */
+ * error, once: then rows go on being asked. */
 int dedup_warm(struct dedup *dedup, size_t rows, bool *done);
 
 /* What a row holds, in no order. Fills `hashes` by seq % DEDUP_ROW, 0: none; ERR_CORRUPT. */

@@ -278,6 +278,12 @@ uint64_t kv_property(struct kv *kv, enum kv_cf cf, const char *name)
     return value;
 }
 
+uint64_t kv_files(struct kv *kv)
+{
+    ASSERT(kv->kind == KV_DATA);
+    return kv_property(kv, KV_APL, "rocksdb.current-super-version-number");
+}
+
 uint64_t kv_memory(struct kv *kv)
 {
     uint64_t sum = 0;

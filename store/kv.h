@@ -108,6 +108,7 @@ int kv_iter_error(const struct kv_iter *iter); /* after it became invalid: 0 at 
 int kv_flush(struct kv *kv, const char *scratch);
 void kv_compact(struct kv *kv, enum kv_cf cf, struct span from, struct span until);
 uint64_t kv_property(struct kv *kv, enum kv_cf cf, const char *name); /* rocksdb property; 0 */
+uint64_t kv_files(struct kv *kv);  /* another number, when other rows are in files */
 uint64_t kv_memory(struct kv *kv); /* bytes that are still to be written to files: all families */
 uint64_t kv_size(struct kv *kv, enum kv_cf cf, struct span from, struct span until);
 

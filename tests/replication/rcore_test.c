@@ -22,6 +22,7 @@ static struct {
 } seen;
 static struct buf conf;
 static struct rcore *core;
+static uint64_t now_ms = 2; /* of messages that come */
 
 static void on_hard_state(void *arg, uint64_t term, uint64_t voted_for)
 {
@@ -161,7 +162,7 @@ static void receive(uint64_t term, uint64_t prev_index, uint64_t prev_term, uint
         made[i].data.data = (uint8_t *)(uintptr_t)entries[i].bytes.p;
         each[i] = &made[i];
     }
-    cr_assert(eq(int, rcore_receive(core, &message, 2), 0));
+    cr_assert(eq(int, rcore_receive(core, &message, now_ms), 0));
 }
 
 static struct rcore_entry command(uint64_t term, const char *text)
@@ -341,6 +342,46 @@ Test(rcore, votes_are_asked_for)
     cr_assert(eq(int, rcore_receive(core, &yes, 5001), 0));
     cr_assert(eq(int, rcore_state(core), RCORE_LEADER));
     cr_assert(eq(u32, seen.last.kind, LOQUAT__RAFT_KIND__RAFT_APPEND));
+}
+
+enum { HEARD_MS = 10000, LOST_MS = 10010 };
+
+/* When the next election is due, after the leader was heard and its connection has broken. */
+static uint64_t election_after_loss(bool eager)
+{
+    start_follower();
+    now_ms = HEARD_MS;
+    receive(1, 1, 1, 1, NULL, 0);
+    cr_assert(ge(u64, rcore_next_ms(core), HEARD_MS + RCORE_ELECTION_MS));
+    rcore_leader_lost(core, eager, LOST_MS);
+    return rcore_next_ms(core);
+}
+
+/* Whose connection to the leader breaks asks soon, and again soon; a leader that is there after all
+ * puts it off. */
+Test(rcore, leader_is_lost)
+{
+    uint64_t due = election_after_loss(true);
+    cr_assert(ge(u64, due, LOST_MS + RCORE_HURRY_MIN_MS));
+    cr_assert(le(u64, due, LOST_MS + RCORE_HURRY_MIN_MS + 100));
+    rcore_timeout(core, due);
+    cr_assert(eq(int, rcore_state(core), RCORE_CANDIDATE));
+    cr_assert(le(u64, rcore_next_ms(core), due + RCORE_HURRY_MIN_MS + 100));
+    rcore_free(core);
+    election_after_loss(true);
+    now_ms = LOST_MS;
+    receive(1, 1, 1, 1, NULL, 0);
+    cr_assert(ge(u64, rcore_next_ms(core), LOST_MS + RCORE_ELECTION_MS));
+}
+
+/* Who should not lead votes at once, and stands later. */
+Test(rcore, leader_is_lost_to_who_is_behind)
+{
+    uint64_t due = election_after_loss(false);
+    cr_assert(le(u64, due, LOST_MS));
+    rcore_timeout(core, LOST_MS);
+    cr_assert(eq(int, rcore_state(core), RCORE_CANDIDATE));
+    cr_assert(ge(u64, rcore_next_ms(core), LOST_MS + RCORE_ELECTION_MS));
 }
 
 static void win(uint64_t voter)

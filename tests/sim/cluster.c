@@ -207,6 +207,8 @@ void node_crash(struct node *node)
     if (node->power_cut)
         sim_mark_power_cut(node->mark);
     effects_close(&node->effects);
+    if (!world.closing)
+        connections_break(node->number);
 }
 
 static uint32_t trailing_of(const struct node *node)
@@ -370,6 +372,7 @@ static void open_world(uint64_t seed)
 
 static void close_world(void)
 {
+    world.closing = true;
     for (unsigned i = 0; i < world.nodes; i++) {
         struct node *node = &world.node[i];
         if (node->up)

@@ -84,7 +84,7 @@ struct world {
     unsigned leader[TERMS_MAX]; /* number + 1 */
     uint64_t digest[INDEX_MAX];
     uint64_t seed, commits, crashes, elections, changes;
-    bool failed, trace, trace_messages, calm, harmed, slow_disk, uneven;
+    bool failed, trace, trace_messages, calm, harmed, slow_disk, uneven, closing;
     bool members_change; /* in this run, and then nothing is lost for good: who has a vote and does
                             not know it yet does not give it (docs/decisions/0011) */
 };
@@ -109,8 +109,9 @@ void node_start(struct node *node);
 void node_crash(struct node *node);
 
 /* cluster_faults.c */
-void choose_weather(void); /* of this run */
-void faults(void);         /* some, or none: after each step */
+void choose_weather(void);           /* of this run */
+void connections_break(unsigned to); /* the nodes that hear it notice */
+void faults(void);                   /* some, or none: after each step */
 
 /* cluster_clients.c */
 void client_step(struct client *client);

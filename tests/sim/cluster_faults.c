@@ -58,6 +58,15 @@ static void split(void) /* two groups that do not hear each other */
             world.cut[i][j] = (group >> i & 1) != (group >> j & 1);
 }
 
+void connections_break(unsigned to)
+{
+    for (unsigned i = 0; i < world.nodes; i++) {
+        struct node *other = &world.node[i];
+        if (i != to && other->up && !world.cut[to][i])
+            shard_lost(&other->shard, to + 1, sim_now_ms);
+    }
+}
+
 static void cut_links(unsigned a, unsigned b)
 {
     const struct weather *weather = &world.weather;
@@ -65,9 +74,12 @@ static void cut_links(unsigned a, unsigned b)
         world.cut[a][b] = true;
         world.cut[b][a] = world.cut[b][a] || sim_chance(50);
     }
-    if (once_in(weather->alone))
+    if (once_in(weather->alone)) {
+        if (sim_chance(50))
+            connections_break(a);
         for (unsigned i = 0; i < world.nodes; i++)
             world.cut[a][i] = world.cut[i][a] = i != a;
+    }
     if (once_in(weather->split))
         split();
     if (once_in(weather->heal))
@@ -98,6 +110,8 @@ void faults(void)
         shard_trim(&world.node[a].shard, world.node[a].data, sim_now_ms);
     if (world.members_change && once_in(weather->change))
         change_members(&world.node[a]);
+    if (once_in(weather->crash)) /* a connection breaks, and nothing else */
+        shard_lost(&world.node[a].shard, b + 1, sim_now_ms);
     if (once_in(weather->transfer))
         (void)rcore_transfer(world.node[a].shard.core, 0, sim_now_ms);
 }

@@ -181,6 +181,25 @@ Test(dedup, filter_grows)
         cr_assert(j % 3000 == 0 || find(j % 2 ? a : b, hash_of(j)) == j);
 }
 
+/* Without a filter, or with one that is far too small, the rows are asked: it has to be made first,
+ * however much there is to do beside it. */
+Test(dedup, cold_until_there_is_a_filter)
+{
+    bool done = false;
+    cr_assert(dedup_cold(&dedup));
+    warm();
+    cr_assert(not(dedup_cold(&dedup)));
+    for (uint64_t i = 1; !bloom_crowded(&dedup.filter); i++) {
+        cr_assert(not(dedup_cold(&dedup)));
+        dedup_add(&dedup, a, hash_of(i), i);
+    }
+    cr_assert(bloom_full(&dedup.filter));
+    cr_assert(dedup_cold(&dedup));
+    while (!done)
+        cr_assert(eq(int, dedup_warm(&dedup, 32, &done), 0));
+    cr_assert(not(dedup_cold(&dedup)));
+}
+
 /* The first generations of the partitions differ, so that they do not seal at the same time. */
 Test(dedup, full_at_the_bound)
 {
