@@ -210,6 +210,7 @@ static void turn(struct node *node)
     uint64_t now = clock_mono_ms();
     if (node->phase == NODE_CLOSING)
         return;
+    watermark_write(&node->mark);
     for (uint32_t i = 0; i < node->dir.partitions; i++)
         shard_turn(&node->shards[i], now);
     applier_kick(node->applier);

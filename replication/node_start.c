@@ -113,6 +113,8 @@ static int open_watermark(struct node *node, bool first, char *why, size_t size)
         snprintf(why, size, "%s/WATERMARK: %s", node->path, strerror(errno));
     for (uint32_t p = 0; p < node->dir.partitions && err == 0 && node->dir.fresh && first; p++)
         watermark_put(&node->mark, p, (struct watermark_row){1, 1, 0}); /* of rlog_bootstrap */
+    if (err == 0)
+        watermark_write(&node->mark);
     return err;
 }
 

@@ -3,12 +3,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <xxhash.h>
 
 #include "replication/datadir.h"
 #include "store/base/buf.h"
+#include "store/base/check.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
 #include "store/base/log.h"
@@ -34,6 +36,7 @@ static int fill(int fd, uint32_t partitions)
 int watermark_open(struct watermark *mark, const char *dir, uint32_t partitions)
 {
     char path[DATADIR_PATH_MAX];
+    size_t size = (size_t)partitions * ROW_SIZE;
     *mark = (struct watermark){.fd = -1};
     int n = snprintf(path, sizeof path, "%s/WATERMARK", dir);
     if (n <= 0 || n >= (int)sizeof path) {
@@ -48,13 +51,21 @@ int watermark_open(struct watermark *mark, const char *dir, uint32_t partitions)
         return ERR_IO;
     }
     mark->fd = fd;
-    return 0;
+    mark->rows = xmalloc(size);
+    if (pread(fd, mark->rows, size, 0) == (ssize_t)size)
+        return 0;
+    free(mark->rows);
+    close(fd);
+    mark->fd = -1;
+    return ERR_IO;
 }
 
 void watermark_close(struct watermark *mark)
 {
     if (mark->fd < 0)
         return;
+    watermark_write(mark);
+    free(mark->rows);
     if (fdatasync(mark->fd) != 0)
         log_warn("the watermark of the raft log could not be synced");
     close(mark->fd);
@@ -75,16 +86,30 @@ int watermark_get(const struct watermark *mark, uint32_t partition, struct water
     return 0;
 }
 
-void watermark_put(const struct watermark *mark, uint32_t partition, struct watermark_row in)
+void watermark_put(struct watermark *mark, uint32_t partition, struct watermark_row in)
 {
-    char row[ROW_SIZE];
+    char *row = mark->rows + (size_t)partition * ROW_SIZE;
     put_le64(row, in.term);
     put_le64(row + 8, in.index);
     put_le64(row + 24, in.cuts);
     put_le64(row + 16, row_sum(row, partition));
-    if (pwrite(mark->fd, row, ROW_SIZE, (off_t)partition * ROW_SIZE) != ROW_SIZE)
+    bool none = mark->first == mark->until;
+    if (none || partition < mark->first)
+        mark->first = partition;
+    if (none || partition >= mark->until)
+        mark->until = partition + 1;
+}
+
+void watermark_write(struct watermark *mark)
+{
+    if (mark->first == mark->until)
+        return;
+    off_t at = (off_t)mark->first * ROW_SIZE;
+    size_t size = (size_t)(mark->until - mark->first) * ROW_SIZE;
+    if (pwrite(mark->fd, mark->rows + at, size, at) != (ssize_t)size)
         log_warn("the watermark of the raft log could not be raised",
-                 {"partition", log_int(partition)}, {"why", log_str(strerror(errno))});
+                 {"why", log_str(strerror(errno))});
+    mark->first = mark->until = 0;
 }
 
 void watermark_sync(struct watermark *mark)

@@ -42,6 +42,7 @@ Test(watermark, put_and_get)
     watermark_put(&mark, 2, (struct watermark_row){7, 1ull << 40, 0});
     watermark_put(&mark, 3, (struct watermark_row){1, 5, 0});
     watermark_put(&mark, 3, (struct watermark_row){1, 6, 9});
+    watermark_write(&mark);
     watermark_sync(&mark);
     for (int life = 0; life < 2; life++) {
         cr_assert(eq(int, watermark_get(&mark, 2, &row), 0));
@@ -58,12 +59,14 @@ Test(watermark, damaged_row)
 {
     watermark_put(&mark, 1, (struct watermark_row){2, 3, 0});
     watermark_put(&mark, 2, (struct watermark_row){4, 5, 0});
+    watermark_write(&mark);
     int fd = open(path, O_RDWR | O_CLOEXEC);
     cr_assert(eq(int, (int)pwrite(fd, "x", 1, 32 + 9), 1));
     close(fd);
     cr_assert(eq(int, watermark_get(&mark, 1, &row), ERR_CORRUPT));
     cr_assert(eq(int, watermark_get(&mark, 2, &row), 0));
     watermark_put(&mark, 1, (struct watermark_row){2, 4, 0});
+    watermark_write(&mark);
     cr_assert(eq(int, watermark_get(&mark, 1, &row), 0));
 }
 
@@ -72,6 +75,7 @@ Test(watermark, short_file_is_filled_up)
 {
     watermark_put(&mark, 0, (struct watermark_row){2, 3, 0});
     watermark_put(&mark, 1, (struct watermark_row){4, 5, 0});
+    watermark_write(&mark);
     cr_assert(eq(int, truncate(path, 40), 0));
     reopen(4);
     cr_assert(eq(int, watermark_get(&mark, 0, &row), 0));

@@ -81,9 +81,9 @@ int watermark_get(const struct watermark *mark, uint32_t partition, struct water
     return row->index == 0 || sim_mutant("watermark-ignored") ? ERR_NOT_FOUND : 0;
 }
 
-void watermark_put(const struct watermark *mark, uint32_t partition, struct watermark_row row)
+void watermark_put(struct watermark *mark, uint32_t partition, struct watermark_row row)
 {
-    struct sim_mark *sim = (struct sim_mark *)(uintptr_t)mark;
+    struct sim_mark *sim = (struct sim_mark *)mark;
     ASSERT(partition == 0);
     sim->row = row;
     if (sim_chance(20))
