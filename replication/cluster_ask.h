@@ -22,13 +22,16 @@ void cluster_text(const struct roster *roster, Loquat__ClusterState *const *answ
                   struct buf *out);
 void cluster_json(const struct roster *roster, Loquat__ClusterState *const *answers,
                   struct buf *out);
-/* Of `id`: how many partitions it holds with a vote, and how many at all, of so many that are
- * served. */
-struct cluster_share {
-    size_t votes, holds, served, all;
-};
-struct cluster_share cluster_share(const struct roster *roster,
-                                   Loquat__ClusterState *const *answers, uint64_t id);
+size_t cluster_partitions(const struct roster *roster, Loquat__ClusterState *const *answers);
+/* What who serves it says of it; NULL: nobody does. */
+const Loquat__PartitionState *
+cluster_served(const struct roster *roster, Loquat__ClusterState *const *answers, size_t partition);
+const Loquat__ClusterState *cluster_state_of(const struct roster *roster,
+                                             Loquat__ClusterState *const *answers, uint64_t id);
+size_t cluster_leads(const Loquat__ClusterState *state); /* how many partitions it serves */
+/* Any of the nodes that answer reaches it. */
+bool cluster_reached(const struct roster *roster, Loquat__ClusterState *const *answers,
+                     uint64_t id);
 /* A node with a vote that no leader of its partition reaches; 0: there is none. */
 uint64_t cluster_missing(const struct roster *roster, Loquat__ClusterState *const *answers);
 bool cluster_well(const struct roster *roster, Loquat__ClusterState *const *answers);

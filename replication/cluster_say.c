@@ -9,9 +9,8 @@ static unsigned long long num(uint64_t number)
     return number;
 }
 
-/* Who serves it says so itself. NULL: nobody does. */
-static const Loquat__PartitionState *served(const struct roster *roster,
-                                            Loquat__ClusterState *const *answers, size_t partition)
+const Loquat__PartitionState *cluster_served(const struct roster *roster,
+                                             Loquat__ClusterState *const *answers, size_t partition)
 {
     const Loquat__PartitionState *best = NULL;
     for (size_t i = 0; i < roster->count; i++) {
@@ -24,12 +23,20 @@ static const Loquat__PartitionState *served(const struct roster *roster,
     return best;
 }
 
-static size_t partition_count(const struct roster *roster, Loquat__ClusterState *const *answers)
+size_t cluster_partitions(const struct roster *roster, Loquat__ClusterState *const *answers)
 {
     for (size_t i = 0; i < roster->count; i++)
         if (answers[i] != NULL)
             return answers[i]->n_partitions;
     return 0;
+}
+
+static bool holds(const Loquat__PartitionState *state, uint64_t id)
+{
+    for (size_t i = 0; i < state->n_replicas; i++)
+        if (state->replicas[i]->id == id)
+            return true;
+    return false;
 }
 
 /* Entries that a node lacks of what is committed, over all partitions that are served. */
@@ -38,15 +45,15 @@ static uint64_t behind(const struct roster *roster, Loquat__ClusterState *const 
 {
     uint64_t sum = 0;
     for (size_t p = 0; p < answers[who]->n_partitions; p++) {
-        const Loquat__PartitionState *leader = served(roster, answers, p);
+        const Loquat__PartitionState *leader = cluster_served(roster, answers, p);
         const Loquat__PartitionState *own = answers[who]->partitions[p];
-        if (leader != NULL && leader->commit > own->applied)
+        if (leader != NULL && holds(leader, answers[who]->id) && leader->commit > own->applied)
             sum += leader->commit - own->applied;
     }
     return sum;
 }
 
-static size_t leads(const Loquat__ClusterState *state)
+size_t cluster_leads(const Loquat__ClusterState *state)
 {
     size_t count = 0;
     for (size_t p = 0; p < state->n_partitions; p++)
@@ -58,7 +65,9 @@ static const char *word(const Loquat__ClusterState *state)
 {
     if (state == NULL)
         return "away";
-    return state->disk_full ? "disk full" : state->ready ? "serving" : "starting";
+    if (state->disk_full)
+        return "disk full";
+    return !state->ready ? "starting" : state->drained ? "drained" : "serving";
 }
 
 bool cluster_well(const struct roster *roster, Loquat__ClusterState *const *answers)
@@ -67,29 +76,14 @@ bool cluster_well(const struct roster *roster, Loquat__ClusterState *const *answ
         if (answers[i] == NULL || !answers[i]->ready || answers[i]->disk_full ||
             answers[i]->n_reached + 1 < roster->count)
             return false;
-    for (size_t p = 0; p < partition_count(roster, answers); p++)
-        if (served(roster, answers, p) == NULL)
+    for (size_t p = 0; p < cluster_partitions(roster, answers); p++)
+        if (cluster_served(roster, answers, p) == NULL)
             return false;
     return true;
 }
 
-struct cluster_share cluster_share(const struct roster *roster,
-                                   Loquat__ClusterState *const *answers, uint64_t id)
-{
-    struct cluster_share share = {.all = partition_count(roster, answers)};
-    for (size_t p = 0; p < share.all; p++) {
-        const Loquat__PartitionState *state = served(roster, answers, p);
-        share.served += state != NULL;
-        for (size_t i = 0; state != NULL && i < state->n_replicas; i++) {
-            share.holds += state->replicas[i]->id == id;
-            share.votes += state->replicas[i]->id == id && state->replicas[i]->voter;
-        }
-    }
-    return share;
-}
-
-static const Loquat__ClusterState *state_of(const struct roster *roster,
-                                            Loquat__ClusterState *const *answers, uint64_t id)
+const Loquat__ClusterState *cluster_state_of(const struct roster *roster,
+                                             Loquat__ClusterState *const *answers, uint64_t id)
 {
     for (size_t i = 0; i < roster->count; i++)
         if (answers[i] != NULL && answers[i]->id == id)
@@ -105,12 +99,20 @@ static bool reaches(const Loquat__ClusterState *state, uint64_t id)
     return state->id == id;
 }
 
+bool cluster_reached(const struct roster *roster, Loquat__ClusterState *const *answers, uint64_t id)
+{
+    for (size_t i = 0; i < roster->count; i++)
+        if (answers[i] != NULL && reaches(answers[i], id))
+            return true;
+    return false;
+}
+
 uint64_t cluster_missing(const struct roster *roster, Loquat__ClusterState *const *answers)
 {
-    for (size_t p = 0; p < partition_count(roster, answers); p++) {
-        const Loquat__PartitionState *state = served(roster, answers, p);
+    for (size_t p = 0; p < cluster_partitions(roster, answers); p++) {
+        const Loquat__PartitionState *state = cluster_served(roster, answers, p);
         const Loquat__ClusterState *leader =
-            state != NULL ? state_of(roster, answers, state->leader) : NULL;
+            state != NULL ? cluster_state_of(roster, answers, state->leader) : NULL;
         for (size_t i = 0; leader != NULL && i < state->n_replicas; i++)
             if (state->replicas[i]->voter && !reaches(leader, state->replicas[i]->id))
                 return state->replicas[i]->id;
@@ -128,8 +130,8 @@ static void text_nodes(const struct roster *roster, Loquat__ClusterState *const 
         buf_addf(out, "%-5llu %-22s %-10s", num(roster->nodes[i].id), roster->nodes[i].name,
                  word(state));
         if (state != NULL) {
-            buf_addf(out, " %6zu %10llu %8.1f GiB ", leads(state), num(behind(roster, answers, i)),
-                     (double)state->disk_free / (double)(1 << 30));
+            buf_addf(out, " %6zu %10llu %8.1f GiB ", cluster_leads(state),
+                     num(behind(roster, answers, i)), (double)state->disk_free / (double)(1 << 30));
             for (size_t k = 0; k < state->n_reached; k++)
                 buf_addf(out, "%s%llu", k > 0 ? "," : " ", num(state->reached[k]));
         }
@@ -151,13 +153,13 @@ void cluster_text(const struct roster *roster, Loquat__ClusterState *const *answ
                   struct buf *out)
 {
     text_nodes(roster, answers, out);
-    size_t count = partition_count(roster, answers);
+    size_t count = cluster_partitions(roster, answers);
     if (count == 0)
         return;
     buf_addf(out, "\n%-9s %6s %8s %12s   %s\n", "partition", "leader", "term", "committed",
              "replicas, and entries that they lack");
     for (size_t p = 0; p < count; p++) {
-        const Loquat__PartitionState *state = served(roster, answers, p);
+        const Loquat__PartitionState *state = cluster_served(roster, answers, p);
         if (state == NULL) {
             buf_addf(out, "%-9zu %6s\n", p, "none");
             continue;
@@ -188,7 +190,7 @@ void cluster_json(const struct roster *roster, Loquat__ClusterState *const *answ
         buf_addf(out, ",\"state\":\"%s\"", word(state));
         if (state != NULL) {
             buf_addf(out, ",\"leads\":%zu,\"behind\":%llu,\"disk_free\":%llu,\"reaches\":[",
-                     leads(state), num(behind(roster, answers, i)), num(state->disk_free));
+                     cluster_leads(state), num(behind(roster, answers, i)), num(state->disk_free));
             for (size_t k = 0; k < state->n_reached; k++)
                 buf_addf(out, "%s%llu", k > 0 ? "," : "", num(state->reached[k]));
             buf_add_byte(out, ']');
@@ -196,8 +198,8 @@ void cluster_json(const struct roster *roster, Loquat__ClusterState *const *answ
         buf_add_byte(out, '}');
     }
     buf_add_str(out, "],\"partitions\":[");
-    for (size_t p = 0; p < partition_count(roster, answers); p++) {
-        const Loquat__PartitionState *state = served(roster, answers, p);
+    for (size_t p = 0; p < cluster_partitions(roster, answers); p++) {
+        const Loquat__PartitionState *state = cluster_served(roster, answers, p);
         buf_addf(out, "%s{\"partition\":%zu,\"leader\":", p > 0 ? "," : "", p);
         if (state == NULL) {
             buf_add_str(out, "null}");

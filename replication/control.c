@@ -278,8 +278,8 @@ static void start_retains(struct control *control)
 {
     struct shard *shard = &control->env.shards[control->partition];
     struct buf bytes = {0};
-    control->waiting = 1;                                    /* until all are handed over */
-    bool elsewhere = !shard->serving && shard_served(shard); /* that node raises these floors */
+    control->waiting = 1;                        /* until all are handed over */
+    bool elsewhere = shard_led_elsewhere(shard); /* that node raises these floors */
     for (size_t i = 0; i < control->retain_count && !elsewhere; i++) {
         Loquat__Command command = LOQUAT__COMMAND__INIT;
         command.op = LOQUAT__OP__OP_RETAIN;

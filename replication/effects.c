@@ -41,9 +41,9 @@ static struct map_key flight_key(uint64_t flight)
     return (struct map_key){flight, 0};
 }
 
-static int ask_leader(struct effects *effects, const struct shard *shard, struct owed *owed)
+static int ask_leader(struct effects *effects, struct owed *owed)
 {
-    uint64_t leader = rcore_leader(shard->core);
+    uint64_t leader = effects->leader(effects->arg, owed->partition);
     if (leader == 0 || leader == effects->self)
         return ERR_NOT_LEADER;
     struct write_view write = {.id = effects->flights + 1,
@@ -69,7 +69,7 @@ void effects_put(struct effects *effects, struct owed *owed)
         if (shard->serving || effects->self == 0)
             err = shard_write(shard, buf_span(&owed->command), waiter);
         else
-            err = ask_leader(effects, shard, owed);
+            err = ask_leader(effects, owed);
     }
     list_push(err == 0 ? &effects->flying : &effects->waiting, &owed->link);
 }

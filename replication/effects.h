@@ -14,7 +14,8 @@ struct effects {
     struct list waiting, flying; /* could not be handed over yet; being applied */
     struct map away;             /* number of the flight → owed: of those, at other nodes */
     uint64_t flights;
-    uint64_t self; /* the node; 0: there are no others, and the next two are not used */
+    uint64_t self; /* the node; 0: there are no others, and the next three are not used */
+    uint64_t (*leader)(void *arg, uint32_t partition); /* the node that leads it; 0: not known */
     /* Asks `to`, with a packed Write; false: not now. effects_reply comes, or effects_lost. */
     bool (*send)(void *arg, uint64_t to, struct span write);
     void *arg;

@@ -149,7 +149,7 @@ static void take_shards(const struct gauges_env *env)
         sums[GAUGE_LOG_ENTRIES] += shard->log.count;
         sums[GAUGE_REPLAY] += shard->unflushed_bytes;
         sums[GAUGE_SERVING] += shard->serving;
-        sums[GAUGE_LEADERLESS] += !shard_served(shard);
+        sums[GAUGE_LEADERLESS] += !shard->serving && !shard_led_elsewhere(shard);
         sums[GAUGE_CONVS] += shard->sizes.convs;
         sums[GAUGE_MEMBERS] += shard->sizes.members;
         sums[GAUGE_CIDS] += shard->sizes.cids;

@@ -3,11 +3,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "gateway/listen.h"
 #include "replication/admin.h"
-#include "replication/cluster_ask.h"
+#include "replication/cluster_command.h"
+#include "replication/cluster_plan.h"
 #include "replication/node.h"
 #include "replication/roster.h"
 #include "store/base/check.h"
@@ -22,13 +22,14 @@
 
 static struct {
     char *data, *listen, *admin_listen, *cluster, *secret_file, *log_level, *log_format;
-    uint64_t id, partitions, disk_reserve_mb;
+    uint64_t id, partitions, replicas, disk_reserve_mb;
     bool json;
     char *join;
 } options = {
     .log_level = "info",
     .log_format = "auto",
     .id = 1,
+    .replicas = PLAN_REPLICAS_DEFAULT,
     .disk_reserve_mb = NODE_DISK_RESERVE_DEFAULT >> 20,
 };
 
@@ -85,6 +86,13 @@ static const struct config_option TABLE[] = {
      .help = "Partitions of a new DIR (16); of an old one: refuse to start if it has others",
      .value = &options.partitions,
      .max = PARTITIONS_MAX},
+    {.name = "replicas",
+     .type = CONFIG_UINT,
+     .arg = "N",
+     .help = "Of `cluster add`, `remove` and `spread`: on how many nodes each partition is kept",
+     .value = &options.replicas,
+     .min = 1,
+     .max = PLAN_REPLICAS_MAX},
     {.name = "disk-reserve",
      .type = CONFIG_UINT,
      .arg = "MIB",
@@ -142,129 +150,32 @@ static void load_secret(struct buf *secret)
         program_fail(why);
 }
 
-/* ---- loquat-node cluster … ---- */
-
-static void say_status(struct roster *all, Loquat__ClusterState *const *answers)
+static void show(uint64_t count, const char *things, double share)
 {
-    struct buf out = {0};
-    options.json ? cluster_json(all, answers, &out) : cluster_text(all, answers, &out);
-    fwrite(out.p, 1, out.n, stdout);
-    buf_close(&out);
+    static struct progress progress;
+    static bool begun;
+    if (!begun)
+        progress_begin(&progress);
+    begun = true;
+    progress_show(&progress, count, things, share);
+    if (share >= 1)
+        progress_end(&progress);
 }
 
-static void check_answers(Loquat__ClusterState *const *answers)
+/* loquat-node cluster … */
+static int ask(int argc, char **argv)
 {
-    for (size_t i = 0; i < roster.count; i++)
-        if (answers[i] != NULL && answers[i]->err != 0)
-            program_fail(answers[i]->msg);
-}
-
-/* Says once how the node is started that is to come. */
-static void say_how(const struct roster_node *node, Loquat__ClusterState *const *answers)
-{
-    for (size_t i = 0; i < roster.count; i++) {
-        if (answers[i] == NULL)
-            continue;
-        fprintf(stderr,
-                "start it, if it is not there yet: loquat-node --id %llu --data DIR --join %s "
-                "--partitions %zu --cluster %s,%llu=%s --cluster-secret-file %s\n",
-                (unsigned long long)node->id, answers[i]->cluster, answers[i]->n_partitions,
-                options.cluster, (unsigned long long)node->id, node->name, options.secret_file);
-        return;
-    }
-}
-
-/* A newcomer gets no vote while one is missing that counts (see rcore_change). */
-static bool say_missing(Loquat__ClusterState *const *answers)
-{
-    uint64_t id = cluster_missing(&roster, answers);
-    if (id != 0)
-        fprintf(stderr,
-                "node %llu has votes and is away: a newcomer gets none until it is back. If it "
-                "is lost: loquat-node cluster remove %llu\n",
-                (unsigned long long)id, (unsigned long long)id);
-    return id != 0;
-}
-
-/* Until it is so; whoever interrupts it can go on later. */
-static int change_members(const Loquat__ClusterAsk *ask, const struct roster_node *node,
-                          struct span secret)
-{
-    static const struct timespec PAUSE = {.tv_nsec = 500000000};
-    static Loquat__ClusterState *answers[ROSTER_NODES_MAX];
-    bool add = ask->op == LOQUAT__CLUSTER_OP__CLUSTER_ADD, said = !add, warned = !add, done = false;
-    struct progress progress;
-    struct arena arena;
-    arena_init(&arena);
-    progress_begin(&progress);
-    while (!done) {
-        cluster_ask(&roster, secret, ask, &arena, answers);
-        check_answers(answers);
-        if (!said)
-            say_how(node, answers);
-        said = true;
-        warned = warned || say_missing(answers);
-        struct cluster_share share = cluster_share(&roster, answers, node->id);
-        size_t so = add ? share.votes : share.served - share.holds;
-        done = share.all > 0 && share.served == share.all && so == share.all;
-        progress_show(&progress, so, add ? "partitions have got it" : "partitions have let it go",
-                      share.all > 0 ? (double)so / (double)share.all : 0);
-        arena_reset(&arena);
-        if (!done)
-            nanosleep(&PAUSE, NULL);
-    }
-    progress_end(&progress);
-    arena_close(&arena);
-    printf("%s node %llu\n", add ? "added" : "removed", (unsigned long long)node->id);
-    return EXIT_SUCCESS;
-}
-
-static int ask_status(struct span secret)
-{
-    static Loquat__ClusterState *answers[ROSTER_NODES_MAX];
-    Loquat__ClusterAsk ask = LOQUAT__CLUSTER_ASK__INIT;
-    struct arena arena;
-    arena_init(&arena);
-    ask.op = LOQUAT__CLUSTER_OP__CLUSTER_STATUS;
-    cluster_ask(&roster, secret, &ask, &arena, answers);
-    say_status(&roster, answers);
-    bool well = cluster_well(&roster, answers);
-    arena_close(&arena);
-    return well ? EXIT_SUCCESS : EXIT_FAILURE;
-}
-
-/* status: 0 when all is well, 1 when not; add ID=HOST:PORT; remove ID. */
-static int command(int argc, char **argv)
-{
-    static struct roster one;
-    char why[512] = "";
-    Loquat__ClusterAsk ask = LOQUAT__CLUSTER_ASK__INIT;
     struct buf secret = {0};
-    bool status = argc == 2 && strcmp(argv[1], "status") == 0;
-    bool add = argc == 3 && strcmp(argv[1], "add") == 0;
-    bool removes = argc == 3 && strcmp(argv[1], "remove") == 0;
-    if (strcmp(argv[0], "cluster") != 0 || !(status || add || removes))
-        program_usage("what it can be told is: cluster status, cluster add ID=HOST:PORT, cluster "
-                      "remove ID; but not: ",
-                      argv[argc - 1]);
-    if (roster.count == 0)
-        program_usage("which nodes? ", "Give --cluster");
-    if (add && !roster_parse(argv[2], &one, why, sizeof why))
-        program_usage("cluster add: ", why);
-    if (removes) {
-        char *end = NULL;
-        one.count = 1;
-        one.nodes[0].id = strtoull(argv[2], &end, 10);
-        if (*end != '\0' || one.nodes[0].id == 0)
-            program_usage("cluster remove: write the number of the node, and not ", argv[2]);
-    }
     log_setup("loquat-node", LOG_ERROR, LOG_TEXT);
     load_secret(&secret);
-    ask.op = add ? LOQUAT__CLUSTER_OP__CLUSTER_ADD : LOQUAT__CLUSTER_OP__CLUSTER_REMOVE;
-    ask.node = one.nodes[0].id;
-    ask.address = one.nodes[0].name;
-    int code = status ? ask_status(buf_span(&secret))
-                      : change_members(&ask, &one.nodes[0], buf_span(&secret));
+    int code = cluster_command(argc, argv,
+                               &(struct cluster_options){.roster = &roster,
+                                                         .cluster = options.cluster,
+                                                         .secret_file = options.secret_file,
+                                                         .secret = buf_span(&secret),
+                                                         .replicas = options.replicas,
+                                                         .json = options.json,
+                                                         .show = show});
     secret_drop(&secret);
     return output_finish("loquat-node") ? code : EXIT_FAILURE;
 }
@@ -272,10 +183,7 @@ static int command(int argc, char **argv)
 static void setup(int argc, char **argv)
 {
     int first = config_load(argc, argv, "loquat-node",
-                            "--data DIR --cluster-secret-file FILE\n"
-                            "cluster status --cluster ID=HOST:PORT,... --cluster-secret-file FILE\n"
-                            "cluster add ID=HOST:PORT --cluster ...\n"
-                            "cluster remove ID --cluster ...",
+                            "--data DIR --cluster-secret-file FILE\n" CLUSTER_USAGE,
                             "Keeps the logs on disk, for gateways that connect to it; or says how "
                             "a cluster of such nodes is.",
                             TABLE);
@@ -289,7 +197,7 @@ static void setup(int argc, char **argv)
                       "Give --cluster-secret-file FILE, the same to the gateways");
     check_cluster(first == argc);
     if (first < argc)
-        exit(command(argc - first, argv + first));
+        exit(ask(argc - first, argv + first));
     choose_listen();
 }
 

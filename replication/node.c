@@ -68,7 +68,7 @@ static void on_applied(void *arg, struct shard *shard, const struct applied *app
 static bool settled(const struct node *node)
 {
     if (node->net != NULL)
-        return node_peers_settled(node);
+        return node_lead_settled(node);
     for (uint32_t i = 0; i < node->dir.partitions; i++)
         if (!node->shards[i].serving)
             return false;
@@ -217,7 +217,8 @@ static void turn(struct node *node)
     wal_kick(node->wal);
     if (node->rpc.taken_bytes > DISK_CHECK_BYTES)
         node_check_disk(node);
-    rpc_tell_leads(&node->rpc);
+    if (rpc_tell_leads(&node->rpc) && node->net != NULL)
+        node_lead_say(node, 0);
     if (node->net != NULL)
         readindex_turn(&node->readindex, now);
     if (node->phase >= NODE_DRAINING && idle(node))
@@ -262,12 +263,12 @@ static void on_tick(uv_timer_t *timer)
         return;
     serve_if_settled(node);
     if (node->ticks % BALANCE_TICKS == 0 && node->phase <= NODE_SERVING) {
-        node_peers_tell(node);
+        node_lead_tell(node);
         node_members_tick(node);
     }
     if (node->ticks % BALANCE_TICKS == 0 && node->phase == NODE_SERVING)
-        node_peers_balance(node);
-    if (node->phase == NODE_HANDING && (node_peers_hand_over(node) || now > node->handing_until_ms))
+        node_lead_balance(node);
+    if (node->phase == NODE_HANDING && (node_lead_hand_over(node) || now > node->handing_until_ms))
         drain(node);
 }
 
@@ -394,6 +395,7 @@ void node_stop(struct node *node)
     if (node->net != NULL) {
         readindex_close(&node->readindex);
         rnet_free(node->net);
+        free(node->led);
     }
     int rv = uv_loop_close(&node->loop);
     ASSERT(rv == 0);

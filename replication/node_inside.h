@@ -56,10 +56,11 @@ struct node {
     int door_fd;      /* -1: nobody comes from outside */
     struct rnet *net; /* NULL: the node is alone */
     uint64_t handing_until_ms;
-    uint32_t balanced;  /* behind the partition that was moved last */
-    struct arena arena; /* of a message of another node */
-    struct buf packed;  /* an answer to it */
-    bool disk_full, writers_stopped;
+    uint32_t balanced;    /* behind the partition that was moved last */
+    struct arena arena;   /* of a message of another node */
+    struct buf packed;    /* an answer to it */
+    struct node_led *led; /* per partition: which other node leads it, as it says */
+    bool disk_full, drained, writers_stopped;
     uint64_t ticks;
     enum node_phase phase; /* loop thread; `ready` tells others */
     pthread_t thread;
@@ -87,9 +88,18 @@ void node_peers_open(struct node *node); /* when there are others */
 /* Of an effect that another node's shard asked for. */
 void node_peers_answer(struct node *node, const struct waiter *waiter,
                        const struct apply_result *result);
-bool node_peers_settled(const struct node *node); /* every partition has a leader */
-void node_peers_tell(struct node *node);          /* how it is here; now and then, as */
-void node_peers_balance(struct node *node);
-bool node_peers_hand_over(struct node *node); /* again and again; true: nothing is led here */
+
+/* node_lead.c */
+void node_lead_open(struct node *node);
+uint64_t node_lead_of(const struct node *node, uint32_t partition); /* 0: not known */
+bool node_lead_settled(const struct node *node); /* every partition is served, here or elsewhere */
+int node_lead_told(struct node *node, uint64_t from, struct span body); /* by another node */
+void node_lead_say(struct node *node, uint64_t to);                     /* 0: to all others */
+void node_lead_tell(struct node *node); /* how it is here; now and then, as */
+void node_lead_balance(struct node *node);
+bool node_lead_hand_over(struct node *node); /* again and again; true: nothing is led here */
+/* NULL, or why not. */
+const char *node_lead_transfer(struct node *node, uint32_t partition, uint64_t to);
+const char *node_lead_drain(struct node *node, uint64_t who, bool drained);
 
 #endif

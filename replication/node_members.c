@@ -69,6 +69,7 @@ static void fill_status(const struct node *node, Loquat__ClusterState *state, st
         if (rnet_reaches(node->net, rnet_other(node->net, i)))
             state->reached[state->n_reached++] = rnet_other(node->net, i);
     state->disk_full = node->disk_full;
+    state->drained = node->drained;
     state->disk_free = datadir_free_bytes(node->path);
     state->ready = node->phase == NODE_SERVING;
 }
@@ -147,37 +148,66 @@ void node_members_tick(struct node *node)
         if (may_change(shard))
             promote_one(shard);
     }
+    rpc_tell_nodes(&node->rpc);
 }
 
-static void change_all(struct node *node, const Loquat__ClusterAsk *ask)
+static void make_changes(struct node *node, const Loquat__ClusterAsk *ask)
 {
-    for (uint32_t p = 0; p < node->dir.partitions; p++) {
-        struct shard *shard = &node->shards[p];
+    for (size_t i = 0; i < ask->n_changes; i++) {
+        const Loquat__ClusterChange *one = ask->changes[i];
+        struct shard *shard = &node->shards[one->partition];
         if (!may_change(shard))
             continue;
-        if (ask->op == LOQUAT__CLUSTER_OP__CLUSTER_ADD)
-            add_member(shard, ask->node, ask->address);
+        if (one->address[0] != '\0')
+            add_member(shard, one->node, one->address);
         else
-            remove_member(shard, ask->node);
+            remove_member(shard, one->node);
     }
 }
 
 /* NULL, or why not. */
-static const char *check_ask(const struct node *node, const Loquat__ClusterAsk *ask)
+static const char *check_changes(const struct node *node, const Loquat__ClusterAsk *ask)
 {
     struct address address;
-    if (node->net == NULL)
-        return "this node is alone: it can't become one of several yet";
-    if (ask->node == 0 || ask->node > UINT32_MAX)
-        return "a node's number is a whole number from 1 on";
-    if (ask->op == LOQUAT__CLUSTER_OP__CLUSTER_ADD &&
-        (!address_parse(ask->address, &address) ||
-         strlen(ask->address) >= sizeof node->roster.nodes[0].name))
-        return "the address of the new node must be HOST:PORT";
+    for (size_t i = 0; i < ask->n_changes; i++) {
+        const Loquat__ClusterChange *one = ask->changes[i];
+        if (one->partition >= node->dir.partitions)
+            return "there is no such partition";
+        if (one->node == 0 || one->node > UINT32_MAX)
+            return "a node's number is a whole number from 1 on";
+        if (one->address[0] != '\0' && (!address_parse(one->address, &address) ||
+                                        strlen(one->address) >= sizeof node->roster.nodes[0].name))
+            return "the address of the new node must be HOST:PORT";
+    }
     return NULL;
 }
 
 /* ---- what is asked ---- */
+
+/* NULL, or why not. */
+static const char *do_ask(struct node *node, const Loquat__ClusterAsk *ask)
+{
+    const char *why = NULL;
+    if (ask->op == LOQUAT__CLUSTER_OP__CLUSTER_STATUS)
+        return NULL;
+    if (node->net == NULL)
+        return "this node is alone: it can't become one of several yet";
+    switch (ask->op) {
+    case LOQUAT__CLUSTER_OP__CLUSTER_CHANGE:
+        why = check_changes(node, ask);
+        if (why == NULL)
+            make_changes(node, ask);
+        return why;
+    case LOQUAT__CLUSTER_OP__CLUSTER_TRANSFER:
+        return node_lead_transfer(node, ask->partition, ask->node);
+    case LOQUAT__CLUSTER_OP__CLUSTER_DRAIN:
+        return node_lead_drain(node, ask->node, true);
+    case LOQUAT__CLUSTER_OP__CLUSTER_UNDRAIN:
+        return node_lead_drain(node, ask->node, false);
+    default:
+        return "this node is too old to understand that";
+    }
+}
 
 void node_members_asked(void *arg, const Loquat__ClusterAsk *ask, struct buf *out)
 {
@@ -187,16 +217,10 @@ void node_members_asked(void *arg, const Loquat__ClusterAsk *ask, struct buf *ou
     arena_init(&arena);
     state.cluster = node->dir.cluster;
     state.id = node->id;
-    const char *why = NULL;
-    if (ask->op == LOQUAT__CLUSTER_OP__CLUSTER_ADD || ask->op == LOQUAT__CLUSTER_OP__CLUSTER_REMOVE)
-        why = check_ask(node, ask);
-    else if (ask->op != LOQUAT__CLUSTER_OP__CLUSTER_STATUS)
-        why = "this node is too old to understand that";
+    const char *why = do_ask(node, ask);
     if (why != NULL) {
         state.err = ERR_BAD_REQUEST;
         state.msg = (char *)(uintptr_t)why;
-    } else if (ask->op != LOQUAT__CLUSTER_OP__CLUSTER_STATUS) {
-        change_all(node, ask);
     }
     fill_status(node, &state, &arena);
     size_t size = loquat__cluster_state__get_packed_size(&state);

@@ -1,6 +1,5 @@
 /* replication/node_peers.c: what a node has to do with the other nodes of its cluster: consensus
- * and snapshots of its partitions, effects that partitions led elsewhere must get, and who leads
- * what. */
+ * and snapshots of its partitions, and effects that partitions led elsewhere must get. */
 #include <stdio.h>
 
 #include "replication/node_inside.h"
@@ -9,11 +8,6 @@
 #include "store/base/err.h"
 #include "store/base/log.h"
 #include "store/base/wire.h"
-
-enum {
-    SETTLED_MS = 3000, /* a node that is reached for so long may lead again */
-    MOVED_SHARE = 32,  /* at a time: one of so many partitions */
-};
 
 /* ---- what comes ---- */
 
@@ -111,6 +105,9 @@ static void on_message(void *arg, uint64_t from, int type, struct span body)
     case LINK_REPLY:
         err = take_reply(node, from, body);
         break;
+    case LINK_LEADS:
+        err = node_lead_told(node, from, body);
+        break;
     case LINK_READ_PROBE:
         err = readindex_asked(&node->readindex, from, body);
         break;
@@ -129,8 +126,10 @@ static void on_message(void *arg, uint64_t from, int type, struct span body)
 static void on_link(void *arg, uint64_t other, bool up)
 {
     struct node *node = arg;
-    if (up)
+    if (up) {
+        node_lead_say(node, other);
         return;
+    }
     effects_lost(&node->effects, other);
     for (uint32_t p = 0; p < node->dir.partitions; p++)
         shard_lost(&node->shards[p], other, clock_mono_ms());
@@ -163,8 +162,14 @@ static bool send_effect(void *arg, uint64_t to, struct span write)
     return true;
 }
 
+static uint64_t leader(void *arg, uint32_t partition)
+{
+    return node_lead_of(arg, partition);
+}
+
 void node_peers_open(struct node *node)
 {
+    node_lead_open(node);
     node->net = rnet_new(&(struct rnet_env){
         .loop = &node->loop,
         .roster = &node->roster,
@@ -185,98 +190,6 @@ void node_peers_open(struct node *node)
     node->rpc.readindex = &node->readindex;
     node->effects.self = node->id;
     node->effects.send = send_effect;
+    node->effects.leader = leader;
     node->effects.arg = node;
-}
-
-/* ---- who leads ---- */
-
-bool node_peers_settled(const struct node *node)
-{
-    for (uint32_t p = 0; p < node->dir.partitions; p++)
-        if (!shard_served(&node->shards[p]))
-            return false;
-    return true;
-}
-
-static size_t voters_of(const struct shard *shard, struct rcore_server servers[ROSTER_NODES_MAX])
-{
-    size_t count = rcore_servers(shard->core, servers, ROSTER_NODES_MAX), voters = 0;
-    for (size_t i = 0; i < count && i < ROSTER_NODES_MAX; i++)
-        if (servers[i].voter)
-            servers[voters++] = servers[i];
-    return voters;
-}
-
-/* It has been there for so long, has room, has applied what it has, and lacks little. */
-static bool may_lead(const struct node *node, const struct shard *shard, uint64_t id,
-                     uint64_t settled_ms)
-{
-    return id != node->id && rnet_reached_ms(node->net, id) >= settled_ms &&
-           rnet_told(node->net, id) == 0 &&
-           rcore_match(shard->core, id) + SHARD_NEARLY >= rcore_last_index(shard->core);
-}
-
-/* Of the first so many voters, beginning with the one that should lead it: the partitions are dealt
- * out to them in turn. 0: none of them may. */
-static uint64_t heir(const struct node *node, const struct shard *shard, size_t first,
-                     uint64_t settled_ms)
-{
-    struct rcore_server servers[ROSTER_NODES_MAX];
-    size_t voters = voters_of(shard, servers);
-    for (size_t i = 0; i < first && i < voters; i++) {
-        uint64_t id = servers[(shard->partition + i) % voters].id;
-        if (may_lead(node, shard, id, settled_ms))
-            return id;
-    }
-    return 0;
-}
-
-/* The one that should; while this node's disk is full, any other one that may. 0: it stays. */
-static uint64_t better_leader(const struct node *node, const struct shard *shard)
-{
-    return heir(node, shard, node->disk_full ? ROSTER_NODES_MAX : 1, SETTLED_MS);
-}
-
-static bool behind(const struct node *node)
-{
-    for (uint32_t p = 0; p < node->dir.partitions; p++)
-        if (shard_behind(&node->shards[p]))
-            return true;
-    return node->phase == NODE_STARTING;
-}
-
-void node_peers_tell(struct node *node)
-{
-    rnet_tell(node->net, (node->disk_full ? RNET_FULL : 0) | (behind(node) ? RNET_BEHIND : 0));
-}
-
-void node_peers_balance(struct node *node)
-{
-    uint64_t now = clock_mono_ms();
-    uint32_t count = node->dir.partitions, moved = 0, first = node->balanced;
-    uint32_t most = node->disk_full ? count : count / MOVED_SHARE + 1;
-    for (uint32_t i = 0; i < count && moved < most; i++) {
-        struct shard *shard = &node->shards[(first + i) % count];
-        uint64_t to =
-            shard->serving && !rcore_transferring(shard->core) ? better_leader(node, shard) : 0;
-        if (to == 0)
-            continue;
-        node->balanced = shard->partition + 1;
-        moved += rcore_transfer(shard->core, to, now) == 0;
-    }
-}
-
-bool node_peers_hand_over(struct node *node)
-{
-    bool none = true;
-    for (uint32_t p = 0; p < node->dir.partitions; p++) {
-        struct shard *shard = &node->shards[p];
-        if (rcore_state(shard->core) != RCORE_LEADER)
-            continue;
-        none = false;
-        if (!rcore_transferring(shard->core))
-            (void)rcore_transfer(shard->core, heir(node, shard, ROSTER_NODES_MAX, 1),
-                                 clock_mono_ms()); /* or again */
-    }
-    return none;
 }

@@ -245,6 +245,9 @@ int node_start(const struct node_config *config, struct node **out, char *why, s
         err = open_databases(node, config, why, size);
     if (err == 0 && node->dir.fresh)
         err = bootstrap(node, config->join, why, size);
+    if (err == 0 && (err = roster_get_drained(node->raft, &node->drained)) != 0)
+        snprintf(why, size, "%s: whether the node is drained can't be read: %s", node->path,
+                 err_name(err));
     if (err == 0)
         err = open_watermark(node, config->join == NULL, why, size);
     if (err != 0) {

@@ -16,8 +16,9 @@
 #include "replication/roster.h"
 #include "store/base/link.h"
 
-/* Of a node, why it should not lead: its disk has no room; it has yet to apply much. */
-enum rnet_flag { RNET_FULL = 1, RNET_BEHIND = 2 };
+/* Of a node, why it should not lead: its disk has no room; it has yet to apply much; somebody wants
+ * it so. */
+enum rnet_flag { RNET_FULL = 1, RNET_BEHIND = 2, RNET_DRAINED = 4 };
 enum { RNET_PENDING_MAX = 16 << 20, RNET_ALIVE_MS = 500, RNET_SILENT_MS = 2500 };
 
 struct rnet_env {

@@ -2,7 +2,9 @@
 
 #include <stdlib.h>
 #include <unistd.h>
+#include <xxhash.h>
 
+#include "replication/roster.h"
 #include "store/base/bound.h"
 #include "store/base/check.h"
 #include "store/base/clock.h"
@@ -287,9 +289,9 @@ static void on_read(struct peer *peer, struct span body)
 /* ---- which partitions are served here ---- */
 
 /* Of all nodes that hold a partition; lent by the cores. */
-static size_t addresses(const struct rpc_env *env, char *nodes[READINDEX_VOTERS_MAX])
+static size_t addresses(const struct rpc_env *env, char *nodes[ROSTER_NODES_MAX])
 {
-    uint64_t ids[READINDEX_VOTERS_MAX];
+    uint64_t ids[ROSTER_NODES_MAX];
     size_t count = 0;
     for (uint32_t p = 0; p < env->partitions; p++) {
         struct rcore_server servers[READINDEX_VOTERS_MAX];
@@ -298,7 +300,7 @@ static size_t addresses(const struct rpc_env *env, char *nodes[READINDEX_VOTERS_
             size_t at = 0;
             while (at < count && ids[at] != servers[i].id)
                 at++;
-            if (at < count || count == READINDEX_VOTERS_MAX)
+            if (at < count || count == ROSTER_NODES_MAX)
                 continue;
             ids[count] = servers[i].id;
             nodes[count++] = (char *)(uintptr_t)servers[i].address;
@@ -307,9 +309,8 @@ static size_t addresses(const struct rpc_env *env, char *nodes[READINDEX_VOTERS_
     return count;
 }
 
-static void send_leads(struct peer *peer)
+void rpc_pack_leads(const struct rpc_env *env, struct buf *out)
 {
-    const struct rpc_env *env = peer->env;
     uint32_t partitions[PARTITIONS_MAX];
     uint64_t terms[PARTITIONS_MAX];
     Loquat__Leads leads = LOQUAT__LEADS__INIT;
@@ -321,15 +322,44 @@ static void send_leads(struct peer *peer)
         partitions[leads.n_partitions++] = p;
         terms[leads.n_terms++] = env->told[p];
     }
-    char *nodes[READINDEX_VOTERS_MAX];
+    char *nodes[ROSTER_NODES_MAX];
     leads.nodes = nodes;
     leads.n_nodes = addresses(env, nodes);
-    char *room = link_send_begin(&peer->link, LINK_LEADS, loquat__leads__get_packed_size(&leads));
-    if (room != NULL)
-        loquat__leads__pack(&leads, (uint8_t *)room);
+    size_t size = loquat__leads__get_packed_size(&leads);
+    loquat__leads__pack(&leads, (uint8_t *)buf_grow(out, size));
 }
 
-void rpc_tell_leads(struct rpc_env *env)
+static void send_leads(struct peer *peer)
+{
+    struct buf packed = {0};
+    rpc_pack_leads(peer->env, &packed);
+    link_send(&peer->link, LINK_LEADS, buf_span(&packed));
+    buf_close(&packed);
+}
+
+static void send_leads_to_all(struct rpc_env *env)
+{
+    for (struct list_link *link = list_first(&env->peers); link != NULL;
+         link = list_next(&env->peers, link)) {
+        struct peer *peer = container_of(link, struct peer, in_env);
+        if (peer->greeted)
+            send_leads(peer);
+    }
+}
+
+void rpc_tell_nodes(struct rpc_env *env)
+{
+    char *nodes[ROSTER_NODES_MAX];
+    size_t count = addresses(env, nodes);
+    uint64_t sum = 0;
+    for (size_t i = 0; i < count; i++)
+        sum = XXH3_64bits_withSeed(nodes[i], strlen(nodes[i]), sum);
+    if (sum != env->told_nodes)
+        send_leads_to_all(env);
+    env->told_nodes = sum;
+}
+
+bool rpc_tell_leads(struct rpc_env *env)
 {
     bool changed = false;
     for (uint32_t p = 0; p < env->partitions; p++) {
@@ -343,12 +373,9 @@ void rpc_tell_leads(struct rpc_env *env)
              link = list_next(&env->peers, link))
             feed_drop(env->feed, &container_of(link, struct peer, in_env)->feed, p);
     }
-    for (struct list_link *link = changed ? list_first(&env->peers) : NULL; link != NULL;
-         link = list_next(&env->peers, link)) {
-        struct peer *peer = container_of(link, struct peer, in_env);
-        if (peer->greeted)
-            send_leads(peer);
-    }
+    if (changed)
+        send_leads_to_all(env);
+    return changed;
 }
 
 /* ---- the link ---- */

@@ -28,6 +28,7 @@ struct rpc_env { /* what the links need of their node */
     struct readindex *readindex; /* NULL: there are no other nodes, and no need of it */
     const char *name, *cluster;
     uint64_t *told; /* per partition, in which term gateways were told it is served; 0: it is not */
+    uint64_t told_nodes; /* a sum of the addresses that gateways were told */
     const bool *disk_full;
     /* Packs what is asked about the cluster into `out`, which is empty. */
     void (*on_cluster)(void *arg, const Loquat__ClusterAsk *ask, struct buf *out);
@@ -51,8 +52,11 @@ struct rpc_sizes rpc_sizes(const struct rpc_env *env);
 int rpc_adopt(struct rpc_env *env, int fd);
 void rpc_answer(struct rpc_env *env, const struct waiter *waiter,
                 const struct apply_result *result); /* WAITER_PEER */
-/* Once per turn: which partitions are served here, when that has changed. */
-void rpc_tell_leads(struct rpc_env *env);
+/* Once per turn: gateways are told which partitions are served here, when that has changed. */
+bool rpc_tell_leads(struct rpc_env *env); /* whether it has */
+/* Now and then: a node that is new is told of, so that it is known before it leads. */
+void rpc_tell_nodes(struct rpc_env *env);
+void rpc_pack_leads(const struct rpc_env *env, struct buf *out); /* a message Leads, appended */
 void rpc_close_all(struct rpc_env *env);
 void rpc_free(struct rpc_env *env); /* nothing is under way any more */
 

@@ -497,10 +497,13 @@ void shard_trim(struct shard *shard, struct kv *data, uint64_t now_ms)
     buf_close(&conf);
 }
 
-bool shard_served(const struct shard *shard)
+bool shard_led_elsewhere(const struct shard *shard)
 {
+    struct rcore_server server;
     uint64_t leader = rcore_leader(shard->core);
-    return shard->serving || (leader != 0 && leader != shard->env->id);
+    if (leader != 0)
+        return leader != shard->env->id;
+    return rcore_servers(shard->core, &server, 1) == 0;
 }
 
 bool shard_behind(const struct shard *shard)

@@ -83,6 +83,7 @@ struct shard {
     struct buf message, payload; /* being packed; an entry read back */
     struct apply *apply;
     bool serving;
+    bool kept;       /* it is led here because somebody wants that: it is not moved to others */
     bool stirred;    /* something has happened since the last turn */
     uint64_t due_ms; /* when a tick has something to do though nothing has; 0: look */
     uint64_t applied_at_start;
@@ -136,7 +137,8 @@ void shard_owed_done(struct owed *owed); /* it was applied where it belongs */
 /* Its shard leads no more, who does will deliver it: it need not be tried again, and can go. */
 bool shard_owed_stale(const struct owed *owed);
 void shard_owed_forget(struct owed *owed);
-bool shard_served(const struct shard *shard); /* here, or by another node that is known to lead */
+/* Another node is known to lead it, or this one has no part in it. */
+bool shard_led_elsewhere(const struct shard *shard);
 bool shard_behind(const struct shard *shard); /* it has much to apply */
 bool shard_idle(const struct shard *shard);   /* nothing waits, nothing is owed */
 

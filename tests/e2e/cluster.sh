@@ -69,6 +69,32 @@ led() { # N: how many partitions it serves
     curl -s -m 5 "http://$at/metrics" | sed -n 's/^loquat_partitions_serving //p'
 }
 
+ask_cluster() { # WORD…: its words are in $scratch/ask
+    timeout 100 "$build/loquat-node" cluster "$@" --cluster "$cluster" \
+        --cluster-secret-file "$scratch/cluster" >"$scratch/ask" 2>&1
+}
+
+cluster_json() { # JQ-PROGRAM
+    timeout 20 "$build/loquat-node" cluster status --json --cluster "$cluster" \
+        --cluster-secret-file "$scratch/cluster" | jq -r "$1"
+}
+
+leader_of() { # PARTITION
+    cluster_json ".partitions[$1].leader"
+}
+
+holders_of() { # PARTITION
+    cluster_json "[.partitions[$1].replicas[].node] | join(\" \")"
+}
+
+holds() { # N: of how many partitions it has a replica
+    cluster_json "[.partitions[].replicas[] | select(.node == $1)] | length"
+}
+
+state_of() { # N
+    cluster_json ".nodes[] | select(.node == $1) | .state"
+}
+
 dealt_out() { # every node comes to lead two of the six
     local i
     for ((i = 0; i < 300; i++)); do
@@ -112,7 +138,11 @@ status() { # [OPTION…]
     timeout 20 "$build/loquat-node" cluster status --cluster "$cluster" \
         --cluster-secret-file "$scratch/cluster" "$@"
 }
-status >"$scratch/status"
+for ((i = 0; i < 50; i++)); do # not while one is handed over
+    status >"$scratch/status" && break
+    sleep 0.1
+done
+((i < 50))
 check "the status says that all is well" $?
 cat "$scratch/status"
 [[ $(status --json | jq -c '[.well, ([.nodes[].leads] | add), ([.partitions[].leader] | length)]') == '[true,6,6]' ]]
@@ -163,6 +193,22 @@ check "two nodes were killed, one came back: talk goes on" $?
 start_node 2
 node_ready 2 && more_acks 100
 check "and with the other one" $?
+# Who leads what can be said, and who leads nothing.
+ask_cluster transfer 0 3 && [[ $(leader_of 0) == 3 ]]
+check "a partition is led by whom it is given to" $?
+ask_cluster drain 2 && [[ $(led 2) == 0 ]] && more_acks 100
+check "a node that is drained leads nothing" $?
+kill -TERM "${pids[2]}"
+wait "${pids[2]}"
+start_node 2
+node_ready 2 && more_acks 100 && [[ $(led 2) == 0 ]] && state_of 2 | grep -q drained
+check "nor when it starts again" $?
+ask_cluster undrain 2 && dealt_out
+check "until it may" $?
+ask_cluster transfer 0 9
+(($? == 1)) && grep -q 'did not come to lead' "$scratch/ask"
+check "who gives it to nobody is told so" $?
+
 # A node that has lost its disk is replaced by a new one, while all goes on.
 kill_node 3
 mv "$scratch/d3" "$scratch/lost"
@@ -202,6 +248,34 @@ check "the new node counts: another one may go" $?
 start_node 1
 node_ready 1 && more_acks 100
 check "and come back" $?
+# A fourth node takes its share; each partition stays on three.
+nodes_4=$cluster
+p5=$(ports 1)
+cluster=$nodes_4,5=127.0.0.1:$p5
+start_node 5 --join "$(grep -oE -- '--join [0-9a-f]+' "$scratch/add.log" | cut -d' ' -f2)"
+cluster=$nodes_4
+ask_cluster add "5=127.0.0.1:$p5" && node_ready 5
+check "one more is added" $? || cat "$scratch/ask" "$scratch/n5.log"
+cluster=$nodes_4,5=127.0.0.1:$p5
+[[ "$(for n in 1 2 4 5; do holds "$n"; done | sort | uniq -c | tr -s ' ')" == $' 2 4\n 2 5' ]]
+check "the four hold as much each, and each partition has three replicas" $? || status
+has=$(holders_of 0)
+for n in 1 2 4 5; do [[ " $has " == *" $n "* ]] || to=$n; done
+from=${has%% *}
+ask_cluster move 0 "$from" "$to" && [[ " $(holders_of 0) " == *" $to "* && " $(holders_of 0) " != *" $from "* ]]
+check "a partition is moved from one node to another" $?
+more_acks 100
+check "and talk goes on" $?
+kill_node "$to"
+more_acks 200
+check "also when that one goes" $?
+start_node "$to"
+node_ready "$to"
+ask_cluster remove 5 && [[ $(holds 5) == 0 ]]
+check "a node that is there gives up what it holds" $?
+kill_node 5
+ask_cluster spread && more_acks 100
+check "and may go" $?
 touch "$scratch/stop"
 wait "$client"
 check "all of it is there once, and came to everybody once" $?
