@@ -16,14 +16,15 @@ enum {
 };
 
 static const struct cluster_options *options;
+static struct roster roster; /* who is asked: those that were named, and who is to come */
 static struct arena arena;
 static Loquat__ClusterState *answers[ROSTER_NODES_MAX]; /* in the arena: of the last ask */
 
 static void ask_all(const Loquat__ClusterAsk *ask)
 {
     arena_reset(&arena);
-    cluster_ask(options->roster, options->secret, ask, &arena, answers);
-    for (size_t i = 0; i < options->roster->count; i++)
+    cluster_ask(&roster, options->secret, ask, &arena, answers);
+    for (size_t i = 0; i < roster.count; i++)
         if (answers[i] != NULL && answers[i]->err != 0)
             program_fail(answers[i]->msg);
 }
@@ -45,11 +46,10 @@ static int say_status(void)
 {
     struct buf out = {0};
     ask_status();
-    options->json ? cluster_json(options->roster, answers, &out)
-                  : cluster_text(options->roster, answers, &out);
+    options->json ? cluster_json(&roster, answers, &out) : cluster_text(&roster, answers, &out);
     fwrite(out.p, 1, out.n, stdout);
     buf_close(&out);
-    return cluster_well(options->roster, answers) ? EXIT_SUCCESS : EXIT_FAILURE;
+    return cluster_well(&roster, answers) ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 /* ---- who holds what ---- */
@@ -60,7 +60,7 @@ static uint64_t going; /* the node that somebody wants to be rid of; 0: none */
 
 static const Loquat__PartitionState *served(uint32_t partition)
 {
-    return cluster_served(options->roster, answers, partition);
+    return cluster_served(&roster, answers, partition);
 }
 
 /* How many partitions there are, all of which are served now, and who holds them: else it can't be
@@ -73,13 +73,13 @@ static uint32_t read_sets(struct plan_set *nodes)
             pause_between();
         ask_status();
         nodes->count = 0;
-        count = (uint32_t)cluster_partitions(options->roster, answers);
+        count = (uint32_t)cluster_partitions(&roster, answers);
         for (uint32_t p = 0; p < count; p++) {
             const Loquat__PartitionState *state = served(p);
             wanted[p].count = 0;
             for (size_t k = 0; state != NULL && k < state->n_replicas; k++) {
                 uint64_t id = state->replicas[k]->id;
-                if (!state->replicas[k]->voter && !cluster_reached(options->roster, answers, id))
+                if (!state->replicas[k]->voter && !cluster_reached(&roster, answers, id))
                     continue; /* it was to come, and has not: whoever wants it says so again */
                 plan_put(&wanted[p], id);
                 plan_put(nodes, id);
@@ -89,16 +89,16 @@ static uint32_t read_sets(struct plan_set *nodes)
         }
     }
     if (count == 0)
-        program_fail("a partition has no leader, or no node answers: look at `cluster status`, and "
-                     "bring back nodes until most of those of each partition are there");
+        program_fail("a partition has no leader that answers: name all nodes in --cluster, look at "
+                     "`cluster status`, and bring back nodes until most of those of each "
+                     "partition are there");
     return count;
 }
 
 /* The next thing to do for a partition: false: nothing, it is as it should be. Who goes and is away
  * goes first: as long as it counts, a newcomer gets no vote (rcore_change). Else who comes is there
  * before anybody goes. */
-static bool next_change(uint32_t partition, const struct roster_node *newcomer,
-                        Loquat__ClusterChange *change, bool *wait)
+static bool next_change(uint32_t partition, Loquat__ClusterChange *change, bool *wait)
 {
     const Loquat__PartitionState *state = served(partition);
     uint64_t missing = 0, drop = 0, add = 0;
@@ -113,8 +113,7 @@ static bool next_change(uint32_t partition, const struct roster_node *newcomer,
         if (plan_has(&wanted[partition], id))
             continue;
         drop = id;
-        if (!cluster_reached(options->roster, answers, id) &&
-            (id == going || !state->replicas[k]->voter))
+        if (!cluster_reached(&roster, answers, id) && (id == going || !state->replicas[k]->voter))
             missing = id;
     }
     for (size_t k = 0; k < wanted[partition].count && !*wait; k++)
@@ -125,8 +124,7 @@ static bool next_change(uint32_t partition, const struct roster_node *newcomer,
     change->address = (char *)(uintptr_t) "";
     if (change->node == 0 || change->node != add)
         return change->node != 0 || *wait;
-    const struct roster_node *node =
-        newcomer != NULL && newcomer->id == add ? newcomer : roster_find(options->roster, add);
+    const struct roster_node *node = roster_find(&roster, add);
     if (node == NULL)
         program_fail("a node that is to get a partition is not in --cluster: name all of them");
     change->address = (char *)(uintptr_t)node->name;
@@ -136,7 +134,9 @@ static bool next_change(uint32_t partition, const struct roster_node *newcomer,
 /* A newcomer gets no vote while one is missing that counts. */
 static bool say_missing(void)
 {
-    uint64_t id = cluster_missing(options->roster, answers);
+    uint64_t id = cluster_missing(&roster, answers);
+    if (id == going) /* 0, when there is none */
+        return false;
     if (id != 0)
         fprintf(stderr,
                 "node %llu has votes and is away: a newcomer gets none until it is back. If it "
@@ -146,7 +146,7 @@ static bool say_missing(void)
 }
 
 /* Until every partition is where it should be. */
-static void make_so(uint32_t count, const struct roster_node *newcomer)
+static void make_so(uint32_t count)
 {
     bool warned = false;
     uint32_t right = 0;
@@ -160,7 +160,7 @@ static void make_so(uint32_t count, const struct roster_node *newcomer)
         for (uint32_t p = 0; p < count; p++) {
             Loquat__ClusterChange change = LOQUAT__CLUSTER_CHANGE__INIT;
             bool wait = false;
-            if (!next_change(p, newcomer, &change, &wait)) {
+            if (!next_change(p, &change, &wait)) {
                 right++;
             } else if (busy < CHANGES_AT_ONCE) {
                 busy++;
@@ -183,7 +183,7 @@ static void make_so(uint32_t count, const struct roster_node *newcomer)
 static void say_how(const struct roster_node *node, uint32_t count)
 {
     const Loquat__ClusterState *some = NULL;
-    for (size_t i = 0; i < options->roster->count; i++)
+    for (size_t i = 0; i < roster.count; i++)
         some = answers[i] != NULL ? answers[i] : some;
     ASSERT(some != NULL); /* it was asked how many partitions there are */
     fprintf(stderr,
@@ -191,6 +191,21 @@ static void say_how(const struct roster_node *node, uint32_t count)
             "--partitions %u --cluster %s,%llu=%s --cluster-secret-file %s\n",
             (unsigned long long)node->id, some->cluster, count, options->cluster,
             (unsigned long long)node->id, node->name, options->secret_file);
+}
+
+/* From here on it is asked, too: it will lead some of the partitions. */
+static void know(const struct roster_node *node)
+{
+    size_t at = 0;
+    if (roster_find(&roster, node->id) != NULL)
+        return;
+    if (roster.count == ROSTER_NODES_MAX)
+        program_fail("there are as many nodes as there can be");
+    while (at < roster.count && roster.nodes[at].id < node->id)
+        at++;
+    for (size_t i = roster.count++; i > at; i--)
+        roster.nodes[i] = roster.nodes[i - 1];
+    roster.nodes[at] = *node;
 }
 
 static int add(const char *text)
@@ -204,9 +219,10 @@ static int add(const char *text)
     if (!plan_has(&nodes, one.nodes[0].id))
         say_how(&one.nodes[0], count);
     (void)say_missing();
+    know(&one.nodes[0]);
     plan_put(&nodes, one.nodes[0].id);
     plan_spread(wanted, count, &nodes, options->replicas);
-    make_so(count, &one.nodes[0]);
+    make_so(count);
     printf("added node %llu\n", (unsigned long long)one.nodes[0].id);
     return EXIT_SUCCESS;
 }
@@ -220,7 +236,7 @@ static int remove_node(uint64_t id)
     if (nodes.count == 0)
         program_fail("it is the last one: nobody would hold anything");
     plan_spread(wanted, count, &nodes, options->replicas);
-    make_so(count, NULL);
+    make_so(count);
     printf("removed node %llu\n", (unsigned long long)id);
     return EXIT_SUCCESS;
 }
@@ -230,7 +246,7 @@ static int spread(void)
     struct plan_set nodes;
     uint32_t count = read_sets(&nodes);
     plan_spread(wanted, count, &nodes, options->replicas);
-    make_so(count, NULL);
+    make_so(count);
     printf("spread over %zu nodes\n", nodes.count);
     return EXIT_SUCCESS;
 }
@@ -246,7 +262,7 @@ static int move(uint64_t partition, uint64_t from, uint64_t to)
     going = from;
     plan_drop(&wanted[partition], from);
     plan_put(&wanted[partition], to);
-    make_so(count, NULL);
+    make_so(count);
     printf("moved partition %llu from node %llu to node %llu\n", (unsigned long long)partition,
            (unsigned long long)from, (unsigned long long)to);
     return EXIT_SUCCESS;
@@ -284,7 +300,7 @@ static int drain(uint64_t id, bool drained)
         if (!first)
             pause_between();
         ask_all(&ask);
-        const Loquat__ClusterState *state = cluster_state_of(options->roster, answers, id);
+        const Loquat__ClusterState *state = cluster_state_of(&roster, answers, id);
         if (state == NULL)
             program_fail("that node does not answer, or is not in --cluster");
         leads = cluster_leads(state);
@@ -332,9 +348,10 @@ static uint64_t partition_number(const char *text)
 int cluster_command(int argc, char **argv, const struct cluster_options *given)
 {
     options = given;
+    roster = *given->roster;
     const char *verb = argc > 1 && strcmp(argv[0], "cluster") == 0 ? argv[1] : "";
     arena_init(&arena);
-    if (options->roster->count == 0)
+    if (roster.count == 0)
         program_usage("which nodes? ", "Give --cluster");
     if (argc == 2 && strcmp(verb, "status") == 0)
         return say_status();

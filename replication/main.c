@@ -153,11 +153,13 @@ static void load_secret(struct buf *secret)
 static void show(uint64_t count, const char *things, double share)
 {
     static struct progress progress;
+    static uint64_t most; /* what was where it should be may be between two leaders */
     static bool begun;
     if (!begun)
         progress_begin(&progress);
     begun = true;
-    progress_show(&progress, count, things, share);
+    most = count > most ? count : most;
+    progress_show(&progress, most, things, share);
     if (share >= 1)
         progress_end(&progress);
 }

@@ -51,14 +51,16 @@ static void give_entries(struct rcore *core, const struct raft_update *update)
     raft_free(update->entries.batch[0].batch); /* one batch for all of them: freed once */
 }
 
-static void add_entries(struct rcore *core, const struct raft_append_entries *append,
-                        Loquat__Raft *out)
+/* Behind `out->index`, at most `count`: as many as fit a message, and one at least. */
+static void add_entries(struct rcore *core, size_t count, Loquat__Raft *out)
 {
-    Loquat__RaftEntry *made = arena_alloc(&core->arena, append->n_entries * sizeof *made);
-    out->entries = arena_alloc(&core->arena, append->n_entries * sizeof *out->entries);
-    out->n_entries = append->n_entries;
-    for (size_t i = 0; i < out->n_entries; i++) {
-        struct rcore_entry entry = core->ops->entry(core->arg, append->prev_log_index + 1 + i);
+    Loquat__RaftEntry *made = arena_alloc(&core->arena, count * sizeof *made);
+    out->entries = arena_alloc(&core->arena, count * sizeof *out->entries);
+    size_t bytes = 0;
+    for (size_t i = 0; i < count && bytes < RCORE_APPEND_BYTES; i++) {
+        struct rcore_entry entry = core->ops->entry(core->arg, out->index + 1 + i);
+        bytes += entry.bytes.n;
+        out->n_entries++;
         made[i] = (Loquat__RaftEntry)LOQUAT__RAFT_ENTRY__INIT;
         made[i].term = entry.term;
         made[i].type = entry.type;
@@ -66,6 +68,25 @@ static void add_entries(struct rcore *core, const struct raft_append_entries *ap
         made[i].data.data = arena_copy(&core->arena, entry.bytes.p, entry.bytes.n);
         out->entries[i] = &made[i];
     }
+}
+
+/* All entries of it, as several messages where they are large. */
+static void give_append(struct rcore *core, const struct raft_append_entries *append,
+                        Loquat__Raft *out)
+{
+    size_t left = append->n_entries;
+    do {
+        out->n_entries = 0;
+        add_entries(core, left, out);
+        size_t n = out->n_entries;
+        Loquat__Raft message = *out; /* the receiver may change it */
+        core->ops->on_message(core->arg, &message);
+        if (n > 0)
+            out->index_term = out->entries[n - 1]->term;
+        out->index += n;
+        left -= n;
+        arena_reset(&core->arena);
+    } while (left > 0);
 }
 
 static void give_messages(struct rcore *core, const struct raft_update *update)
@@ -81,9 +102,9 @@ static void give_messages(struct rcore *core, const struct raft_update *update)
             out.term < raft_current_term(&core->raft))
             out.term = raft_current_term(&core->raft);
         if (message->type == RAFT_APPEND_ENTRIES)
-            add_entries(core, &message->append_entries, &out);
-        core->ops->on_message(core->arg, &out);
-        arena_reset(&core->arena);
+            give_append(core, &message->append_entries, &out);
+        else
+            core->ops->on_message(core->arg, &out);
     }
 }
 

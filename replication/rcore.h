@@ -27,6 +27,7 @@ enum {
     RCORE_HEARTBEAT_MS = 80, /* where nothing was sent for so long */
     RCORE_HURRY_MIN_MS = 40,
     RCORE_INFLIGHT_ENTRIES_MAX = 1024,
+    RCORE_APPEND_BYTES = 1 << 20, /* of entries: with so many a message is full */
     RCORE_BEHIND_MAX = 64
 };
 

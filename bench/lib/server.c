@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "replication/roster.h"
 #include "store/base/clock.h"
 #include "tests/lib/certs.h"
 
@@ -260,13 +261,19 @@ void node_again(struct node_server *node)
     node_start_at(node, at);
 }
 
+static void member_dir(const struct node_server *nodes, size_t which, char *dir, size_t size)
+{
+    snprintf(dir, size, "%s/data%zu", nodes->root, which + 1);
+}
+
+/* `join`: the cluster that it becomes part of; NULL: one of the first. */
 static pid_t member_start(const struct node_server *nodes, size_t which, const char *partitions,
-                          int *ready)
+                          const char *join, int *ready)
 {
     char program[SCRATCH_MAX], dir[SCRATCH_MAX + 32], id[24];
     int fds[2];
     snprintf(id, sizeof id, "%zu", which + 1);
-    snprintf(dir, sizeof dir, "%s/data%s", nodes->root, id);
+    member_dir(nodes, which, dir, sizeof dir);
     const char *argv[] = {bench_program("loquat-node", program, sizeof program),
                           "--id",
                           id,
@@ -280,6 +287,8 @@ static pid_t member_start(const struct node_server *nodes, size_t which, const c
                           nodes->secret,
                           "--log-level",
                           "error",
+                          join != NULL ? "--join" : NULL,
+                          join,
                           NULL};
     if (pipe2(fds, O_CLOEXEC) != 0)
         bench_fail("pipe: %s", strerror(errno));
@@ -310,7 +319,7 @@ void nodes_begin(struct node_server *nodes, size_t count, const char *partitions
     snprintf(nodes->cluster, sizeof nodes->cluster, "%.*s", (int)cluster.n, cluster.p);
     snprintf(nodes->at, sizeof nodes->at, "%.*s", (int)at.n, at.p);
     for (size_t i = 0; i < count; i++)
-        nodes[i].pid = member_start(nodes, i, partitions, &ready[i]);
+        nodes[i].pid = member_start(nodes, i, partitions, NULL, &ready[i]);
     for (size_t i = 0; i < count; i++)
         member_wait(ready[i]);
     buf_close(&cluster);
@@ -325,8 +334,47 @@ void nodes_kill(struct node_server *nodes, size_t which)
 void nodes_again(struct node_server *nodes, size_t which, const char *partitions)
 {
     int ready;
-    nodes[which].pid = member_start(nodes, which, partitions, &ready);
+    nodes[which].pid = member_start(nodes, which, partitions, NULL, &ready);
     member_wait(ready);
+}
+
+pid_t nodes_tell(const struct node_server *nodes, const char *verb, const char *what)
+{
+    char program[SCRATCH_MAX];
+    const char *argv[] = {bench_program("loquat-node", program, sizeof program),
+                          "cluster",
+                          verb,
+                          what,
+                          "--cluster",
+                          nodes->cluster,
+                          "--cluster-secret-file",
+                          nodes->secret,
+                          NULL};
+    return proc_start((char *const *)(uintptr_t)argv, NULL);
+}
+
+void nodes_join(struct node_server *nodes, size_t which, const char *partitions, char *name,
+                size_t size)
+{
+    struct roster roster;
+    char why[256] = "", id[ROSTER_ID_SIZE + 1];
+    int ready;
+    if (!roster_parse(nodes->cluster, &roster, why, sizeof why))
+        bench_fail("%s", why);
+    roster_cluster_id(&roster, (uint32_t)atoi(partitions), id);
+    snprintf(name, size, "%zu=127.0.0.1:%d", which + 1, port_free());
+    struct node_server with = *nodes;
+    int n = snprintf(with.cluster, sizeof with.cluster, "%s,%s", nodes->cluster, name);
+    if (n < 0 || n >= (int)sizeof with.cluster)
+        bench_fail("too many nodes");
+    nodes[which].pid = member_start(&with, which, partitions, id, &ready); /* stays open */
+}
+
+void nodes_wipe(const struct node_server *nodes, size_t which)
+{
+    char dir[SCRATCH_MAX + 32];
+    member_dir(nodes, which, dir, sizeof dir);
+    scratch_remove(dir);
 }
 
 void nodes_drop(struct node_server *nodes, size_t count)

@@ -35,6 +35,13 @@ void node_drop(struct node_server *node);
 void nodes_begin(struct node_server *nodes, size_t count, const char *partitions);
 void nodes_kill(struct node_server *nodes, size_t which);
 void nodes_again(struct node_server *nodes, size_t which, const char *partitions); /* until ready */
+/* `loquat-node cluster` VERB WHAT, said to those of the first one's `cluster`; its pid. */
+pid_t nodes_tell(const struct node_server *nodes, const char *verb, const char *what);
+/* One more, with an empty directory, number `which` + 1; which the cluster has to be told, too. Its
+ * ID=HOST:PORT is left in `name`. Not waited for: `cluster add` ends when it holds its share. */
+void nodes_join(struct node_server *nodes, size_t which, const char *partitions, char *name,
+                size_t size);
+void nodes_wipe(const struct node_server *nodes, size_t which); /* its directory; it has ended */
 void nodes_drop(struct node_server *nodes, size_t count);
 
 struct gateway {

@@ -16,7 +16,7 @@ static struct {
     uint64_t index[SEEN_MAX], entry_term[SEEN_MAX];
     uint16_t type[SEEN_MAX];
     char text[SEEN_MAX][8];
-    size_t count, messages;
+    size_t count, messages, entries, bytes;
     uint64_t install_index, install_term;
     Loquat__Raft last; /* but for what it points to */
 } seen;
@@ -62,12 +62,21 @@ static void on_message(void *arg, Loquat__Raft *message)
     (void)arg;
     seen.messages++;
     seen.last = *message;
+    seen.entries += message->n_entries;
+    for (size_t i = 0; i < message->n_entries; i++)
+        seen.bytes += message->entries[i]->data.len;
+    cr_assert(le(sz, seen.bytes, 2 * RCORE_APPEND_BYTES), "it fits a link's message");
+    seen.bytes = 0;
     cr_assert(eq(u64, message->from, 2), "they say who speaks");
 }
+
+static struct buf large; /* every entry is that, when it is not empty */
 
 static struct rcore_entry entry_at(void *arg, uint64_t index)
 {
     (void)arg;
+    if (large.n > 0)
+        return (struct rcore_entry){rcore_term(core), RCORE_COMMAND, buf_span(&large)};
     for (size_t i = seen.count; i-- > 0;)
         if (seen.index[i] == index)
             return (struct rcore_entry){seen.entry_term[i], seen.type[i], span_str(seen.text[i])};
@@ -411,6 +420,26 @@ static void stored(uint64_t server, uint64_t index)
     result.term = rcore_term(core);
     result.index = index;
     cr_assert(eq(int, rcore_receive(core, &result, 5001), 0));
+}
+
+/* What is more than a message takes goes as several, one behind the other. */
+Test(rcore, large_entries_go_in_parts)
+{
+    enum { SIZE = 300 << 10, COUNT = 9 };
+    start_follower();
+    win(3);
+    memset(buf_grow(&large, SIZE), 'x', SIZE);
+    rcore_persisted(core, rcore_last_index(core), 5002);
+    uint64_t first = rcore_last_index(core) + 1;
+    for (int i = 0; i < COUNT; i++)
+        cr_assert(eq(int, rcore_submit(core, buf_span(&large), 5003), 0));
+    seen.messages = seen.entries = 0;
+    stored(1, first - 1);
+    cr_assert(eq(sz, seen.entries, COUNT));
+    cr_assert(eq(sz, seen.messages, 3));
+    cr_assert(eq(u64, seen.last.index, first - 1 + 8));
+    cr_assert(eq(u64, seen.last.index_term, rcore_term(core)));
+    buf_close(&large);
 }
 
 /* Guard 3: who tries for votes in a term that is over hears which one it is. Unguarded, libraft
