@@ -37,7 +37,7 @@ GATEWAY_OBJ := $(call obj,$(call src,gateway))
 LIBS := $(BUILD)/libgateway.a $(BUILD)/libreplication.a $(BUILD)/libcompaction.a $(BUILD)/libstore.a \
 	$(BUILD)/libclient.a $(BUILD)/libbase.a
 
-.PHONY: all setup setup-test run test tests-build mutants unit crash power flips turns soak faults check asan tsan tsan-build fuzz fuzz-build sim \
+.PHONY: all setup setup-test run test tests-build mutants next-build unit crash power flips turns soak faults check asan tsan tsan-build fuzz fuzz-build sim \
 	bench bench-build bench-peers install deb clean help web
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -83,7 +83,7 @@ $(BUILD)/obj/%.cc.o: %.cc | $(BUILD)/gen/wire.pb-c.h
 	@mkdir -p $(@D)
 	@echo "  c++  $<"
 	$(Q)$(CXX) $(CXXFLAGS) -c -o $@ $<
--include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/next/obj -name '*.d' 2>/dev/null)
 
 # ---- tests -------------------------------------------------------------------------------------
 # tests/*/*_test.c: one Criterion program each, linked with every library.
@@ -125,7 +125,32 @@ $(MUTANTS): $(BUILD)/tests/sim/%: tests/sim/%.patch $(CLUSTER)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $@.o $(call obj,$(wildcard tests/sim/*.c) tests/lib/dice.c) \
 		-Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS)
 mutants: $(MUTANTS)
+# A next release, with newer versions on the wire and on the disk: this one under tests/e2e/next.patch.
+# What sees a patched file, as the dependencies of this one's objects tell, is compiled again.
+NEXT := $(BUILD)/next
+NEXT_PATCH := tests/e2e/next.patch
+NEXT_FILES := $(shell sed -n 's|^--- a/||p' $(NEXT_PATCH))
+NEXT_SEES := $(patsubst $(BUILD)/%.d,$(NEXT)/%.o,$(shell grep -rlwF --include='*.d' $(NEXT_FILES:%=-e %) \
+	$(addprefix $(BUILD)/obj/,gateway replication compaction store) 2>/dev/null))
+NEXT_MAINS := $(patsubst $(BUILD)/%,$(NEXT)/%,$(call obj,$(MAINS)))
+NEXT_BIN := $(addprefix $(NEXT)/,loquat-node loquat-gateway loquat-compact)
+next_main = $(or $(filter $(NEXT)/obj/$(1),$(NEXT_SEES)),$(BUILD)/obj/$(1))
+next-build: $(NEXT_BIN)
+$(NEXT)/src/patched: $(NEXT_PATCH) $(NEXT_FILES)
+	@rm -rf $(@D) && mkdir -p $(@D)
+	@cp --parents $(NEXT_FILES) $(@D) && patch -s -p1 -d $(@D) <$(NEXT_PATCH) && touch $@
+$(NEXT)/obj/%.c.o: %.c $(NEXT)/src/patched
+	@mkdir -p $(@D)
+	@echo "  cc   $< (next)"
+	$(Q)$(CC) -I$(NEXT)/src $(CFLAGS) -c -o $@ $(firstword $(wildcard $(NEXT)/src/$<) $<)
+$(NEXT)/loquat-node: $(call next_main,replication/main.c.o)
+$(NEXT)/loquat-gateway: $(call next_main,gateway/main.c.o)
+$(NEXT)/loquat-compact: $(call next_main,compaction/main.c.o)
+$(NEXT_BIN): $(filter-out $(NEXT_MAINS),$(NEXT_SEES)) $(LIBS)
+	@echo "  link $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS)
 tests-build: all $(TEST_BIN) $(FAULT_BIN) $(CLUSTER) $(BUILD)/bench/storm
+	+@$(MAKE) --no-print-directory next-build # once it is known who sees what
 unit: tests-build ## run the unit tests only
 	BUILD=$(BUILD) tests/run unit
 test: setup-test web ## install what is missing, build, run every test

@@ -361,10 +361,11 @@ static void on_ready(void *arg)
     }
     if (node->dial.target != NULL) {
         dial_worked(&node->dial);
-        log_info("a node is reached", {"node", log_str(node->dial.target->name)});
+        log_info("a node is reached", {"node", log_str(node->dial.target->name)},
+                 {"version", log_int(up->version)});
     }
     cluster->ops->on_change(cluster->arg);
-    if (up->version < WIRE_VERSION)
+    if (up->version < WIRE_VERSION_LEADS)
         lead_all(node);
 }
 

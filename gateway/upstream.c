@@ -83,7 +83,7 @@ static void on_hello(struct upstream *up, struct span body)
         link_close(&up->link, ERR_VERSION);
         return;
     }
-    up->version = hello->version;
+    up->version = wire_spoken_with(hello->version);
     up->partitions = hello->partitions;
     snprintf(up->node, sizeof up->node, "%s",
              hello->cluster[0] != '\0' ? hello->cluster : hello->node);

@@ -53,8 +53,9 @@ struct upstream {
     const struct upstream_ops *ops;
     void *arg;
     bool open, ready;
-    uint32_t version, partitions; /* of the node */
-    char node[64];                /* what its store is called */
+    uint32_t version;    /* that is spoken with the node */
+    uint32_t partitions; /* of the node */
+    char node[64];       /* what its store is called */
     struct upstream_slot *slots;
     uint32_t slot_count, slot_cap, first_free, calls;
     uint32_t first_waiting, last_waiting;

@@ -136,17 +136,17 @@ static int read_format(struct datadir *dir, const char *path, char *why, size_t 
                  "%s is damaged: it does not begin as it should; restore it from a backup", file);
         return ERR_CORRUPT;
     }
-    if (format != DATADIR_FORMAT && format != DATADIR_FORMAT_CLUSTER) {
-        snprintf(why, size,
-                 "%s has format %lu, this program knows %d; run the version that wrote it%s", path,
-                 format, DATADIR_FORMAT_CLUSTER,
-                 format < DATADIR_FORMAT ? ", export with `loquat-log export` and import here"
-                                         : ", or newer");
+    if (format < DATADIR_FORMAT || format > DATADIR_FORMAT_NEWEST) {
+        snprintf(
+            why, size, "%s has format %lu, this program knows %d; run the version that wrote it%s",
+            path, format, DATADIR_FORMAT_NEWEST,
+            format < DATADIR_FORMAT ? ", export with `loquat-log export` and import here"
+                                    : ", or a newer one: it was raised, and there is no way back");
         return ERR_VERSION;
     }
     bool fine = take_number(&at, "partitions ", &partitions) && partitions != 0 &&
                 partitions <= PARTITIONS_MAX && take_id(&at, "id ", dir->id);
-    if (fine && format == DATADIR_FORMAT_CLUSTER)
+    if (fine && format >= DATADIR_FORMAT_CLUSTER)
         fine =
             take_id(&at, "cluster ", dir->cluster) && take_number(&at, "node ", &node) && node != 0;
     else if (fine)
@@ -155,8 +155,9 @@ static int read_format(struct datadir *dir, const char *path, char *why, size_t 
         snprintf(why, size, "%s is damaged; restore it from a backup", file);
         return ERR_CORRUPT;
     }
+    dir->format = (unsigned)format;
     dir->partitions = (uint32_t)partitions;
-    if (format == DATADIR_FORMAT_CLUSTER)
+    if (format >= DATADIR_FORMAT_CLUSTER)
         dir->node = node;
     return 0;
 }
@@ -238,11 +239,18 @@ void datadir_join(struct datadir *dir, const char *cluster, uint64_t node)
 {
     memmove(dir->cluster, cluster, sizeof dir->cluster);
     dir->node = node;
+    dir->format = datadir_alone(dir) ? DATADIR_FORMAT : DATADIR_FORMAT_CLUSTER;
 }
 
 bool datadir_alone(const struct datadir *dir)
 {
     return strcmp(dir->cluster, dir->id) == 0;
+}
+
+bool datadir_newest(const struct datadir *dir)
+{
+    return dir->format == DATADIR_FORMAT_NEWEST ||
+           (datadir_alone(dir) && DATADIR_FORMAT_NEWEST == DATADIR_FORMAT_CLUSTER);
 }
 
 int datadir_open(struct datadir *dir, const char *path, uint32_t partitions, int create, char *why,
@@ -298,20 +306,16 @@ static int sync_directory(const char *path)
     return rv == 0 ? 0 : ERR_IO;
 }
 
-int datadir_commit(struct datadir *dir, const char *path, char *why, size_t size)
+/* In place of the one that is there, if any: whole, or not at all. */
+static int write_format(const struct datadir *dir, unsigned format, const char *path)
 {
-    char file[DATADIR_PATH_MAX], temporary[DATADIR_PATH_MAX], half[DATADIR_PATH_MAX];
-    char parent[DATADIR_PATH_MAX], text[256];
+    char file[DATADIR_PATH_MAX], temporary[DATADIR_PATH_MAX] = "", parent[DATADIR_PATH_MAX];
+    char text[256];
     int err = join(file, path, "FORMAT");
     if (err == 0)
         err = join(temporary, path, "FORMAT.tmp");
-    if (err == 0)
-        err = join(half, path, "BEGUN");
-    bool alone = datadir_alone(dir);
-    int n = snprintf(text, sizeof text, FORMAT_TEXT,
-                     (unsigned)(alone ? DATADIR_FORMAT : DATADIR_FORMAT_CLUSTER), dir->partitions,
-                     dir->id);
-    if (!alone)
+    int n = snprintf(text, sizeof text, FORMAT_TEXT, format, dir->partitions, dir->id);
+    if (format >= DATADIR_FORMAT_CLUSTER)
         n += snprintf(text + n, sizeof text - (size_t)n, CLUSTER_TEXT, dir->cluster,
                       (unsigned long long)dir->node);
     snprintf(text + n, sizeof text - (size_t)n, SUM_TEXT, XXH3_64bits(text, (size_t)n));
@@ -326,10 +330,27 @@ int datadir_commit(struct datadir *dir, const char *path, char *why, size_t size
         err = join(parent, path, "..");
     if (err == 0 && sync_directory(parent) != 0 && errno == EIO)
         err = ERR_IO;
+    return err;
+}
+
+int datadir_commit(struct datadir *dir, const char *path, char *why, size_t size)
+{
+    char half[DATADIR_PATH_MAX];
+    int err = join(half, path, "BEGUN");
+    if (err == 0)
+        err = write_format(dir, dir->format, path);
     if (err != 0)
         snprintf(why, size, "%s: %s", path, strerror(errno));
     else
         unlink(half);
+    return err;
+}
+
+int datadir_raise(const struct datadir *dir, const char *path, char *why, size_t size)
+{
+    int err = write_format(dir, DATADIR_FORMAT_NEWEST, path);
+    if (err != 0)
+        snprintf(why, size, "%s: %s", path, strerror(errno));
     return err;
 }
 

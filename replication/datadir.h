@@ -1,7 +1,8 @@
 /* replication/datadir.h: the directory of a node.
- *   FORMAT   text: format version, partitions, id of the directory; format 3, of a node among
- *            others: the cluster's id and the node's number; XXH3-64 of these lines (directories of
- *            old have no sum). Written once, synced, checked at each start
+ *   FORMAT   text: format version, partitions, id of the directory; from format 3 on, of a node
+ *            among others: the cluster's id and the node's number; XXH3-64 of these lines
+ *            (directories of old have no sum). Written when the directory is made and when it is
+ *            raised to a newer format, synced, checked at each start
  *   LOCK     held by the process that uses the directory
  *   raft/    raft DB      data/    data DB
  * Errors: a message in `why` says what is wrong and what to do; nothing in the directory has been
@@ -13,10 +14,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { DATADIR_FORMAT = 2, DATADIR_FORMAT_CLUSTER = 3, DATADIR_PATH_MAX = 4096 };
+/* A directory is made as FORMAT, or FORMAT_CLUSTER among other nodes, whatever is newest: nobody
+ * can be told what he can't read. A node raises it to the newest format when all who have to
+ * understand what it writes then do (replication/node_format.c). */
+enum {
+    DATADIR_FORMAT = 2,
+    DATADIR_FORMAT_CLUSTER = 3,
+    DATADIR_FORMAT_NEWEST = 3,
+    DATADIR_NEWEST_WIRE = 2, /* nodes that speak this version read it, see WIRE_VERSION */
+    DATADIR_PATH_MAX = 4096
+};
 
 struct datadir {
     int lock_fd;
+    unsigned format;
     uint32_t partitions;
     char id[33];      /* random, made with the directory */
     char cluster[33]; /* the same as id: the node is alone */
@@ -32,8 +43,12 @@ int datadir_open(struct datadir *dir, const char *path, uint32_t partitions, int
 /* A new directory becomes that of a node among others. */
 void datadir_join(struct datadir *dir, const char *cluster, uint64_t node);
 bool datadir_alone(const struct datadir *dir);
+bool datadir_newest(const struct datadir *dir); /* there is nothing to be raised */
 /* A new directory counts from here on: called when both databases are made and bootstrapped. */
 int datadir_commit(struct datadir *dir, const char *path, char *why, size_t size);
+/* From here on older programs refuse it. `dir` is as it was, but for those who read it next; on any
+ * thread. ERR_IO: it is as it was, or raised, and may be tried again. */
+int datadir_raise(const struct datadir *dir, const char *path, char *why, size_t size);
 void datadir_close(struct datadir *dir);
 /* Bytes that an unprivileged writer can still use where `path` is; UINT64_MAX: unknown. */
 uint64_t datadir_free_bytes(const char *path);

@@ -2,6 +2,7 @@
 
 #include "store/base/bound.h"
 #include "store/base/metrics.h"
+#include "store/base/wire.h"
 
 /* name of ours, of the metric, its labels, what it says */
 #define GAUGES(X)                                                                                  \
@@ -44,6 +45,15 @@
     X(NODES, "loquat_nodes_reached", NULL, "Other nodes of the cluster that are reached")          \
     X(NODES_PENDING, "loquat_nodes_pending_bytes", NULL,                                           \
       "Bytes that wait to be taken by other nodes; RNET_PENDING_MAX for each")                     \
+    X(VERSION, "loquat_wire_version", NULL,                                                        \
+      "Newest version of the protocol that this node speaks")                                      \
+    X(NODES_VERSION, "loquat_nodes_wire_version_lowest", NULL,                                     \
+      "The oldest of those of this node and of the nodes that it reaches")                         \
+    X(LINKS_VERSION, "loquat_links_wire_version_lowest", NULL,                                     \
+      "The oldest that is spoken with a gateway; 0: there is none")                                \
+    X(FORMAT, "loquat_format", NULL, "Format of the directory")                                    \
+    X(FORMAT_NEWEST, "loquat_format_newest", NULL,                                                 \
+      "The format that it is raised to when all nodes of the cluster can read it")                 \
     X(CALLERS, "loquat_link_callers", NULL, "Callers that have not proved themselves yet")         \
     X(PENDING, "loquat_link_pending_bytes", NULL, "Bytes that wait to be taken by gateways")       \
     X(PENDING_LARGEST, "loquat_link_pending_largest_bytes", NULL,                                  \
@@ -173,6 +183,9 @@ static void take_links(const struct gauges_env *env)
     set(GAUGE_NODES_ALL, env->net != NULL ? rnet_others(env->net) : 0);
     set(GAUGE_NODES, env->net != NULL ? rnet_links(env->net, &pending) : 0);
     set(GAUGE_NODES_PENDING, pending);
+    set(GAUGE_VERSION, WIRE_VERSION);
+    set(GAUGE_NODES_VERSION, env->net != NULL ? rnet_version_lowest(env->net) : WIRE_VERSION);
+    set(GAUGE_LINKS_VERSION, sizes.version);
     set(GAUGE_CALLERS, door_callers(env->door));
     set(GAUGE_PENDING, sizes.pending);
     set(GAUGE_PENDING_LARGEST, sizes.pending_largest);
@@ -206,6 +219,12 @@ static void take_kv(struct kv *kv, int families, enum gauge first)
         set(first + (enum gauge)i, values[i]);
 }
 
+static void take_format(const struct datadir *dir)
+{
+    set(GAUGE_FORMAT, dir->format);
+    set(GAUGE_FORMAT_NEWEST, datadir_newest(dir) ? dir->format : DATADIR_FORMAT_NEWEST);
+}
+
 static void take_list(enum gauge gauge, const struct list *list)
 {
     uint64_t count = 0;
@@ -218,6 +237,7 @@ void gauges_take(const struct gauges_env *env)
 {
     take_shards(env);
     take_links(env);
+    take_format(env->dir);
     size_t bytes = 0;
     set(GAUGE_WAL_WAITING, wal_waiting(env->wal, &bytes));
     set(GAUGE_WAL_WAITING_BYTES, bytes);

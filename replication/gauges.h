@@ -6,11 +6,13 @@
 #define LOQUAT_REPLICATION_GAUGES_H
 
 #include "replication/control.h"
+#include "replication/datadir.h"
 #include "replication/door.h"
 #include "replication/rnet.h"
 #include "replication/rpc.h"
 
 struct gauges_env {
+    const struct datadir *dir;
     struct kv *raft, *data;
     const struct shard *shards;
     uint32_t partitions;

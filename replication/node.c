@@ -101,9 +101,9 @@ static bool idle(const struct node *node)
     for (uint32_t i = 0; i < node->dir.partitions; i++)
         if (!shard_idle(&node->shards[i]))
             return false;
-    return !node->flushing && wal_idle(node->wal) && applier_idle(node->applier) &&
-           node->feed.reads == 0 && node->rpc.reads == 0 && node->rpc.peer_count == 0 &&
-           control_idle(node->control) && door_idle(node->door) &&
+    return !node->flushing && !node->raise.running && wal_idle(node->wal) &&
+           applier_idle(node->applier) && node->feed.reads == 0 && node->rpc.reads == 0 &&
+           node->rpc.peer_count == 0 && control_idle(node->control) && door_idle(node->door) &&
            (node->net == NULL || (rnet_idle(node->net) && readindex_idle(&node->readindex)));
 }
 
@@ -257,8 +257,10 @@ static void on_tick(uv_timer_t *timer)
         trim_all(node);
         flush_if_due(node);
     }
-    if (node->ticks % GAUGE_TICKS == 0)
+    if (node->ticks % GAUGE_TICKS == 0) {
+        node_format_tick(node);
         gauges_take(&node->gauges);
+    }
     if (node->net == NULL)
         return;
     serve_if_settled(node);

@@ -24,6 +24,14 @@ enum node_phase {
     NODE_CLOSING
 };
 
+/* Of the directory to the newest format (node_format.c), on the pool. */
+struct node_raise {
+    uv_work_t work;
+    char why[256];
+    int err, said; /* said: the error that the log has */
+    bool running;
+};
+
 struct node {
     struct datadir dir;
     char path[DATADIR_PATH_MAX];
@@ -60,6 +68,7 @@ struct node {
     struct arena arena;   /* of a message of another node */
     struct buf packed;    /* an answer to it */
     struct node_led *led; /* per partition: which other node leads it, as it says */
+    struct node_raise raise;
     bool disk_full, drained, writers_stopped;
     uint64_t ticks;
     enum node_phase phase; /* loop thread; `ready` tells others */
@@ -79,6 +88,10 @@ void node_check_disk(struct node *node);
 /* node_members.c */
 void node_members_asked(void *arg, const Loquat__ClusterAsk *ask, struct buf *out); /* see rpc.h */
 void node_members_tick(struct node *node); /* of a node among others, now and then */
+
+/* node_format.c: when the directory is raised to the newest format. */
+void node_format_begin(struct node *node); /* before other nodes are let in */
+void node_format_tick(struct node *node);  /* now and then */
 
 /* node_start.c */
 void node_free(struct node *node); /* with its databases */

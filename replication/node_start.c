@@ -260,6 +260,7 @@ int node_start(const struct node_config *config, struct node **out, char *why, s
         /* Threads hold the databases; the process is about to end with `why`. */
         return err;
     }
+    node_format_begin(node);
     node->flushed_ms = clock_mono_ms();
     node_check_disk(node);
     node->control = control_start(&(struct control_env){
@@ -272,6 +273,7 @@ int node_start(const struct node_config *config, struct node **out, char *why, s
         .partitions = node->dir.partitions,
     });
     node->gauges = (struct gauges_env){
+        .dir = &node->dir,
         .raft = node->raft,
         .data = node->data,
         .shards = node->shards,

@@ -26,7 +26,8 @@ struct other {
     struct dial dial;
     struct channel *up; /* NULL: not reached */
     uint64_t since_ms;
-    unsigned flags; /* as it told last */
+    uint32_t version; /* that is spoken with it */
+    unsigned flags;   /* as it told last */
 };
 
 /* A connection. */
@@ -42,6 +43,7 @@ struct rnet {
     struct rnet_env env;
     uv_timer_t timer;
     bool started, closing, timer_closed;
+    uint32_t version_min;
     unsigned flags;      /* enum rnet_flag, of this node */
     uint64_t refused_ms; /* when somebody was refused last, and the log told */
     struct list channels;
@@ -88,11 +90,11 @@ static bool may_say(struct rnet *net)
 static bool check_hello(const struct channel *channel, const Loquat__NodeHello *hello, char *why)
 {
     const struct rnet_env *env = &channel->net->env;
-    if (hello->version < WIRE_VERSION_NODES)
+    if (hello->version < channel->net->version_min)
         return err_refuse(why, REASON_MAX,
-                          "node %llu speaks version %u of the protocol; %d is "
+                          "node %llu speaks version %u of the protocol; %u is "
                           "needed: bring it up to date",
-                          (unsigned long long)hello->id, hello->version, WIRE_VERSION_NODES);
+                          (unsigned long long)hello->id, hello->version, channel->net->version_min);
     if (strcmp(hello->cluster, env->cluster) != 0)
         return err_refuse(why, REASON_MAX,
                           "node %llu belongs to cluster %.40s, this is %s: were "
@@ -128,13 +130,14 @@ static bool check_hello(const struct channel *channel, const Loquat__NodeHello *
     return true;
 }
 
-static void set_up(struct channel *channel, struct other *other)
+static void set_up(struct channel *channel, struct other *other, uint32_t version)
 {
     struct channel *before = other->up;
     if (before == channel)
         return;
     channel->other = other;
     other->up = channel;
+    other->version = wire_spoken_with(version);
     other->flags = 0;
     other->since_ms = uv_now(channel->net->env.loop);
     if (before != NULL)
@@ -142,7 +145,7 @@ static void set_up(struct channel *channel, struct other *other)
     if (other->calls)
         dial_worked(&other->dial);
     log_info("a node is reached", {"node", log_int((int64_t)other->id)},
-             {"at", log_str(other->target.name)});
+             {"at", log_str(other->target.name)}, {"version", log_int(version)});
     channel->net->env.on_link(channel->net->env.arg, other->id, true);
 }
 
@@ -167,7 +170,7 @@ static void on_hello(struct channel *channel, struct span body)
         link_flush(&channel->link);
         link_close(&channel->link, ERR_CLOSED);
     } else {
-        set_up(channel, find(net, hello->id));
+        set_up(channel, find(net, hello->id), hello->version);
     }
     loquat__node_hello__free_unpacked(hello, NULL);
 }
@@ -275,6 +278,26 @@ unsigned rnet_told(const struct rnet *net, uint64_t node)
     return other != NULL ? other->flags : 0;
 }
 
+uint32_t rnet_version(const struct rnet *net, uint64_t node)
+{
+    const struct other *other = find(net, node);
+    return other != NULL && other->up != NULL ? other->version : 0;
+}
+
+uint32_t rnet_version_lowest(const struct rnet *net)
+{
+    uint32_t lowest = WIRE_VERSION;
+    for (size_t i = 0; i < net->count; i++)
+        if (net->others[i].up != NULL && net->others[i].version < lowest)
+            lowest = net->others[i].version;
+    return lowest;
+}
+
+void rnet_require(struct rnet *net, uint32_t version)
+{
+    net->version_min = version;
+}
+
 void rnet_send(struct rnet *net, uint64_t to, int type, struct span body)
 {
     struct other *other = find(net, to);
@@ -321,6 +344,7 @@ struct rnet *rnet_new(const struct rnet_env *env)
 {
     struct rnet *net = xcalloc(1, sizeof *net);
     net->env = *env;
+    net->version_min = WIRE_VERSION_NODES;
     list_init(&net->channels);
     for (size_t i = 0; i < env->roster->count; i++)
         rnet_know(net, env->roster->nodes[i].id, env->roster->nodes[i].name);

@@ -44,6 +44,11 @@ bool rnet_reaches(const struct rnet *net, uint64_t node);        /* what is sent
 uint64_t rnet_reached_ms(const struct rnet *net, uint64_t node); /* for how long; 0: not */
 void rnet_tell(struct rnet *net, unsigned flags);                /* to all, within RNET_ALIVE_MS */
 unsigned rnet_told(const struct rnet *net, uint64_t node);
+/* Version of the protocol that is spoken with a node; 0: it is not reached. And the oldest of all
+ * these and of this node's own. */
+uint32_t rnet_version(const struct rnet *net, uint64_t node);
+uint32_t rnet_version_lowest(const struct rnet *net);
+void rnet_require(struct rnet *net, uint32_t version); /* of whoever is let in from now on */
 void rnet_send(struct rnet *net, uint64_t to, int type, struct span body);
 size_t rnet_others(const struct rnet *net);                 /* how many there are */
 uint64_t rnet_other(const struct rnet *net, size_t number); /* their ids */

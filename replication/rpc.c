@@ -23,6 +23,7 @@ struct peer {
     struct list_link in_env;
     size_t refs, reads;
     bool closed, greeted;
+    uint32_t version; /* that is spoken with it, once it has greeted */
     struct arena arena;
 };
 
@@ -389,6 +390,7 @@ static void on_hello(struct peer *peer, struct span body)
         return;
     }
     peer->greeted = true;
+    peer->version = wire_spoken_with(hello->version);
     send_leads(peer);
 }
 
@@ -541,6 +543,8 @@ struct rpc_sizes rpc_sizes(const struct rpc_env *env)
             sizes.reads_largest = peer->reads;
         if (pending > sizes.pending_largest)
             sizes.pending_largest = pending;
+        if (peer->greeted && (sizes.version == 0 || peer->version < sizes.version))
+            sizes.version = peer->version;
         if (first || peer->feed.credit < sizes.credit_lowest)
             sizes.credit_lowest = peer->feed.credit;
     }

@@ -47,6 +47,7 @@ struct rpc_sizes {
     size_t pending_largest; /* and for one; PEER_PENDING_MAX */
     size_t subs;
     int64_t credit_lowest; /* bytes of tails that one link may still be sent; 0 without links */
+    uint32_t version;      /* the oldest that a gateway speaks; 0 without links */
 };
 struct rpc_sizes rpc_sizes(const struct rpc_env *env);
 int rpc_adopt(struct rpc_env *env, int fd);

@@ -12,12 +12,19 @@
 #include "store/base/buf.h"
 #include "wire.pb-c.h"
 
-/* Said in every Hello and NodeHello, of what is spoken; and the oldest that is understood. */
+/* Said in every Hello and NodeHello: the newest that is spoken; on a link the older one of the two
+ * sides' is, so whoever is newer speaks as the other one. And the oldest that are understood. */
 enum {
     WIRE_VERSION = 2,
-    WIRE_VERSION_MIN = 1,  /* between gateways and nodes: knows no Leads */
-    WIRE_VERSION_NODES = 2 /* between nodes */
+    WIRE_VERSION_MIN = 1,   /* between gateways and nodes */
+    WIRE_VERSION_LEADS = 2, /* from this one on nodes say what they lead */
+    WIRE_VERSION_NODES = 2  /* between nodes */
 };
+
+static inline uint32_t wire_spoken_with(uint32_t other)
+{
+    return other < WIRE_VERSION ? other : WIRE_VERSION;
+}
 
 /* Appended. */
 void command_pack(const Loquat__Command *command, struct buf *out);

@@ -18,14 +18,6 @@ stop_all() {
 }
 trap 'stop_all; cleanup' EXIT
 
-ports() { # N: that many, free a moment ago
-    /usr/bin/python3 -c '
-import socket, sys
-all = [socket.socket() for _ in range(int(sys.argv[1]))]
-for one in all: one.bind(("127.0.0.1", 0))
-print(*[one.getsockname()[1] for one in all])' "$1"
-}
-
 start_node() { # N [OPTION…]: without waiting
     local n=$1
     shift
@@ -52,15 +44,6 @@ start_gateway() { # NAME: sets address
         >"$scratch/$1.out" 2>>"$scratch/$1.log" &
     gateways+=($!)
     await_ready "$scratch/$1.out" $!
-}
-
-says() { # FILE TEXT: comes to stand in it
-    local i
-    for ((i = 0; i < 200; i++)); do
-        grep -qF -- "$2" "$1" && return
-        sleep 0.05
-    done
-    return 1
 }
 
 led() { # N: how many partitions it serves

@@ -44,6 +44,24 @@ await_ready() {
     [[ -n $address ]]
 }
 
+ports() { # N: that many, free a moment ago
+    /usr/bin/python3 -c '
+import socket, sys
+all = [socket.socket() for _ in range(int(sys.argv[1]))]
+for one in all: one.bind(("127.0.0.1", 0))
+print(*[one.getsockname()[1] for one in all])' "$1"
+}
+
+# says FILE TEXT: it comes to stand in it; after $says_turns twentieths of a second it does not.
+says() {
+    local i
+    for ((i = 0; i < ${says_turns:-200}; i++)); do
+        grep -qF -- "$2" "$1" && return
+        sleep 0.05
+    done
+    return 1
+}
+
 # start_server DIR [OPTION…]: sets url and server_pid; the log is DIR.log. Port 0: the kernel chooses.
 start_server() {
     local dir=$1

@@ -8,6 +8,7 @@
 #include "store/base/bound.h"
 #include "store/base/check.h"
 #include "store/base/err.h"
+#include "store/base/wire.h"
 #include "tests/lib/measured.h"
 
 /* The far side is a link on the same loop; what it was asked stands in `asked`, in order. */
@@ -355,6 +356,21 @@ Test(upstream, a_node_of_another_version)
     turn();
     cr_assert(zero(int, got.ready));
     cr_assert(eq(int, got.closed, 1));
+}
+
+/* With a node that knows more it is this version that is spoken; with an older one, that one's. */
+Test(upstream, speaks_as_the_older_one)
+{
+    Loquat__Hello hello = LOQUAT__HELLO__INIT;
+    hello.partitions = 16;
+    hello.version = WIRE_VERSION + 7;
+    say(LINK_HELLO, &hello.base);
+    turn();
+    cr_assert(eq(u32, up.version, WIRE_VERSION));
+    hello.version = WIRE_VERSION_MIN;
+    say(LINK_HELLO, &hello.base);
+    turn();
+    cr_assert(eq(u32, up.version, WIRE_VERSION_MIN));
 }
 
 static void lose_link(void)

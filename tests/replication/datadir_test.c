@@ -138,6 +138,7 @@ Test(datadir, newer_format)
     mkdir(path, 0700);
     scratch_write(path, "FORMAT", "loquat data directory\nformat 99\nsomething new\n");
     refused(1, ERR_VERSION, "format 99");
+    cr_assert(ne(ptr, strstr(why, "or a newer one"), NULL), "%s", why);
 }
 
 /* One of an older version says how to get at what it holds. */
@@ -186,6 +187,42 @@ static size_t read_format(char *text, size_t size)
     fclose(stream);
     text[n] = 0;
     return n;
+}
+
+/* Raised, it is the same directory in the newest format; also one of a node that is alone, which is
+ * made in an older one. */
+Test(datadir, raised)
+{
+    char text[256], id[33], line[32];
+    dir.lock_fd = -1;
+    make();
+    snprintf(id, sizeof id, "%s", dir.id);
+    cr_assert(eq(u32, dir.format, DATADIR_FORMAT));
+    cr_assert(zero(int, datadir_raise(&dir, path, why, sizeof why)), "%s", why);
+    cr_assert(zero(int, open_it(4, 0)), "%s", why);
+    cr_assert(eq(u32, dir.format, DATADIR_FORMAT_NEWEST));
+    cr_assert(datadir_newest(&dir));
+    cr_assert(datadir_alone(&dir));
+    cr_assert(eq(str, dir.id, id));
+    cr_assert(eq(u64, dir.node, 1));
+    read_format(text, sizeof text);
+    snprintf(line, sizeof line, "\nformat %d\n", DATADIR_FORMAT_NEWEST);
+    cr_assert(ne(ptr, strstr(text, line), NULL), "%s", text);
+    cr_assert(not(scratch_has(path, "FORMAT.tmp")));
+}
+
+/* What can't be written leaves the directory in the format that it had. */
+Test(datadir, not_raised)
+{
+    char file[SCRATCH_MAX + 32];
+    dir.lock_fd = -1;
+    make();
+    snprintf(file, sizeof file, "%s/FORMAT.tmp", path);
+    cr_assert(zero(int, mkdir(file, 0700))); /* in the way */
+    cr_assert(eq(int, datadir_raise(&dir, path, why, sizeof why), ERR_IO));
+    cr_assert(ne(ptr, strstr(why, path), NULL), "%s", why);
+    cr_assert(zero(int, open_it(4, 0)), "%s", why);
+    cr_assert(eq(u32, dir.format, DATADIR_FORMAT));
 }
 
 /* Another number of partitions would look for everything in the wrong place: no bit of FORMAT flips

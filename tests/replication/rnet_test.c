@@ -11,6 +11,7 @@
 
 #include "replication/door.h"
 #include "store/base/log.h"
+#include "store/base/wire.h"
 #include "tests/lib/scratch.h"
 
 #define SECRET span_str("0123456789abcdef0123456789abcdef")
@@ -224,6 +225,23 @@ Test(rnet, with_another_secret)
 {
     host[2].env.secret = span_str("another one of thirty-two bytes!");
     is_refused();
+}
+
+/* What is spoken with each is known; who speaks less than is needed is not let in. */
+Test(rnet, speaks_too_little)
+{
+    for (int i = 0; i < NODES; i++)
+        begin(i);
+    rnet_require(host[2].net, WIRE_VERSION + 1);
+    RUN_UNTIL(others_only());
+    RUN_UNTIL(host[2].ups > 0 || uv_now(&loop) > until - WAIT_MS + 500);
+    cr_assert(zero(int, host[2].ups));
+    cr_assert(eq(u32, rnet_version(host[0].net, 2), WIRE_VERSION));
+    cr_assert(zero(u32, rnet_version(host[2].net, 1)));
+    cr_assert(eq(u32, rnet_version_lowest(host[0].net), WIRE_VERSION));
+    rnet_require(host[2].net, WIRE_VERSION);
+    RUN_UNTIL(all_reach());
+    cr_assert(all_reach());
 }
 
 Test(rnet, with_an_empty_disk)
