@@ -1,0 +1,100 @@
+"""What goes wrong with a node of cluster.py: each fault does it, waits, and puts it right again.
+All that is left to chance comes from the world's dice."""
+
+import signal
+import time
+
+
+class Faults:
+    ALWAYS = ("kill", "kill", "restart", "hang", "stutter", "cut", "flap", "one_way", "slow_link",
+              "slow_disk")
+    SHORT = ("kill", "hang", "cut")  # while another one is under way, or has not healed
+
+    def __init__(self, world):
+        self.world, self.dice, self.net = world, world.dice, world.net
+        self.without = []  # why which faults are left out
+        self.kinds = list(self.ALWAYS)
+        for name, able, why in (
+                ("full_disk", world.mounts, "no rights to mount a small disk"),):
+            if able:
+                self.kinds.append(name)
+            else:
+                self.without.append(f"{name}: {why}")
+
+    def draw(self):
+        """Does one, or two. Returns what they were."""
+        first = self.dice.choice(list(self.world.nodes.values()))
+        name = self.dice.choice(self.kinds)
+        said = [f"{name} {first.number}"]
+        getattr(self, name)(first)
+        if self.dice.random() < 0.2:
+            said.append(self.another(first))
+        return ", ".join(said)
+
+    def other(self, node):
+        return self.dice.choice([n for n in self.world.nodes.values() if n is not node])
+
+    def another(self, node):
+        name, other = self.dice.choice(self.SHORT), self.other(node)
+        getattr(self, name)(other)
+        return f"{name} {other.number}"
+
+    def pause(self, least=0.5, most=4.0):
+        time.sleep(self.dice.uniform(least, most))
+
+    # ---- the process ----
+
+    def kill(self, node):
+        node.end(signal.SIGKILL)
+        self.pause(0.1, 3)
+        node.start()
+
+    def restart(self, node):
+        if not node.end(signal.SIGTERM):
+            self.world.check(f"node {node.number} ends with 0 when it is told to", False)
+        node.start()
+
+    def hang(self, node, least=0.5, most=4.0):
+        node.signal(signal.SIGSTOP)
+        self.pause(least, most)
+        node.signal(signal.SIGCONT)
+
+    def stutter(self, node):
+        for _ in range(20):
+            self.hang(node, 0.15, 0.15)
+            time.sleep(0.05)
+
+    # ---- the network ----
+
+    def cut(self, node, least=0.5, most=6.0):
+        self.net.cut(node.number)
+        self.pause(least, most)
+        self.net.cut(node.number, False)
+
+    def flap(self, node):
+        for _ in range(self.dice.randint(3, 8)):
+            self.cut(node, 0.1, 0.8)
+            self.pause(0.1, 0.8)
+
+    def one_way(self, node):
+        other = self.other(node)
+        self.net.lose(node.number, other.number)
+        self.pause(1, 6)
+        self.net.lose(node.number, other.number, False)
+
+    def slow_link(self, node):
+        self.net.slow(node.number)
+        self.pause(1, 5)
+        self.net.slow(node.number, False)
+
+    # ---- the disk ----
+
+    def slow_disk(self, node):
+        node.slow_disk(self.dice.choice((20, 100, 500)))
+        self.pause(1, 5)
+        node.quick_disk()
+
+    def full_disk(self, node):
+        node.fill()
+        self.pause(1, 4)
+        node.empty()
