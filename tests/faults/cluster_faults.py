@@ -1,21 +1,26 @@
 """What goes wrong with a node of cluster.py: each fault does it, waits, and puts it right again.
 All that is left to chance comes from the world's dice."""
 
+import re
 import signal
 import time
+
+ADDED_S = 100  # in which a node gets everything, or is let go
 
 
 class Faults:
     ALWAYS = ("kill", "kill", "restart", "hang", "stutter", "cut", "flap", "one_way", "slow_link",
-              "slow_disk")
+              "slow_disk", "wipe")
     SHORT = ("kill", "hang", "cut")  # while another one is under way, or has not healed
 
     def __init__(self, world):
         self.world, self.dice, self.net = world, world.dice, world.net
+        self.next_id = max(world.nodes) + 1
         self.without = []  # why which faults are left out
         self.kinds = list(self.ALWAYS)
         for name, able, why in (
-                ("full_disk", world.mounts, "no rights to mount a small disk"),):
+                ("full_disk", world.mounts, "no rights to mount a small disk"),
+                ("wipe_here", False, "links to a node at the address of a lost one do not hold")):
             if able:
                 self.kinds.append(name)
             else:
@@ -25,16 +30,16 @@ class Faults:
         """Does one, or two. Returns what they were."""
         first = self.dice.choice(list(self.world.nodes.values()))
         name = self.dice.choice(self.kinds)
-        said = [f"{name} {first.number}"]
-        getattr(self, name)(first)
+        meanwhile = getattr(self, name)(first)
+        said = [f"{name} {first.number}" + (f" (and {meanwhile})" if meanwhile else "")]
         if self.dice.random() < 0.2:
             said.append(self.another(first))
         return ", ".join(said)
 
-    def other(self, node):
+    def other(self, node=None):
         return self.dice.choice([n for n in self.world.nodes.values() if n is not node])
 
-    def another(self, node):
+    def another(self, node=None):
         name, other = self.dice.choice(self.SHORT), self.other(node)
         getattr(self, name)(other)
         return f"{name} {other.number}"
@@ -98,3 +103,36 @@ class Faults:
         node.fill()
         self.pause(1, 4)
         node.empty()
+
+    def wipe(self, node, elsewhere=True):
+        """The disk is lost; another node takes its place. Half of the time something else goes
+        wrong meanwhile, with the newcomer or with others."""
+        lost = node.id
+        node.end(signal.SIGKILL)
+        node.wipe(self.next_id, elsewhere)
+        self.next_id += 1
+        rest = self.world.cluster(node)
+        self.pause(0.1, 2)
+        self.ask(rest, "remove", str(lost))
+        adding = self.world.tell(rest, "add", f"{node.id}={node.name}")
+        how = ""
+        for line in adding.stderr:
+            how = re.search(r"--join [0-9a-f]+", line)
+            if how:
+                break
+        if not how:
+            self.world.check(f"who adds node {node.id} is told how to start it", False)
+            adding.kill()
+            return None
+        node.join = how.group().split()
+        node.start()
+        meanwhile = self.another() if self.dice.random() < 0.5 else None
+        self.world.check_told(adding, ADDED_S)
+        return meanwhile
+
+    def wipe_here(self, node):
+        """The new node has the address of the one that was lost."""
+        return self.wipe(node, elsewhere=False)
+
+    def ask(self, cluster, *words, seconds=ADDED_S):
+        self.world.check_told(self.world.tell(cluster, *words), seconds)
