@@ -3,9 +3,13 @@ All that is left to chance comes from the world's dice."""
 
 import re
 import signal
+import subprocess
 import time
 
+from cluster_node import PARTITIONS
+
 ADDED_S = 100  # in which a node gets everything, or is let go
+LED_S = 20  # in which a node that is drained leads nothing
 
 
 class Faults:
@@ -18,9 +22,13 @@ class Faults:
         self.next_id = max(world.nodes) + 1
         self.without = []  # why which faults are left out
         self.kinds = list(self.ALWAYS)
+        told = subprocess.run([f"{world.build}/loquat-node", "--help"], capture_output=True,
+                              text=True).stdout
         for name, able, why in (
                 ("full_disk", world.mounts, "no rights to mount a small disk"),
-                ("wipe_here", False, "links to a node at the address of a lost one do not hold")):
+                ("wipe_here", False, "links to a node at the address of a lost one do not hold"),
+                ("transfer", "cluster transfer " in told, "loquat-node has no such command"),
+                ("drain", "cluster drain " in told, "loquat-node has no such command")):
             if able:
                 self.kinds.append(name)
             else:
@@ -134,5 +142,22 @@ class Faults:
         """The new node has the address of the one that was lost."""
         return self.wipe(node, elsewhere=False)
 
+    # ---- what operators do on purpose ----
+
     def ask(self, cluster, *words, seconds=ADDED_S):
         self.world.check_told(self.world.tell(cluster, *words), seconds)
+
+    def transfer(self, node):
+        partition = self.dice.randrange(PARTITIONS)
+        self.ask(self.world.cluster(), "transfer", str(partition), str(node.id))
+
+    def drain(self, node):
+        self.ask(self.world.cluster(), "drain", str(node.id))
+        until = time.time() + LED_S
+        while node.metric("loquat_partitions_serving") != 0:
+            if time.time() > until:
+                self.world.check(f"node {node.number}, which is drained, leads nothing", False)
+                break
+            time.sleep(0.1)
+        self.pause(0.1, 3)
+        self.ask(self.world.cluster(), "undrain", str(node.id))
