@@ -54,7 +54,7 @@ class World:
     def __init__(self, scratch, net, mounts, seed):
         self.scratch, self.net, self.mounts, self.build = scratch, net, mounts, BUILD
         self.dice, self.check = random.Random(seed), check
-        self.gateways, self.client = [], None
+        self.gateways, self.client, self.told = [], None, []
         self.secret, self.tokens = f"{scratch}/cluster", f"{scratch}/secret"
         for name in (self.secret, self.tokens):
             with open(name, "w", opener=lambda p, f: os.open(p, f, 0o600)) as out:
@@ -131,10 +131,12 @@ class World:
 
     def tell(self, cluster, *words):
         """Begins `loquat-node cluster WORDS`, which is at work until check_told."""
-        return subprocess.Popen(
-            self.net.inside(USERS, f"{BUILD}/loquat-node", "cluster", *words, "--cluster", cluster,
-                            "--cluster-secret-file", self.secret),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.net.env(USERS))
+        words = [f"{BUILD}/loquat-node", "cluster", *words, "--cluster", cluster,
+                 "--cluster-secret-file", self.secret]
+        self.told.append(subprocess.Popen(
+            self.net.inside(USERS, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, env=self.net.env(USERS)))
+        return self.told[-1]
 
     def check_told(self, process, seconds):
         try:
@@ -145,6 +147,19 @@ class World:
         if process.returncode != 0:
             words = process.args[process.args.index("cluster"):][:4]
             check(f"{' '.join(words)}: status {process.returncode}: {' '.join(said)}", False)
+
+    def well(self, seconds=30):
+        """It comes to be so that `cluster status` says that all is well."""
+        until = time.time() + seconds
+        while time.time() < until:
+            if self.tell(self.cluster(), "status").wait() == 0:
+                return True
+            time.sleep(0.2)
+        return False
+
+    def check_well(self):
+        if not self.well():
+            check("cluster status says that all is well", False)
 
     # ---- rounds, and the end ----
 
@@ -174,7 +189,7 @@ class World:
             before = broken()
             time.sleep(LINKS_S)
             if broken() == before:
-                return self.tell(self.cluster(), "status").wait() == 0
+                return self.well()
         return False
 
     def finish(self):
@@ -207,8 +222,8 @@ class World:
 
     def close(self, keep):
         """With what the disks hold put there, or with None."""
-        everybody = [node.process for node in self.nodes.values()] + self.gateways + [self.client]
-        for process in everybody:
+        nodes = [node.process for node in self.nodes.values()]
+        for process in [*self.told, *self.gateways, *nodes, self.client]:
             if process is not None and process.poll() is None:
                 process.send_signal(signal.SIGCONT)
                 process.kill()
@@ -258,6 +273,7 @@ def main():
         go_inside(options)
     keep = options.keep and os.path.abspath(options.keep)
     os.chdir(TREE)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # nobody is left behind
     kind = cluster_net.Spaces if "net" in options.inside else cluster_net.Forwarded
     print(f"seed {options.seed}, {kind.KIND}", flush=True)
     with tempfile.TemporaryDirectory() as place:

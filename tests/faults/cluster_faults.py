@@ -24,6 +24,7 @@ class Faults:
         self.kinds = list(self.ALWAYS)
         told = subprocess.run([f"{world.build}/loquat-node", "--help"], capture_output=True,
                               text=True).stdout
+        told = " ".join(told.split())  # its lines are broken anywhere
         for name, able, why in (
                 ("full_disk", world.mounts, "no rights to mount a small disk"),
                 ("wipe_here", False, "links to a node at the address of a lost one do not hold"),
@@ -142,16 +143,18 @@ class Faults:
         """The new node has the address of the one that was lost."""
         return self.wipe(node, elsewhere=False)
 
-    # ---- what operators do on purpose ----
+    # ---- what operators do on purpose, when all is well ----
 
     def ask(self, cluster, *words, seconds=ADDED_S):
         self.world.check_told(self.world.tell(cluster, *words), seconds)
 
     def transfer(self, node):
         partition = self.dice.randrange(PARTITIONS)
+        self.world.check_well()
         self.ask(self.world.cluster(), "transfer", str(partition), str(node.id))
 
     def drain(self, node):
+        self.world.check_well()
         self.ask(self.world.cluster(), "drain", str(node.id))
         until = time.time() + LED_S
         while node.metric("loquat_partitions_serving") != 0:
