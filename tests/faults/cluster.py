@@ -133,6 +133,7 @@ class World:
         """Begins `loquat-node cluster WORDS`, which is at work until check_told."""
         words = [f"{BUILD}/loquat-node", "cluster", *words, "--cluster", cluster,
                  "--cluster-secret-file", self.secret]
+        self.told = [process for process in self.told if process.poll() is None]
         self.told.append(subprocess.Popen(
             self.net.inside(USERS, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True, env=self.net.env(USERS)))
@@ -152,7 +153,9 @@ class World:
         """It comes to be so that `cluster status` says that all is well."""
         until = time.time() + seconds
         while time.time() < until:
-            if self.tell(self.cluster(), "status").wait() == 0:
+            asking = self.tell(self.cluster(), "status")
+            asking.communicate()
+            if asking.returncode == 0:
                 return True
             time.sleep(0.2)
         return False
