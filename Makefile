@@ -97,9 +97,10 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.c.o $(TEST_LIB_OBJ) $(LIBS)
 # What is preloaded is no program, and is not sanitized: its functions come before those of all others.
 SHIM := $(BUILD)/tests/faults/shim.so
 SLOW := $(BUILD)/tests/faults/slow.so
-FAULT_SRC := $(filter-out tests/faults/shim.c tests/faults/slow.c,$(wildcard tests/faults/*.c))
-FAULT_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(FAULT_SRC)) $(SHIM) $(SLOW)
-$(SHIM) $(SLOW): $(BUILD)/%.so: %.c tests/faults/shim.h
+CALLER := $(BUILD)/tests/faults/caller.so
+FAULT_SRC := $(filter-out $(patsubst %,tests/faults/%.c,shim slow caller),$(wildcard tests/faults/*.c))
+FAULT_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(FAULT_SRC)) $(SHIM) $(SLOW) $(CALLER)
+$(SHIM) $(SLOW) $(CALLER): $(BUILD)/%.so: %.c tests/faults/shim.h
 	@mkdir -p $(@D)
 	@echo "  link $@"
 	$(Q)$(CC) -std=c17 $(OPT) $(WARN) $(DEFS) -I. -fvisibility=hidden -shared -fPIC -o $@ $< -ldl
@@ -179,9 +180,11 @@ soak: setup-test ## HOURS of a town's life on one server, at RATE messages a sec
 turns: setup-test ## every fallible call of the tools, the parsers and the server's start, in turn
 	+$(MAKE) --no-print-directory all $(BUILD)/tests/faults/parse $(SHIM)
 	@BUILD=$(BUILD) tests/faults/turns.py
-faults: setup-test ## ROUNDS (100) faults of three nodes and their network, by SEED
-	+$(MAKE) --no-print-directory all $(BUILD)/tests/faults/replicas $(SLOW)
-	@BUILD=$(BUILD) tests/faults/cluster.py $(or $(ROUNDS),100) $(if $(filter command line,$(origin SEED)),--seed $(SEED))
+faults: setup-test ## ROUNDS (100) faults of three nodes and their network, by SEED; PROXY=1: no namespaces
+	+$(MAKE) --no-print-directory all $(BUILD)/tests/faults/replicas $(SLOW) $(CALLER)
+	@BUILD=$(BUILD) tests/faults/cluster.py $(or $(ROUNDS),100) \
+		$(if $(filter command line,$(origin SEED)),--seed $(SEED)) \
+		$(if $(filter command line,$(origin PROXY)),--proxy)
 check: setup-test ## format, clang-tidy, cppcheck, layers
 	+@$(MAKE) --no-print-directory tests-build
 	@BUILD=$(BUILD) tests/check

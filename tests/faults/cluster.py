@@ -1,32 +1,42 @@
 #!/usr/bin/python3
-"""cluster.py [ROUNDS] [--seed N] [--keep DIR]: three nodes and two gateways, each in a network
-namespace of its own behind one bridge; 16 users who talk; ROUNDS (100) faults, drawn from the seed.
+"""cluster.py [ROUNDS] [--seed N] [--keep DIR] [--proxy] [--only FAULT,…]: three nodes, each on a
+machine of its own, and two gateways; 16 users who talk; ROUNDS (100) faults, drawn from the seed.
 
-A fault: a node is killed, stopped and started, hangs, is cut off (in both directions, from one other
-in one direction, again and again), has a slow link, a slow disk, or no room on its disk. Some come
-two at a time. After each the system heals, and users must get on.
+A fault (cluster_faults.py): a node is killed, stopped and started, hangs, is cut off (in both
+directions, from one other in one direction, again and again), has a slow link, a slow disk, or no
+room on its disk; it loses its disk, and is replaced by one with a new number; it is handed a
+partition, or drained. Some come two at a time. After each the system heals, and users must get
+on. Those that can't be done here are left out, and named.
 
-At the end (nodes_client.py): what was acknowledged is there once, where it was said to be; sequences
-have no gap; everybody got everything once and in order; nothing is there that nobody sent; and all
-three replicas hold the same rows. Ends with `N passed, N failed`.
-Needs root, ip and tc: everything is made in a namespace of this script's own, and goes with it."""
+At the end (nodes_client.py): what was acknowledged is there once, where it was said to be;
+sequences have no gap; everybody got everything once and in order; nobody was cut off; nothing is
+there that nobody sent; all nodes reach each other; and all three replicas hold the same rows. Ends
+with `N passed, N failed`.
+
+Machines (cluster_net.py) are network namespaces, which need root, ip and tc, and go with this
+script's own; or addresses behind a proxy, where that can't be, and with --proxy. The first line
+says which. Disks are small file systems in memory; without the rights for that, directories."""
 
 import argparse
 import os
 import random
-import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
+
+import cluster_net
+from cluster_faults import Faults
+from cluster_net import GATEWAYS, NODES, USERS
+from cluster_node import Node
 
 BUILD = os.environ.get("BUILD", "build")
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-NODES, USERS, PORT = (1, 2, 3), 16, 7101
-CLUSTER = ",".join(f"{n}=10.77.0.{n}:{PORT}" for n in NODES)
-ROOM_MIB = 900  # of each node's disk
+TALKERS = 16
+LINKS_S = 4  # longer than it takes to try again
+WEB_PORT = 8080
 passed = failed = 0
 
 
@@ -38,118 +48,44 @@ def check(name, fine):
     return fine
 
 
-def run(*words):
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+class World:
+    """Nodes, gateways and users; `mounts`: nodes have small disks of their own."""
 
-
-def inside(space, *words):
-    return ["ip", "netns", "exec", space, *words]
-
-
-class Net:
-    """A bridge, and a namespace behind it for each host: n1 to n3 at 10.77.0.1 to 3, g1 and g2 at
-    10.77.0.11 and 12, users at 10.77.0.20."""
-
-    HOSTS = {"n1": 1, "n2": 2, "n3": 3, "g1": 11, "g2": 12, "users": 20}
-
-    def __init__(self):
-        run("mount", "-t", "tmpfs", "tmpfs", "/run")
-        run("ip", "link", "add", "br0", "type", "bridge")
-        run("ip", "link", "set", "br0", "up")
-        for host, number in self.HOSTS.items():
-            run("ip", "netns", "add", host)
-            run("ip", "link", "add", "at-" + host, "type", "veth", "peer", "name", "eth0", "netns", host)
-            run("ip", "link", "set", "at-" + host, "master", "br0", "up")
-            run(*inside(host, "ip", "address", "add", f"10.77.0.{number}/24", "dev", "eth0"))
-            run(*inside(host, "ip", "link", "set", "eth0", "up"))
-            run(*inside(host, "ip", "link", "set", "lo", "up"))
-
-    def cut(self, node, off=True):
-        run("ip", "link", "set", f"at-n{node}", "down" if off else "up")
-
-    def deaf(self, node, other, off=True):
-        """What `node` says to `other` gets lost, not the other way round."""
-        run(*inside(f"n{node}", "ip", "route", "add" if off else "del", "blackhole", f"10.77.0.{other}/32"))
-
-    def slow(self, node, off=True):
-        words = ["root", "tbf", "rate", "1mbit", "burst", "8kb", "latency", "400ms"] if off else ["root"]
-        run(*inside(f"n{node}", "tc", "qdisc", "add" if off else "del", "dev", "eth0", *words))
-
-
-class Node:
-    def __init__(self, number, scratch):
-        self.number, self.scratch, self.process, self.starts = number, scratch, None, 0
-        self.disk = f"{scratch}/disk{number}"
-        os.mkdir(self.disk)
-        run("mount", "-t", "tmpfs", "-o", f"size={ROOM_MIB}m", "tmpfs", self.disk)
-        self.slow_file = f"{scratch}/slow{number}"
+    def __init__(self, scratch, net, mounts, seed):
+        self.scratch, self.net, self.mounts, self.build = scratch, net, mounts, BUILD
+        self.dice, self.check = random.Random(seed), check
+        self.gateways, self.client, self.told = [], None, []
+        self.secret, self.tokens = f"{scratch}/cluster", f"{scratch}/secret"
+        for name in (self.secret, self.tokens):
+            with open(name, "w", opener=lambda p, f: os.open(p, f, 0o600)) as out:
+                out.write(os.urandom(32).hex())
+        self.nodes = {}
+        for number in NODES:
+            self.nodes[number] = Node(number, self)
+        self.faults = Faults(self)
 
     def start(self):
-        self.starts += 1
-        env = dict(os.environ, SLOW_SYNC=self.slow_file, LD_PRELOAD=os.path.abspath(f"{BUILD}/tests/faults/slow.so"))
-        self.out = f"{self.scratch}/n{self.number}.out"
-        with open(self.out, "w") as out, open(f"{self.scratch}/n{self.number}.log", "a") as log:
-            self.process = subprocess.Popen(
-                inside(f"n{self.number}", f"{BUILD}/loquat-node", "--id", str(self.number),
-                       "--data", self.disk + "/d", "--cluster", CLUSTER, "--partitions", "6",
-                       "--admin-listen", f"10.77.0.{self.number}:9101",
-                       "--cluster-secret-file", f"{self.scratch}/cluster"),
-                stdout=out, stderr=log, env=env)
-
-    def signal(self, number):
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-
-    def end(self, number):
-        """True: it ended by it, with 0 if it was asked to."""
-        self.signal(number)
-        try:
-            status = self.process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            return False
-        return status == (0 if number == signal.SIGTERM else -number)
-
-    def ready(self, seconds=40):
-        until = time.time() + seconds
-        while time.time() < until and self.process.poll() is None:
-            if open(self.out).read().startswith("ready "):
-                return True
-            time.sleep(0.05)
-        return False
-
-    def applied(self):
-        words = inside("users", "curl", "-s", "-m", "5", f"http://10.77.0.{self.number}:9101/metrics")
-        text = subprocess.run(words, capture_output=True, text=True).stdout
-        found = re.search(r"^loquat_raft_applied_index (\d+)", text, re.M)
-        return int(found.group(1)) if found else None
-
-
-class World:
-    def __init__(self, scratch, seed):
-        self.scratch, self.dice = scratch, random.Random(seed)
-        self.net = Net()
-        for name in ("cluster", "secret"):
-            with open(f"{scratch}/{name}", "w", opener=lambda p, f: os.open(p, f, 0o600)) as out:
-                out.write(os.urandom(32).hex())
-        self.nodes = {n: Node(n, scratch) for n in NODES}
         for node in self.nodes.values():
             node.start()
         check("three nodes are ready", all(node.ready() for node in self.nodes.values()))
-        self.gateways = [self.gateway(i) for i in (1, 2)]
+        for i, machine in enumerate(GATEWAYS, 1):
+            self.gateways.append(self.gateway(i, machine))
         self.talk()
         check("users talk", self.goes_on())
 
-    def gateway(self, i):
+    def cluster(self, without=None):
+        nodes = [node for node in self.nodes.values() if node is not without]
+        return ",".join(f"{node.id}={node.name}" for node in nodes)
+
+    def gateway(self, i, machine):
         out = f"{self.scratch}/g{i}.out"
+        words = [f"{BUILD}/loquat-gateway", "--cluster-secret-file", self.secret,
+                 "--nodes", ",".join(node.name for node in self.nodes.values()),
+                 "--listen", f"{self.net.host(machine)}:{WEB_PORT}",
+                 "--auth-secret-file", self.tokens]
         with open(out, "w") as stdout, open(f"{self.scratch}/g{i}.log", "w") as log:
-            process = subprocess.Popen(
-                inside(f"g{i}", f"{BUILD}/loquat-gateway", "--nodes",
-                       ",".join(f"10.77.0.{n}:{PORT}" for n in NODES),
-                       "--cluster-secret-file", f"{self.scratch}/cluster",
-                       "--listen", f"10.77.0.{10 + i}:8080", "--auth-secret-file", f"{self.scratch}/secret"),
-                stdout=stdout, stderr=log)
+            process = subprocess.Popen(self.net.inside(machine, *words), stdout=stdout,
+                                       stderr=log, env=self.net.env(machine))
         until = time.time() + 20
         while not open(out).read().startswith("ready ") and time.time() < until:
             time.sleep(0.05)
@@ -158,120 +94,105 @@ class World:
 
     def talk(self):
         env = dict(os.environ)
-        for i in range(USERS):
-            words = [f"{BUILD}/loquat-log", "token", "--user", f"u{i}", "--secret-file", f"{self.scratch}/secret"]
-            env[f"LOQUAT_TOKEN_U{i}"] = subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+        for i in range(TALKERS):
+            words = [f"{BUILD}/loquat-log", "token", "--user", f"u{i}",
+                     "--secret-file", self.tokens]
+            made = subprocess.run(words, check=True, capture_output=True, text=True)
+            env[f"LOQUAT_TOKEN_U{i}"] = made.stdout.strip()
         self.acks = f"{self.scratch}/acks"
+        self.acks_seen = self.acks_count = 0
         open(self.acks, "w").close()
+        words = ["/usr/bin/python3", f"{TREE}/tests/e2e/nodes_client.py", self.acks,
+                 f"{self.scratch}/stop",
+                 *(f"http://{self.net.host(machine)}:{WEB_PORT}" for machine in GATEWAYS)]
         with open(f"{self.scratch}/client.log", "w") as log:
-            self.client = subprocess.Popen(
-                inside("users", "/usr/bin/python3", f"{TREE}/tests/e2e/nodes_client.py", self.acks,
-                       f"{self.scratch}/stop", "http://10.77.0.11:8080", "http://10.77.0.12:8080"),
-                stdout=log, stderr=subprocess.STDOUT, env=env)
+            self.client = subprocess.Popen(self.net.inside(USERS, *words), stdout=log,
+                                           stderr=subprocess.STDOUT, env=env)
+
+    def answers(self):
+        """How many users have got."""
+        with open(self.acks, "rb") as file:
+            file.seek(self.acks_seen)
+            new = file.read()
+        self.acks_seen += len(new)
+        self.acks_count += new.count(b"\n")
+        return self.acks_count
 
     def goes_on(self, more=50, seconds=30):
         """Users get so many more answers."""
-        def count():
-            return sum(1 for _ in open(self.acks))
-        before, until = count(), time.time() + seconds
+        before, until = self.answers(), time.time() + seconds
         while time.time() < until and self.client.poll() is None:
-            if count() >= before + more:
+            if self.answers() >= before + more:
                 return True
             time.sleep(0.05)
         return False
 
-    # ---- faults: each does it, waits, and puts it right again ----
+    # ---- commands of operators ----
 
-    def pause(self, least=0.5, most=4.0):
-        time.sleep(self.dice.uniform(least, most))
+    def tell(self, cluster, *words):
+        """Begins `loquat-node cluster WORDS`, which is at work until check_told."""
+        words = [f"{BUILD}/loquat-node", "cluster", *words, "--cluster", cluster,
+                 "--cluster-secret-file", self.secret]
+        self.told = [process for process in self.told if process.poll() is None]
+        self.told.append(subprocess.Popen(
+            self.net.inside(USERS, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, env=self.net.env(USERS)))
+        return self.told[-1]
 
-    def kill(self, node):
-        node.end(signal.SIGKILL)
-        self.pause(0.1, 3)
-        node.start()
+    def check_told(self, process, seconds):
+        try:
+            said = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            said = process.communicate()
+        if process.returncode != 0:
+            words = process.args[process.args.index("cluster"):][:4]
+            check(f"{' '.join(words)}: status {process.returncode}: {' '.join(said)}", False)
 
-    def restart(self, node):
-        if not node.end(signal.SIGTERM):
-            check(f"node {node.number} ends with 0 when it is told to", False)
-        node.start()
+    def well(self, seconds=30):
+        """It comes to be so that `cluster status` says that all is well."""
+        until = time.time() + seconds
+        while time.time() < until:
+            asking = self.tell(self.cluster(), "status")
+            asking.communicate()
+            if asking.returncode == 0:
+                return True
+            time.sleep(0.2)
+        return False
 
-    def hang(self, node):
-        node.signal(signal.SIGSTOP)
-        self.pause()
-        node.signal(signal.SIGCONT)
+    def check_well(self):
+        if not self.well():
+            check("cluster status says that all is well", False)
 
-    def stutter(self, node):
-        for _ in range(20):
-            self.hang_for(node, 0.15)
-            time.sleep(0.05)
-
-    def hang_for(self, node, seconds):
-        node.signal(signal.SIGSTOP)
-        time.sleep(seconds)
-        node.signal(signal.SIGCONT)
-
-    def cut(self, node):
-        self.net.cut(node.number)
-        self.pause(0.5, 6)
-        self.net.cut(node.number, False)
-
-    def flap(self, node):
-        for _ in range(self.dice.randint(3, 8)):
-            self.net.cut(node.number)
-            self.pause(0.1, 0.8)
-            self.net.cut(node.number, False)
-            self.pause(0.1, 0.8)
-
-    def one_way(self, node):
-        other = self.dice.choice([n for n in NODES if n != node.number])
-        self.net.deaf(node.number, other)
-        self.pause(1, 6)
-        self.net.deaf(node.number, other, False)
-
-    def slow_link(self, node):
-        self.net.slow(node.number)
-        self.pause(1, 5)
-        self.net.slow(node.number, False)
-
-    def slow_disk(self, node):
-        with open(node.slow_file, "w") as file:
-            file.write(str(self.dice.choice((20, 100, 500))))
-        self.pause(1, 5)
-        os.unlink(node.slow_file)
-
-    def full_disk(self, node):
-        stat = os.statvfs(node.disk)
-        with open(node.disk + "/filler", "wb") as file:
-            os.posix_fallocate(file.fileno(), 0, max(stat.f_bavail * stat.f_frsize - (120 << 20), 1))
-        self.pause(1, 4)
-        os.unlink(node.disk + "/filler")
-
-    FAULTS = ("kill", "kill", "restart", "hang", "stutter", "cut", "flap", "one_way", "slow_link", "slow_disk", "full_disk")
+    # ---- rounds, and the end ----
 
     def round(self, number):
-        first = self.dice.choice(NODES)
-        name = self.dice.choice(self.FAULTS)
-        names = [f"{name} {first}"]
-        getattr(self, name)(self.nodes[first])
-        if self.dice.random() < 0.2:  # before the one before has healed
-            second = self.dice.choice([n for n in NODES if n != first])
-            more = self.dice.choice(("kill", "hang", "cut"))
-            names.append(f"{more} {second}")
-            getattr(self, more)(self.nodes[second])
-        return check(f"{number}: {', '.join(names)}: users get on", self.goes_on())
-
-    # ---- the end ----
+        what = self.faults.draw()
+        return check(f"{number}: {what}: users get on", self.goes_on())
 
     def settle(self):
         """All nodes have applied the same."""
+        def applied():
+            return [node.metric("loquat_raft_applied_index") for node in self.nodes.values()]
         until = time.time() + 60
         while time.time() < until:
-            first = [node.applied() for node in self.nodes.values()]
+            first = applied()
             time.sleep(0.5)
-            second = [node.applied() for node in self.nodes.values()]
-            if None not in first and first == second and len(set(first)) == 1:
+            if None not in first and first == applied() and len(set(first)) == 1:
                 return True
         print("    applied:", first)
+        return False
+
+    def links_hold(self):
+        """All reach each other, once what went wrong is over, and go on to."""
+        def broken():
+            return sum(open(node.log).read().count("is not reached any more")
+                       for node in self.nodes.values())
+        for _ in range(3):
+            before = broken()
+            time.sleep(LINKS_S)
+            if broken() == before:
+                return self.well()
         return False
 
     def finish(self):
@@ -281,68 +202,97 @@ class World:
         except subprocess.TimeoutExpired:
             self.client.kill()
             fine = False
-        check("what was acknowledged is there once, and everybody got everything once, in order", fine)
-        print("    " + "    ".join(open(f"{self.scratch}/client.log").readlines()[-5:]).rstrip())
+        check("what was acknowledged is there once, and everybody got everything once, in order",
+              fine)
+        with open(f"{self.scratch}/client.log") as log:
+            said = log.readlines()[-5:]
+        print("    " + "    ".join(said).rstrip())
+        check("nobody was cut off", said and said[-1].rstrip().endswith("cut off: 0 0"))
         for node in self.nodes.values():
             if not node.ready():
                 check(f"node {node.number} is ready", False)
         check("every node comes to have applied the same", self.settle())
+        check("all nodes reach each other, and go on to", self.links_hold())
         for gateway in self.gateways:
             gateway.send_signal(signal.SIGTERM)
             check("a gateway ends with 0", gateway.wait(timeout=30) == 0)
         for node in self.nodes.values():
             check(f"node {node.number} ends with 0", node.end(signal.SIGTERM))
-        words = [f"{BUILD}/tests/faults/replicas", *(node.disk + "/d" for node in self.nodes.values())]
+        words = [f"{BUILD}/tests/faults/replicas", *(node.data for node in self.nodes.values())]
         result = subprocess.run(words, capture_output=True, text=True)
-        check("the replicas hold the same rows: " + result.stdout.strip().replace("\n", "; "), result.returncode == 0)
+        check("the replicas hold the same rows: " + result.stdout.strip().replace("\n", "; "),
+              result.returncode == 0)
 
-    def close(self):
-        everybody = [node.process for node in self.nodes.values()] + self.gateways + [self.client]
-        for process in everybody:
+    def close(self, keep):
+        """With what the disks hold put there, or with None."""
+        nodes = [node.process for node in self.nodes.values()]
+        for process in [*self.told, *self.gateways, *nodes, self.client]:
             if process is not None and process.poll() is None:
                 process.send_signal(signal.SIGCONT)
                 process.kill()
                 process.wait()
+        for node in self.nodes.values():
+            if keep:
+                shutil.copytree(node.data, f"{keep}/data{node.number}",
+                                ignore=shutil.ignore_patterns("*.sock"))
+            if self.mounts:
+                subprocess.run(["umount", "-l", node.disk], capture_output=True)
 
 
 def parse():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rounds", nargs="?", type=int, default=100)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 31))
     parser.add_argument("--keep", help="a directory for what the programs say")
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--proxy", action="store_true", help="no network namespaces")
+    parser.add_argument("--only", help="faults to draw from, instead of all")
+    parser.add_argument("--inside", help=argparse.SUPPRESS)
     return parser.parse_args()
+
+
+def go_inside(options):
+    """Begins this script again in namespaces of its own, as far as it may. There, `inside` says
+    what it may do."""
+    able = []
+    if not options.proxy and cluster_net.Spaces.able():
+        able.append("net")
+    if cluster_net.works(["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]):
+        able.append("mount")
+    words = [sys.executable, *sys.argv, "--seed", str(options.seed),
+             "--inside", " ".join(able)]
+    if "mount" in able:
+        words = ["unshare", "-m", "--propagation", "private", *words]
+    if "net" in able:
+        words = ["unshare", "-n", *words]
+    os.execvp(words[0], words)
 
 
 def main():
     options = parse()
-    if not options.inside:
-        able = subprocess.run(["unshare", "-n", "-m", "ip", "link", "add", "type", "bridge"], capture_output=True)
-        if able.returncode != 0:
-            print("skipped: network namespaces can't be made here (root, ip, unshare)")
-            print("0 passed, 0 failed")
-            return 0
-        words = [sys.executable, os.path.abspath(__file__), str(options.rounds), "--seed", str(options.seed), "--inside"]
-        if options.keep:
-            words += ["--keep", os.path.abspath(options.keep)]
-        os.execvp("unshare", ["unshare", "-n", "-m", "--propagation", "private", *words])
+    if options.keep:
+        os.makedirs(options.keep, exist_ok=True)
+    if options.inside is None:
+        go_inside(options)
+    keep = options.keep and os.path.abspath(options.keep)
     os.chdir(TREE)
-    print(f"seed {options.seed}, in network namespaces", flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # nobody is left behind
+    kind = cluster_net.Spaces if "net" in options.inside else cluster_net.Forwarded
+    print(f"seed {options.seed}, {kind.KIND}", flush=True)
     with tempfile.TemporaryDirectory() as place:
-        scratch = options.keep or place
-        os.makedirs(scratch, exist_ok=True)
-        world = None
+        world = World(keep or place, kind(BUILD), "mount" in options.inside, options.seed)
+        if options.only:
+            world.faults.kinds = options.only.split(",")
+        for why in world.faults.without:
+            print(f"without {why}")
         try:
-            world = World(scratch, options.seed)
+            world.start()
             for number in range(1, options.rounds + 1):
                 if not world.round(number):
                     break
             world.finish()
         finally:
-            if world is not None:
-                world.close()
-            for number in NODES:
-                subprocess.run(["umount", "-l", f"{scratch}/disk{number}"], capture_output=True)
+            world.close(keep if failed > 0 else None)
     print(f"{passed} passed, {failed} failed")
     return failed > 0
 
