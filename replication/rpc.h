@@ -48,7 +48,7 @@ struct rpc_sizes {
     int64_t credit_lowest; /* bytes of tails that one link may still be sent; 0 without links */
 };
 struct rpc_sizes rpc_sizes(const struct rpc_env *env);
-int rpc_adopt(struct rpc_env *env, int fd);
+int rpc_adopt(struct rpc_env *env, struct line line);
 void rpc_answer(struct rpc_env *env, const struct waiter *waiter,
                 const struct apply_result *result); /* WAITER_PEER */
 /* Once per turn: which partitions are served here, when that has changed. */
