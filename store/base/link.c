@@ -197,7 +197,7 @@ static int decrypt(struct link *link, size_t n)
     int rv = tls_feed(link->tls, span_of(link->tls_in.p, n), link->in.p + link->in.n,
                       link->in.cap - link->in.n, &got);
     link->in.n += got;
-    if (tls_wire(link->tls).n > 0)
+    if (rv == 0 && tls_wire(link->tls).n > 0)
         flush(link);
     return rv == 0 ? 0 : rv > 0 ? ERR_CLOSED : ERR_CORRUPT;
 }
@@ -215,6 +215,10 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         ended = decrypt(link, (size_t)n);
     else
         link->in.n += (size_t)n;
+    if (ended == ERR_CORRUPT) {
+        link_close(link, ended);
+        return;
+    }
     size_t at = 0;
     int err = 1;
     while (err > 0 && !link->closing)

@@ -28,7 +28,8 @@ struct tls_conn {
     struct span in;  /* of tls_feed, not taken yet */
     struct buf wire; /* to be sent, from `sent` on */
     size_t sent;
-    size_t covered; /* bytes of tls_encrypt that are in `wire` */
+    size_t covered;   /* bytes of tls_encrypt that are in `wire` */
+    uint64_t records; /* encrypted with the present key */
     bool begun, established, ended, bye, hung_up;
     enum tls_failure failure;
     unsigned long error; /* OpenSSL's, of the failure */
@@ -360,14 +361,28 @@ bool tls_holds_plain(const struct tls_conn *conn)
     return SSL_pending(conn->ssl) > 0;
 }
 
+/* A link may live for months, and a key is good for so many records (RFC 8446, 5.5). The other side
+ * does the same with its own. */
+static void change_key(struct tls_conn *conn, uint64_t records)
+{
+    conn->records += records;
+    if (conn->records < TLS_KEY_RECORDS || SSL_version(conn->ssl) != TLS1_3_VERSION)
+        return;
+    conn->records = 0;
+    int rv = SSL_key_update(conn->ssl, SSL_KEY_UPDATE_NOT_REQUESTED);
+    ASSERT(rv == 1); /* it is told with what is written next */
+}
+
 /* A client that breaks off in the middle of a message of its own, which it would have to split over
  * two records for that, can't be written to, and is cut: none does it in good faith. */
 int tls_encrypt(struct tls_conn *conn, struct span plain)
 {
     size_t n = 0;
-    ASSERT(conn->established && conn->failure == TLS_NO_FAILURE && conn->covered == 0);
-    ASSERT(plain.n > 0);
+    ASSERT(conn->established && conn->covered == 0 && plain.n > 0);
+    if (conn->failure != TLS_NO_FAILURE)
+        return ERR_CLOSED;
     ERR_clear_error();
+    change_key(conn, plain.n / TLS_RECORD_MAX + 1);
     if (SSL_write_ex(conn->ssl, plain.p, plain.n, &n) != 1) {
         conn->failure = TLS_BROKEN;
         return ERR_CLOSED;

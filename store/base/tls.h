@@ -18,6 +18,7 @@
 enum {
     TLS_RECORD_MAX = 16 << 10, /* plain bytes of one record */
     TLS_FIRST_BYTE = 0x16,     /* of who begins to speak TLS */
+    TLS_KEY_RECORDS = 1 << 20, /* then comes a new key, in TLS 1.3 */
 };
 
 /* Why a connection's TLS failed. X(NAME, as the metric has it) */

@@ -301,6 +301,9 @@ Test(link, tls_forged_record)
     link_both_tls();
     int fd = -1;
     cr_assert(zero(int, uv_fileno(&here.link.io.handle, &fd)));
+    link_send(&here.link, LINK_READ, span_str("true"));
+    link_send(&there.link, LINK_REPLY, span_str("not to be sent any more"));
+    link_flush(&here.link);
     cr_assert(eq(long, write(fd, RECORD, sizeof RECORD - 1), (long)sizeof RECORD - 1));
     while (there.closes == 0)
         uv_run(&loop, UV_RUN_ONCE);
