@@ -1,6 +1,6 @@
-/* bench/rejoin.c: three nodes that hold a million messages; one is killed and its disk is lost; under
- * load another one comes in its place: the time from its start until it has all of them and votes,
- * seconds. Nobody's request may fail, from beginning to end. */
+/* bench/rejoin.c: three nodes that hold a million messages; one is killed and its disk is lost;
+ * under load another one comes in its place: the time from its start until it has all of them and
+ * votes, seconds. Nobody's request may fail, from beginning to end. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

@@ -249,7 +249,7 @@ static void add_node(struct cluster *cluster, const struct dial_target *target);
 /* A node that was named by another one. */
 static void know(struct cluster *cluster, const char *name)
 {
-    struct dial_target target = cluster->nodes[0].target; /* role and secret are the same */
+    struct dial_target target = cluster->nodes[0].target; /* role, secret, TLS are the same */
     if (cluster_inside(cluster) || cluster->closing || cluster->count == CLUSTER_NODES_MAX ||
         strlen(name) >= sizeof target.name || !address_parse(name, &target.address))
         return;
@@ -388,10 +388,10 @@ static const struct upstream_ops UPSTREAM_OPS = {.on_tail = on_tail,
                                                  .on_ready = on_ready,
                                                  .on_closed = on_closed};
 
-static void on_link(void *arg, int fd)
+static void on_link(void *arg, struct line line)
 {
     struct cluster_node *node = arg;
-    if (upstream_open(&node->up, node->cluster->loop, fd) != 0)
+    if (upstream_open(&node->up, node->cluster->loop, line) != 0)
         log_error("a link to the node could not be opened"); /* on_closed comes */
 }
 
@@ -448,7 +448,7 @@ void cluster_init(struct cluster *cluster, uv_loop_t *loop, const struct dial_ta
 
 int cluster_open(struct cluster *cluster, int fd)
 {
-    return upstream_open(&cluster->nodes[0].up, cluster->loop, fd);
+    return upstream_open(&cluster->nodes[0].up, cluster->loop, (struct line){.fd = fd});
 }
 
 void cluster_close(struct cluster *cluster)

@@ -23,6 +23,7 @@ enum { LOOPS_MAX = 256, SPARE_FILES = 256 };
 
 struct options {
     char *listen, *admin_listen, *tls_cert, *tls_key, *embed, *nodes, *cluster_secret_file;
+    char *cluster_tls_cert, *cluster_tls_key, *cluster_tls_ca;
     char *secret_file, *jwks_file, *origins, *web;
     char *log_level, *log_format;
     uint64_t loops, partitions, disk_reserve_mb;
@@ -84,6 +85,21 @@ static const struct config_option TABLE[] = {
          "Secret of the cluster, 32 bytes or more: with it gateway and node prove to each other "
          "that they belong together",
      .value = &options.cluster_secret_file},
+    {.name = "cluster-tls-cert",
+     .type = CONFIG_STRING,
+     .arg = "FILE",
+     .help = "Links to --nodes are TLS: certificate and chain, PEM; read again on SIGHUP",
+     .value = &options.cluster_tls_cert},
+    {.name = "cluster-tls-key",
+     .type = CONFIG_STRING,
+     .arg = "FILE",
+     .help = "That certificate's key, PEM, readable by its owner only; read again on SIGHUP",
+     .value = &options.cluster_tls_key},
+    {.name = "cluster-tls-ca",
+     .type = CONFIG_STRING,
+     .arg = "FILE",
+     .help = "Who signs the certificates of all nodes and gateways, PEM; read again on SIGHUP",
+     .value = &options.cluster_tls_ca},
     {.name = "auth-secret-file",
      .type = CONFIG_STRING,
      .arg = "FILE",
@@ -226,6 +242,25 @@ static uint64_t raise_files(void)
     return limit > 2ul * SPARE_FILES ? limit - SPARE_FILES : limit / 2;
 }
 
+static struct tls *cluster_tls; /* of links to nodes; NULL: they are plain */
+
+static void setup_cluster_tls(void)
+{
+    char why[1024] = "";
+    int given = (options.cluster_tls_cert != NULL) + (options.cluster_tls_key != NULL) +
+                (options.cluster_tls_ca != NULL);
+    if (given == 0)
+        return;
+    if (given != 3 || options.nodes == NULL)
+        program_usage("TLS of links to --nodes takes a certificate, its key and its CA: ",
+                      "give --cluster-tls-cert, --cluster-tls-key and --cluster-tls-ca");
+    cluster_tls = tls_link_new(options.cluster_tls_cert, options.cluster_tls_key,
+                               options.cluster_tls_ca, why, sizeof why);
+    if (cluster_tls == NULL)
+        program_fail(why);
+    tls_link_metrics();
+}
+
 static void find_nodes(struct settings *settings)
 {
     static struct dial_target targets[CLUSTER_NODES_MAX];
@@ -246,6 +281,7 @@ static void find_nodes(struct settings *settings)
             program_usage("--nodes: ", "write HOST:PORT,…, such as 127.0.0.1:7101");
         target->role = HANDSHAKE_GATEWAY;
         target->secret = buf_span(&secret);
+        target->tls = cluster_tls;
         snprintf(target->name, sizeof target->name, "%s", one);
     }
     if (settings->node_count == 0)
@@ -269,6 +305,7 @@ static void setup(struct settings *settings, uint64_t room)
     char why[512] = "";
     if ((options.embed == NULL) == (options.nodes == NULL))
         program_usage("where are the logs? ", "Give one of --embed DIR and --nodes HOST:PORT,…");
+    setup_cluster_tls();
     if (options.nodes != NULL)
         find_nodes(settings);
     if ((options.secret_file == NULL) == (options.jwks_file == NULL))
@@ -322,6 +359,18 @@ static int connect_node(void *arg)
     return node_connect(arg);
 }
 
+static void reload_tls(struct tls *tls, const char *with)
+{
+    char why[1024] = "";
+    if (tls == NULL)
+        return;
+    if (tls_reload(tls, why, sizeof why) == 0)
+        log_info("the certificate was read again", {"with", log_str(with)});
+    else
+        log_error("the certificate could not be read again; the one before stays",
+                  {"with", log_str(with)}, {"why", log_str(why)});
+}
+
 static void reload(struct settings *settings)
 {
     char why[1024] = "";
@@ -329,13 +378,8 @@ static void reload(struct settings *settings)
         log_info("keys were read again");
     else
         log_error("keys could not be read again; the ones before stay", {"why", log_str(why)});
-    if (settings->tls == NULL)
-        return;
-    if (tls_reload(settings->tls, why, sizeof why) == 0)
-        log_info("the certificate was read again");
-    else
-        log_error("the certificate could not be read again; the one before stays",
-                  {"why", log_str(why)});
+    reload_tls(settings->tls, "clients");
+    reload_tls(cluster_tls, "nodes");
 }
 
 static bool all_ready(struct gate *const *gates)
@@ -433,6 +477,7 @@ int main(int argc, char **argv)
         node_stop(node);
     auth_free(settings.auth);
     tls_free(settings.tls);
+    tls_free(cluster_tls);
     limits_close(&settings.limits);
     page_free(settings.page);
     log_info("ended");

@@ -6,8 +6,8 @@
 #include "gateway/limits.h"
 #include "gateway/origin.h"
 #include "gateway/page.h"
-#include "gateway/tls.h"
 #include "store/base/dial.h"
+#include "store/base/tls.h"
 
 enum {
     GATEWAY_FRAME_MAX_DEFAULT = 65536, /* bytes of a frame or body that comes in */

@@ -211,12 +211,12 @@ void upstream_init(struct upstream *up, const struct upstream_ops *ops, void *ar
     arena_init(&up->arena);
 }
 
-int upstream_open(struct upstream *up, uv_loop_t *loop, int fd)
+int upstream_open(struct upstream *up, uv_loop_t *loop, struct line line)
 {
     ASSERT(!up->open && up->calls == 0);
     up->open = true;
     up->credit_owed = up->block_us = 0;
-    int err = link_open_fd(&up->link, loop, fd, &LINK_OPS);
+    int err = link_open(&up->link, loop, line, &LINK_OPS);
     if (err != 0)
         return err;
     Loquat__Hello hello = LOQUAT__HELLO__INIT;

@@ -68,8 +68,8 @@ struct upstream {
 };
 
 void upstream_init(struct upstream *up, const struct upstream_ops *ops, void *arg);
-/* A link through `fd`, which becomes the link's. ERR_IO: on_closed follows as well. */
-int upstream_open(struct upstream *up, uv_loop_t *loop, int fd);
+/* A link through `line`, which becomes the link's. ERR_IO: on_closed follows as well. */
+int upstream_open(struct upstream *up, uv_loop_t *loop, struct line line);
 void upstream_close(struct upstream *up); /* on_closed follows, when a link is open */
 void upstream_free(struct upstream *up);  /* after on_closed */
 

@@ -73,12 +73,12 @@ static void send_message(struct link *link, int type, const ProtobufCMessage *me
         protobuf_c_message_pack(message, (uint8_t *)room);
 }
 
-static void on_link(void *arg, int fd)
+static void on_link(void *arg, struct line line)
 {
     static const struct link_ops OPS = {.on_message = on_message, .on_close = on_close};
     struct asked *asked = arg;
     asked->linked = true;
-    if (link_open_fd(&asked->link, &asked->asking->loop, fd, &OPS) != 0)
+    if (link_open(&asked->link, &asked->asking->loop, line, &OPS) != 0)
         return;
     Loquat__Hello hello = LOQUAT__HELLO__INIT;
     hello.version = WIRE_VERSION;
@@ -92,8 +92,9 @@ static void on_timer(uv_timer_t *timer)
     end_all(container_of(timer, struct asking, timer));
 }
 
-void cluster_ask(const struct roster *roster, struct span secret, const Loquat__ClusterAsk *ask,
-                 struct arena *arena, Loquat__ClusterState *answers[ROSTER_NODES_MAX])
+void cluster_ask(const struct roster *roster, struct span secret, struct tls *tls,
+                 const Loquat__ClusterAsk *ask, struct arena *arena,
+                 Loquat__ClusterState *answers[ROSTER_NODES_MAX])
 {
     static struct asking asking;
     asking = (struct asking){.count = roster->count,
@@ -110,8 +111,10 @@ void cluster_ask(const struct roster *roster, struct span secret, const Loquat__
         answers[i] = NULL;
         asked->asking = &asking;
         asked->number = i;
-        asked->target = (struct dial_target){
-            .address = roster->nodes[i].address, .role = HANDSHAKE_GATEWAY, .secret = secret};
+        asked->target = (struct dial_target){.address = roster->nodes[i].address,
+                                             .role = HANDSHAKE_GATEWAY,
+                                             .secret = secret,
+                                             .tls = tls};
         memcpy(asked->target.name, roster->nodes[i].name, sizeof asked->target.name);
         dial_init(&asked->dial, &asking.loop, &asked->target, on_link, on_stopped, asked);
         dial_start(&asked->dial);

@@ -8,13 +8,15 @@
 
 #include "replication/roster.h"
 #include "store/base/arena.h"
+#include "store/base/tls.h"
 #include "wire.pb-c.h"
 
 enum { CLUSTER_ASK_MS = 3000 };
 
-/* answers[i]: that of roster->nodes[i]; NULL: none came. */
-void cluster_ask(const struct roster *roster, struct span secret, const Loquat__ClusterAsk *ask,
-                 struct arena *arena, Loquat__ClusterState *answers[ROSTER_NODES_MAX]);
+/* `tls`: of links; NULL: plain. answers[i]: that of roster->nodes[i]; NULL: none came. */
+void cluster_ask(const struct roster *roster, struct span secret, struct tls *tls,
+                 const Loquat__ClusterAsk *ask, struct arena *arena,
+                 Loquat__ClusterState *answers[ROSTER_NODES_MAX]);
 
 /* Of a status: for people, or as one JSON object. Whether all is well: every node answers, reaches
  * all others and has room, and every partition is served. */

@@ -23,7 +23,7 @@ static Loquat__ClusterState *answers[ROSTER_NODES_MAX]; /* in the arena: of the 
 static void ask_all(const Loquat__ClusterAsk *ask)
 {
     arena_reset(&arena);
-    cluster_ask(&roster, options->secret, ask, &arena, answers);
+    cluster_ask(&roster, options->secret, options->tls, ask, &arena, answers);
     for (size_t i = 0; i < roster.count; i++)
         if (answers[i] != NULL && answers[i]->err != 0)
             program_fail(answers[i]->msg);
@@ -188,9 +188,10 @@ static void say_how(const struct roster_node *node, uint32_t count)
     ASSERT(some != NULL); /* it was asked how many partitions there are */
     fprintf(stderr,
             "start it, if it is not there yet: loquat-node --id %llu --data DIR --join %s "
-            "--partitions %u --cluster %s,%llu=%s --cluster-secret-file %s\n",
+            "--partitions %u --cluster %s,%llu=%s --cluster-secret-file %s%s\n",
             (unsigned long long)node->id, some->cluster, count, options->cluster,
-            (unsigned long long)node->id, node->name, options->secret_file);
+            (unsigned long long)node->id, node->name, options->secret_file,
+            options->tls != NULL ? " --tls-cert FILE --tls-key FILE --tls-ca FILE" : "");
 }
 
 /* From here on it is asked, too: it will lead some of the partitions. */

@@ -17,10 +17,13 @@
     "cluster transfer PARTITION ID --cluster ...\n"                                                \
     "cluster drain|undrain ID --cluster ..."
 
+struct tls;
+
 struct cluster_options {
     const struct roster *roster;
     const char *cluster, *secret_file; /* as they were given */
     struct span secret;
+    struct tls *tls; /* of links; NULL: they are plain */
     uint64_t replicas;
     bool json;
     /* How far it is: so many things, and which part of all, 1 at the end. */

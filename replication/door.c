@@ -12,7 +12,7 @@
 #include "store/base/log.h"
 #include "store/base/metrics.h"
 
-enum { WARN_MS = 5000 };
+enum { WARN_MS = 5000, WHY_SIZE = 256 };
 
 struct door {
     uv_loop_t *loop;
@@ -20,12 +20,15 @@ struct door {
     uv_timer_t timer;
     int fd;
     struct span secret;
+    struct tls *tls;
+    uint64_t steps_ms; /* of TLS: how many were taken in this millisecond */
+    int steps;
     struct list callers; /* who has been there longest comes first */
     size_t caller_count;
     int handles; /* of the door and of callers, still open */
     bool closing;
     uint64_t open_at_ms, warn_at_ms, refused; /* refused: since the last warning */
-    void (*on_proved)(void *arg, enum handshake_role role, int fd);
+    void (*on_proved)(void *arg, enum handshake_role role, struct line line);
     void *arg;
 };
 
@@ -33,7 +36,7 @@ struct caller {
     struct door *door;
     struct list_link in_door;
     uv_poll_t poll;
-    int fd; /* -1: handed over, or closed */
+    struct line line;
     bool proved;
     uint64_t until_ms;
     struct handshake handshake;
@@ -55,9 +58,9 @@ static void on_caller_closed(uv_handle_t *handle)
     door->handles--;
     if (caller->proved && !door->closing) {
         metric_add(&let_in, 1);
-        door->on_proved(door->arg, handshake_other(&caller->handshake), caller->fd);
+        door->on_proved(door->arg, handshake_other(&caller->handshake), caller->line);
     } else {
-        close(caller->fd);
+        line_close(&caller->line);
     }
     free(caller);
 }
@@ -70,6 +73,24 @@ static void end_caller(struct caller *caller)
     uv_close((uv_handle_t *)&caller->poll, on_caller_closed);
 }
 
+static const char *reason(const struct caller *caller, int err, char *why, size_t size)
+{
+    bool tls = caller->door->tls != NULL;
+    if (line_why(&caller->line, why, size))
+        return why;
+    if (tls && caller->line.tls == NULL && err == ERR_CORRUPT)
+        return "it does not speak TLS, and this node does: start it with --tls-cert, --tls-key and "
+               "--tls-ca, a gateway with --cluster-tls-cert and so on";
+    if (!tls && err == ERR_CORRUPT && handshake_met_tls(&caller->handshake))
+        return "it speaks TLS, and this node does not: start this one with --tls-cert, --tls-key "
+               "and --tls-ca";
+    return err == ERR_UNAUTHORIZED ? "it has another cluster secret"
+           : err == ERR_AGAIN      ? "it said nothing in time"
+           : err == ERR_BUSY       ? "others came meanwhile"
+           : err == ERR_CLOSED     ? "it hung up"
+                                   : "it is no gateway and no node";
+}
+
 /* Said at most now and then, however many come: nobody fills the log from outside. */
 static void refuse(struct caller *caller, int err)
 {
@@ -78,7 +99,9 @@ static void refuse(struct caller *caller, int err)
     metric_add(&refused, 1);
     door->refused++;
     if (now >= door->warn_at_ms) {
+        char why[WHY_SIZE];
         log_warn("a caller was refused: it did not prove that it belongs to the cluster",
+                 {"why", log_str(reason(caller, err, why, sizeof why))},
                  {"err", log_str(err_name(err))}, {"refused", log_int((int64_t)door->refused)});
         door->warn_at_ms = now + WARN_MS;
         door->refused = 0;
@@ -86,11 +109,50 @@ static void refuse(struct caller *caller, int err)
     end_caller(caller);
 }
 
+/* Whoever begins with anything else gets no word, and nothing is made for him. */
+static int begin_tls(struct caller *caller)
+{
+    char first = 0;
+    ssize_t n = recv(caller->line.fd, &first, 1, MSG_PEEK);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+        return 0;
+    if (n != 1)
+        return ERR_CLOSED;
+    if (first != TLS_FIRST_BYTE)
+        return ERR_CORRUPT;
+    caller->line.tls = tls_accept(caller->door->tls);
+    return caller->line.tls != NULL ? 1 : ERR_NOMEM;
+}
+
+/* Who must wait is asked again in the next turn. */
+static bool may_step(struct door *door)
+{
+    uint64_t now = uv_now(door->loop);
+    if (door->steps_ms != now)
+        door->steps = 0;
+    door->steps_ms = now;
+    if (door->steps++ < DOOR_STEPS_MAX)
+        return true;
+    bound_hit(BOUND_LINK_STEPS);
+    return false;
+}
+
+static int step(struct caller *caller)
+{
+    struct door *door = caller->door;
+    int rv = 1;
+    if (door->tls != NULL && caller->line.tls == NULL)
+        rv = begin_tls(caller);
+    if (rv == 1 && door->tls != NULL && !may_step(door))
+        rv = 0;
+    return rv == 1 ? handshake_step(&caller->handshake, &caller->line) : rv;
+}
+
 static void on_caller(uv_poll_t *poll, int status, int events)
 {
     (void)events;
     struct caller *caller = container_of(poll, struct caller, poll);
-    int err = status < 0 ? ERR_CLOSED : handshake_step(&caller->handshake, caller->fd);
+    int err = status < 0 ? ERR_CLOSED : step(caller);
     if (err < 0) {
         refuse(caller, err);
     } else if (err > 0) {
@@ -107,7 +169,7 @@ static void begin(struct door *door, int fd)
     }
     struct caller *caller = xcalloc(1, sizeof *caller);
     caller->door = door;
-    caller->fd = fd;
+    caller->line.fd = fd;
     caller->until_ms = uv_now(door->loop) + HANDSHAKE_MS_MAX;
     handshake_tune(fd);
     handshake_begin(&caller->handshake, false, HANDSHAKE_NODE, HANDSHAKE_ANY, door->secret);
@@ -158,8 +220,9 @@ static void on_sweep(uv_timer_t *timer)
     }
 }
 
-struct door *door_new(uv_loop_t *loop, int fd, struct span secret,
-                      void (*on_proved)(void *arg, enum handshake_role role, int fd), void *arg)
+struct door *door_new(uv_loop_t *loop, int fd, struct span secret, struct tls *tls,
+                      void (*on_proved)(void *arg, enum handshake_role role, struct line line),
+                      void *arg)
 {
     static bool registered;
     if (!registered) {
@@ -168,8 +231,13 @@ struct door *door_new(uv_loop_t *loop, int fd, struct span secret,
         metric_register(&refused);
     }
     struct door *door = xcalloc(1, sizeof *door);
-    *door = (struct door){
-        .loop = loop, .fd = fd, .secret = secret, .on_proved = on_proved, .arg = arg, .handles = 2};
+    *door = (struct door){.loop = loop,
+                          .fd = fd,
+                          .secret = secret,
+                          .tls = tls,
+                          .on_proved = on_proved,
+                          .arg = arg,
+                          .handles = 2};
     list_init(&door->callers);
     int rv = uv_poll_init(loop, &door->listener, fd);
     ASSERT(rv == 0);

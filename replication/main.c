@@ -18,6 +18,7 @@
 #include "store/base/output.h"
 #include "store/base/program.h"
 #include "store/base/secret.h"
+#include "store/base/tls.h"
 #include "store/client/progress.h"
 
 static struct {
@@ -25,6 +26,7 @@ static struct {
     uint64_t id, partitions, replicas, disk_reserve_mb;
     bool json;
     char *join;
+    char *tls_cert, *tls_key, *tls_ca;
 } options = {
     .log_level = "info",
     .log_format = "auto",
@@ -59,6 +61,22 @@ static const struct config_option TABLE[] = {
          "Secret of the cluster, 32 bytes or more: with it gateways and nodes prove to each other "
          "that they belong together",
      .value = &options.secret_file},
+    {.name = "tls-cert",
+     .type = CONFIG_STRING,
+     .arg = "FILE",
+     .help =
+         "Links to and from this node are TLS: certificate and chain, PEM; read again on SIGHUP",
+     .value = &options.tls_cert},
+    {.name = "tls-key",
+     .type = CONFIG_STRING,
+     .arg = "FILE",
+     .help = "The certificate's key, PEM, readable by its owner only; read again on SIGHUP",
+     .value = &options.tls_key},
+    {.name = "tls-ca",
+     .type = CONFIG_STRING,
+     .arg = "FILE",
+     .help = "Who signs the certificates of all nodes and gateways, PEM; read again on SIGHUP",
+     .value = &options.tls_ca},
     {.name = "id",
      .type = CONFIG_UINT,
      .arg = "N",
@@ -150,6 +168,39 @@ static void load_secret(struct buf *secret)
         program_fail(why);
 }
 
+/* ---- TLS of links ---- */
+
+static struct tls *tls; /* NULL: they are plain */
+
+static void setup_tls(void)
+{
+    char why[1024] = "";
+    int given = (options.tls_cert != NULL) + (options.tls_key != NULL) + (options.tls_ca != NULL);
+    if (given == 0)
+        return;
+    if (given != 3)
+        program_usage("TLS of links takes a certificate, its key and its CA: ",
+                      "give --tls-cert, --tls-key and --tls-ca");
+    tls = tls_link_new(options.tls_cert, options.tls_key, options.tls_ca, why, sizeof why);
+    if (tls == NULL)
+        program_fail(why);
+    tls_link_metrics();
+}
+
+static void reload(void)
+{
+    char why[1024] = "";
+    if (tls == NULL)
+        return;
+    if (tls_reload(tls, why, sizeof why) == 0)
+        log_info("the certificate was read again");
+    else
+        log_error("the certificate could not be read again; the one before stays",
+                  {"why", log_str(why)});
+}
+
+/* ---- loquat-node cluster … ---- */
+
 static void show(uint64_t count, const char *things, double share)
 {
     static struct progress progress;
@@ -164,21 +215,23 @@ static void show(uint64_t count, const char *things, double share)
         progress_end(&progress);
 }
 
-/* loquat-node cluster … */
 static int ask(int argc, char **argv)
 {
     struct buf secret = {0};
     log_setup("loquat-node", LOG_ERROR, LOG_TEXT);
     load_secret(&secret);
+    setup_tls();
     int code = cluster_command(argc, argv,
                                &(struct cluster_options){.roster = &roster,
                                                          .cluster = options.cluster,
                                                          .secret_file = options.secret_file,
                                                          .secret = buf_span(&secret),
+                                                         .tls = tls,
                                                          .replicas = options.replicas,
                                                          .json = options.json,
                                                          .show = show});
     secret_drop(&secret);
+    tls_free(tls);
     return output_finish("loquat-node") ? code : EXIT_FAILURE;
 }
 
@@ -227,9 +280,9 @@ static void block_signals(sigset_t *signals)
     sigemptyset(signals);
     sigaddset(signals, SIGTERM);
     sigaddset(signals, SIGINT);
+    sigaddset(signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, signals, NULL); /* threads inherit it: one waits for them */
     (void)signal(SIGPIPE, SIG_IGN);
-    (void)signal(SIGHUP, SIG_IGN); /* there is nothing to be read again */
 }
 
 /* Until a signal ends it; that may be before the others are there. */
@@ -242,13 +295,16 @@ static void serve(struct node *node, struct admin *admin, char *actual, const si
         log_info("waiting until most nodes of the cluster are there");
     do {
         sig = ready ? sigwaitinfo(signals, NULL) : sigtimedwait(signals, NULL, &LOOK);
+        if (sig == SIGHUP)
+            reload();
         if (ready || !node_ready(node))
             continue;
         ready = true;
         admin_ready(admin, true);
-        log_info("serving", {"listen", log_str(actual)});
+        log_info("serving", {"listen", log_str(actual)},
+                 {"tls", log_str(tls != NULL ? "yes" : "no")});
         program_ready(actual);
-    } while (sig < 0);
+    } while (sig < 0 || sig == SIGHUP);
     log_info("draining", {"signal", log_int(sig)});
     admin_ready(admin, false);
 }
@@ -265,12 +321,14 @@ int main(int argc, char **argv)
     block_signals(&signals);
     file_limit_raise();
     load_secret(&secret);
+    setup_tls();
     struct node_config config = {.dir = options.data,
                                  .partitions = (uint32_t)options.partitions,
                                  .disk_reserve = options.disk_reserve_mb << 20,
                                  .listens = true,
                                  .listen_fd = open_listener("--listen: ", options.listen, actual),
                                  .secret = buf_span(&secret),
+                                 .tls = tls,
                                  .roster = &roster,
                                  .id = options.id,
                                  .join = options.join};
@@ -281,6 +339,7 @@ int main(int argc, char **argv)
     node_stop(node);
     admin_stop(admin);
     secret_drop(&secret);
+    tls_free(tls);
     log_info("ended");
     return EXIT_SUCCESS;
 }

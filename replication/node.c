@@ -274,15 +274,15 @@ static void on_tick(uv_timer_t *timer)
         drain(node);
 }
 
-static void on_caller(void *arg, enum handshake_role role, int fd)
+static void on_caller(void *arg, enum handshake_role role, struct line line)
 {
     struct node *node = arg;
-    if (role == HANDSHAKE_GATEWAY && rpc_adopt(&node->rpc, fd) != 0)
+    if (role == HANDSHAKE_GATEWAY && rpc_adopt(&node->rpc, line) != 0)
         log_error("a gateway's link could not be opened");
     else if (role == HANDSHAKE_NODE && node->net != NULL)
-        rnet_adopt(node->net, fd);
+        rnet_adopt(node->net, line);
     else if (role == HANDSHAKE_NODE)
-        close(fd); /* there are no others */
+        line_close(&line); /* there are no others */
 }
 
 static void on_async(uv_async_t *async)
@@ -296,7 +296,7 @@ static void on_async(uv_async_t *async)
     bool stop = node->stop_asked;
     pthread_mutex_unlock(&node->mutex);
     for (size_t i = 0; i < count; i++)
-        on_caller(node, HANDSHAKE_GATEWAY, connects[i]);
+        on_caller(node, HANDSHAKE_GATEWAY, (struct line){.fd = connects[i]});
     if (stop && node->phase < NODE_HANDING) {
         node->phase = NODE_HANDING;
         node->handing_until_ms = clock_mono_ms() + HANDING_MS;
@@ -329,7 +329,7 @@ void node_callbacks(struct node *node)
     uv_async_init(&node->loop, &node->async, on_async);
     node->prepare.data = node->timer.data = node->async.data = node;
     if (node->door_fd >= 0)
-        node->door = door_new(&node->loop, node->door_fd, node->secret, on_caller, node);
+        node->door = door_new(&node->loop, node->door_fd, node->secret, node->tls, on_caller, node);
 }
 
 void node_launch(struct node *node)

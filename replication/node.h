@@ -12,6 +12,7 @@
 #include "store/base/span.h"
 
 struct roster;
+struct tls;
 
 #define NODE_DISK_RESERVE_DEFAULT (256ull << 20)
 
@@ -25,6 +26,7 @@ struct node_config {
                                 prove themselves with `secret`, borrowed until it stops */
     int listen_fd;
     struct span secret;
+    struct tls *tls;             /* of links to and from this node, borrowed; NULL: plain */
     const struct roster *roster; /* the nodes of the cluster; NULL, or this one only: it is alone */
     uint64_t id;                 /* of this one among them */
     const char *join;            /* a new directory: of the cluster that it is to become part of */

@@ -61,6 +61,7 @@ struct node {
     uint64_t id;
     struct roster roster;
     struct span secret;
+    struct tls *tls;  /* of links over TCP; NULL: plain */
     int door_fd;      /* -1: nobody comes from outside */
     struct rnet *net; /* NULL: the node is alone */
     uint64_t handing_until_ms;

@@ -160,8 +160,10 @@ static int start_shards(struct node *node, char *why, size_t size)
     node->shards = xcalloc(node->dir.partitions, sizeof *node->shards);
     node->rpc.shards = node->shards;
     effects_init(&node->effects, node->shards, node->dir.partitions);
-    if (node->roster.count > 1)
+    if (node->roster.count > 1) {
         node_peers_open(node);
+        rnet_secure(node->net, node->tls);
+    }
     for (uint32_t p = 0; p < node->dir.partitions; p++) {
         int err = shard_start(&node->shards[p], p, node->dir.partitions, &node->shard_env);
         if (err != 0) {
@@ -223,6 +225,7 @@ static struct node *node_new(const struct node_config *config)
     node->filter = filter_new();
     node->mark.fd = -1;
     node->secret = config->secret;
+    node->tls = config->tls;
     node->door_fd = config->listens ? config->listen_fd : -1;
     node->id = 1;
     arena_init(&node->arena);

@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "store/base/bound.h"
 #include "store/base/check.h"
@@ -41,6 +40,7 @@ struct channel {
 
 struct rnet {
     struct rnet_env env;
+    struct tls *tls; /* NULL: plain */
     uv_timer_t timer;
     bool started, closing, timer_closed;
     uint32_t version_min;
@@ -213,29 +213,29 @@ static void on_channel_closed(struct link *link, int err)
 
 static const struct link_ops OPS = {.on_message = on_message, .on_close = on_channel_closed};
 
-static void open_channel(struct rnet *net, struct other *other, int fd)
+static void open_channel(struct rnet *net, struct other *other, struct line line)
 {
     struct channel *channel = xcalloc(1, sizeof *channel);
     channel->net = net;
     channel->other = other;
     channel->heard_ms = uv_now(net->env.loop);
     list_push(&net->channels, &channel->in_net);
-    if (link_open_fd(&channel->link, net->env.loop, fd, &OPS) == 0)
+    if (link_open(&channel->link, net->env.loop, line, &OPS) == 0)
         say_hello(channel, "");
 }
 
-static void on_called(void *arg, int fd)
+static void on_called(void *arg, struct line line)
 {
     struct other *other = arg;
-    open_channel(other->net, other, fd);
+    open_channel(other->net, other, line);
 }
 
-void rnet_adopt(struct rnet *net, int fd)
+void rnet_adopt(struct rnet *net, struct line line)
 {
     if (net->closing)
-        close(fd);
+        line_close(&line);
     else
-        open_channel(net, NULL, fd);
+        open_channel(net, NULL, line);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -363,12 +363,20 @@ void rnet_know(struct rnet *net, uint64_t id, const char *name)
     other->net = net;
     other->id = id;
     other->calls = env->id < id;
-    other->target =
-        (struct dial_target){.address = address, .role = HANDSHAKE_NODE, .secret = env->secret};
+    other->target = (struct dial_target){
+        .address = address, .role = HANDSHAKE_NODE, .secret = env->secret, .tls = net->tls};
     snprintf(other->target.name, sizeof other->target.name, "%s", name);
     dial_init(&other->dial, env->loop, &other->target, on_called, on_dial_stopped, other);
     if (net->started && other->calls)
         dial_start(&other->dial);
+}
+
+void rnet_secure(struct rnet *net, struct tls *tls)
+{
+    ASSERT(!net->started);
+    net->tls = tls;
+    for (size_t i = 0; i < net->count; i++)
+        net->others[i].target.tls = tls;
 }
 
 void rnet_start(struct rnet *net)

@@ -36,8 +36,10 @@ struct rnet_env {
 
 struct rnet;
 struct rnet *rnet_new(const struct rnet_env *env);
-void rnet_start(struct rnet *net);         /* begins to call */
-void rnet_adopt(struct rnet *net, int fd); /* somebody called, who has proved to be a node */
+void rnet_secure(struct rnet *net, struct tls *tls); /* before it starts: it calls by TLS */
+void rnet_start(struct rnet *net);                   /* begins to call */
+/* Somebody called, who has proved to be a node. */
+void rnet_adopt(struct rnet *net, struct line line);
 /* A node that is not on the roster: called, or let in, from now on. */
 void rnet_know(struct rnet *net, uint64_t id, const char *name);
 bool rnet_reaches(const struct rnet *net, uint64_t node);        /* what is sent now may arrive */

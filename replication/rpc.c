@@ -489,11 +489,11 @@ static void on_close(struct link *link, int err)
 
 static const struct link_ops ops = {.on_message = on_message, .on_close = on_close};
 
-int rpc_adopt(struct rpc_env *env, int fd)
+int rpc_adopt(struct rpc_env *env, struct line line)
 {
     if (env->peer_count >= PEERS_MAX) {
         bound_hit(BOUND_PEERS);
-        close(fd);
+        line_close(&line);
         return ERR_BUSY;
     }
     struct peer *peer = xcalloc(1, sizeof *peer);
@@ -505,7 +505,7 @@ int rpc_adopt(struct rpc_env *env, int fd)
     peer->feed.unref = feed_unref;
     list_push(&env->peers, &peer->in_env);
     env->peer_count++;
-    int err = link_open_fd(&peer->link, env->loop, fd, &ops);
+    int err = link_open(&peer->link, env->loop, line, &ops);
     if (err != 0)
         return err; /* on_close frees the peer */
     Loquat__Hello hello = LOQUAT__HELLO__INIT;

@@ -50,7 +50,7 @@ struct rpc_sizes {
     uint32_t version;      /* the oldest that a gateway speaks; 0 without links */
 };
 struct rpc_sizes rpc_sizes(const struct rpc_env *env);
-int rpc_adopt(struct rpc_env *env, int fd);
+int rpc_adopt(struct rpc_env *env, struct line line);
 void rpc_answer(struct rpc_env *env, const struct waiter *waiter,
                 const struct apply_result *result); /* WAITER_PEER */
 /* Once per turn: gateways are told which partitions are served here, when that has changed. */

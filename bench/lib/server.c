@@ -361,7 +361,7 @@ void nodes_join(struct node_server *nodes, size_t which, const char *partitions,
     int ready;
     if (!roster_parse(nodes->cluster, &roster, why, sizeof why))
         bench_fail("%s", why);
-    roster_cluster_id(&roster, (uint32_t)atoi(partitions), id);
+    roster_cluster_id(&roster, (uint32_t)strtoul(partitions, NULL, 10), id);
     snprintf(name, size, "%zu=127.0.0.1:%d", which + 1, port_free());
     struct node_server with = *nodes;
     int n = snprintf(with.cluster, sizeof with.cluster, "%s,%s", nodes->cluster, name);

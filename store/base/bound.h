@@ -16,6 +16,7 @@ enum bound_side { BOUND_OF_NODE, BOUND_OF_GATEWAY };
     X(NODE, PEER_PENDING, "link_pending")   /* a read, refused: PEER_PENDING_MAX */                \
     X(NODE, CALLERS, "link_callers")        /* a caller, cut for a later one: DOOR_CALLERS_MAX */  \
     X(NODE, LINK_FILES, "link_files")       /* the door rests: no descriptors */                   \
+    X(NODE, LINK_STEPS, "link_handshakes")  /* a step of TLS, put off: DOOR_STEPS_MAX */           \
     X(NODE, FEED_SUBS, "feed_subs")         /* a subscription, refused: FEED_SUBS_MAX */           \
     X(NODE, FEED_CREDIT, "feed_credit")     /* a subscription falls behind: no credit */           \
     X(NODE, FEED_MARKS, "feed_marks")       /* a mark is not told: no credit */                    \

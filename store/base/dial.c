@@ -10,7 +10,7 @@
 #include "store/base/err.h"
 #include "store/base/log.h"
 
-enum { DOUBLINGS_MAX = 16, QUIET_TRIES = 3 };
+enum { DOUBLINGS_MAX = 16, QUIET_TRIES = 3, WHY_SIZE = 256 };
 
 /* ---- when ---- */
 
@@ -41,13 +41,19 @@ static void say_failed(const struct dial *dial, const char *why)
                  {"tries", log_int(dial->tries)});
 }
 
-static const char *reason(int err)
+/* `why` has room for what TLS says. */
+static const char *reason(const struct dial *dial, char *why, size_t size)
 {
-    switch (err) {
+    if (line_why(&dial->line, why, size))
+        return why;
+    switch (dial->err) {
     case ERR_UNAUTHORIZED:
         return "what answers there has another cluster secret";
     case ERR_CLOSED:
-        return "it hung up: is its cluster secret another, or is it no loquat-node?";
+        return dial->line.tls != NULL
+                   ? "it hung up: is its cluster secret another?"
+                   : "it hung up: is its cluster secret another, does it speak TLS only "
+                     "(--tls-cert, of a gateway --cluster-tls-cert), or is it no loquat-node?";
     case ERR_FORBIDDEN:
     case ERR_CORRUPT:
         return "what answers there is no loquat-node";
@@ -74,19 +80,22 @@ static void stopped(struct dial *dial)
 static void on_poll_closed(uv_handle_t *handle)
 {
     struct dial *dial = container_of((uv_poll_t *)handle, struct dial, poll);
-    int fd = dial->fd;
-    dial->fd = -1;
     dial->state = DIAL_RESTING;
-    if (dial->err != 0 || dial->stopping)
-        close(fd);
-    if (dial->stopping) {
-        stopped(dial);
-    } else if (dial->err != 0) {
-        say_failed(dial, reason(dial->err));
-        wait_and_try(dial);
-    } else {
-        dial->on_link(dial->arg, fd);
+    if (dial->err == 0 && !dial->stopping) {
+        struct line line = dial->line;
+        dial->line = (struct line){.fd = -1};
+        dial->on_link(dial->arg, line);
+        return;
     }
+    char why[WHY_SIZE];
+    const char *text = reason(dial, why, sizeof why);
+    if (!dial->stopping)
+        say_failed(dial, text);
+    line_close(&dial->line);
+    if (dial->stopping)
+        stopped(dial);
+    else
+        wait_and_try(dial);
 }
 
 /* The descriptor is free for another owner only when libuv has let go of it. */
@@ -98,42 +107,54 @@ static void let_go(struct dial *dial, int err)
     uv_close((uv_handle_t *)&dial->poll, on_poll_closed);
 }
 
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+static int begin_proving(struct dial *dial, int status)
+{
+    const struct dial_target *target = dial->target;
+    int failed = 0;
+    socklen_t size = sizeof failed;
+    if (status < 0 || getsockopt(dial->line.fd, SOL_SOCKET, SO_ERROR, &failed, &size) != 0 ||
+        failed != 0)
+        return ERR_IO;
+    dial->state = DIAL_PROVING;
+    if (target->tls != NULL && (dial->line.tls = tls_connect(target->tls)) == NULL)
+        return ERR_NOMEM;
+    handshake_begin(&dial->handshake, true, target->role, HANDSHAKE_NODE, target->secret);
+    uv_poll_start(&dial->poll, UV_READABLE, on_poll);
+    return 0;
+}
+
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
     (void)events;
     struct dial *dial = container_of(poll, struct dial, poll);
-    int err = status < 0 ? ERR_IO : 0;
-    if (err == 0 && dial->state == DIAL_CONNECTING) {
-        int failed = 0;
-        socklen_t size = sizeof failed;
-        if (getsockopt(dial->fd, SOL_SOCKET, SO_ERROR, &failed, &size) != 0 || failed != 0)
-            err = ERR_IO;
-        dial->state = DIAL_PROVING;
-        handshake_begin(&dial->handshake, true, dial->target->role, HANDSHAKE_NODE,
-                        dial->target->secret);
-        uv_poll_start(poll, UV_READABLE, on_poll);
-    }
+    int err = 0;
+    if (dial->state == DIAL_CONNECTING)
+        err = begin_proving(dial, status);
     if (err == 0)
-        err = handshake_step(&dial->handshake, dial->fd);
+        err = handshake_step(&dial->handshake, &dial->line); /* of one that was cut: what it said */
+    if (err == 0 && status < 0)
+        err = ERR_CLOSED;
     if (err != 0)
         let_go(dial, err < 0 ? err : 0);
 }
 
 static void connect_to(struct dial *dial, const struct addrinfo *at)
 {
-    dial->fd = socket(at->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (dial->fd >= 0 && connect(dial->fd, at->ai_addr, at->ai_addrlen) != 0 &&
-        errno != EINPROGRESS) {
-        close(dial->fd);
-        dial->fd = -1;
+    int fd = socket(at->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, at->ai_addr, at->ai_addrlen) != 0 && errno != EINPROGRESS) {
+        close(fd);
+        fd = -1;
     }
-    if (dial->fd < 0) {
+    if (fd < 0) {
         say_failed(dial, strerror(errno));
         wait_and_try(dial);
         return;
     }
-    handshake_tune(dial->fd);
-    int rv = uv_poll_init(dial->loop, &dial->poll, dial->fd);
+    dial->line.fd = fd;
+    handshake_tune(fd);
+    int rv = uv_poll_init(dial->loop, &dial->poll, fd);
     ASSERT(rv == 0);
     uv_poll_start(&dial->poll, UV_WRITABLE, on_poll);
     dial->state = DIAL_CONNECTING;
@@ -185,11 +206,12 @@ static void on_timer(uv_timer_t *timer)
 /* ---- begin and end ---- */
 
 void dial_init(struct dial *dial, uv_loop_t *loop, const struct dial_target *target,
-               void (*on_link)(void *arg, int fd), void (*on_stopped)(void *arg), void *arg)
+               void (*on_link)(void *arg, struct line line), void (*on_stopped)(void *arg),
+               void *arg)
 {
     *dial = (struct dial){.target = target,
                           .loop = loop,
-                          .fd = -1,
+                          .line = {.fd = -1},
                           .on_link = on_link,
                           .on_stopped = on_stopped,
                           .arg = arg};

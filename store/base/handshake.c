@@ -1,6 +1,5 @@
 #include "store/base/handshake.h"
 
-#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/crypto.h>
@@ -125,30 +124,36 @@ int handshake_feed(struct handshake *hs, const char *bytes, size_t n)
     return hs->state == HANDSHAKE_WANTS_HELLO ? take_hello(hs) : take_proof(hs);
 }
 
-/* A fresh socket has room for all of it: one that has not is not served. */
-static int send_owed(struct handshake *hs, int fd)
+bool handshake_met_tls(const struct handshake *hs)
+{
+    return hs->state == HANDSHAKE_WANTS_HELLO && hs->in[0] == TLS_FIRST_BYTE;
+}
+
+static int send_owed(struct handshake *hs, struct line *line)
 {
     size_t n = hs->out_size;
     hs->out_size = 0;
-    return n == 0 || send(fd, hs->out, n, MSG_NOSIGNAL) == (ssize_t)n ? 0 : ERR_CLOSED;
+    return line_send(line, hs->out, n);
 }
 
-int handshake_step(struct handshake *hs, int fd)
+int handshake_step(struct handshake *hs, struct line *line)
 {
-    int state = 0;
-    int err = send_owed(hs, fd);
+    int state = line_shake(line);
+    if (state <= 0)
+        return state;
+    state = 0;
+    int err = send_owed(hs, line);
     while (err == 0 && state == 0) {
         char bytes[HANDSHAKE_HELLO];
-        ssize_t got = recv(fd, bytes, handshake_wants(hs), 0);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-            return 0;
-        if (got <= 0)
-            return ERR_CLOSED;
-        state = handshake_feed(hs, bytes, (size_t)got);
-        err = state < 0 ? state : send_owed(hs, fd);
+        size_t got = 0;
+        err = line_recv(line, bytes, handshake_wants(hs), &got);
+        if (err != 0 || got == 0)
+            return err;
+        state = handshake_feed(hs, bytes, got);
+        err = state < 0 ? state : send_owed(hs, line);
     }
+    if (err == 0 && line->tls != NULL && tls_holds_plain(line->tls))
+        err = ERR_CORRUPT; /* frames begin with a record of their own */
     return err != 0 ? err : state;
 }
 

@@ -8,19 +8,18 @@
  *         called → caller   PROOF                      caller, HELLO of the called)
  *         The side stands in the proof, so that none can be sent back to who made it; the nonces,
  *         so that none can be used again; the roles, so that nobody changes them on the way.
+ *         Where there are certificates all of this is said inside of TLS, which begins before it.
  * Does:   no I/O but in handshake_step; what it wants is known, so nothing that follows is read.
  * Owner:  the secret is borrowed.
  * Errors: ERR_CORRUPT       no hello of this protocol
  *         ERR_VERSION       of another version
  *         ERR_FORBIDDEN     another role than the wanted one
  *         ERR_UNAUTHORIZED  the proof is wrong: another secret
- *         ERR_CLOSED        the other side has gone (handshake_step) */
+ *         ERR_CLOSED        the other side has gone, or TLS has failed (handshake_step) */
 #ifndef LOQUAT_BASE_HANDSHAKE_H
 #define LOQUAT_BASE_HANDSHAKE_H
 
-#include <stdbool.h>
-
-#include "store/base/span.h"
+#include "store/base/line.h"
 
 enum {
     HANDSHAKE_VERSION = 1,
@@ -51,9 +50,11 @@ size_t handshake_wants(const struct handshake *hs);              /* bytes; 0: it
 enum handshake_role handshake_other(const struct handshake *hs); /* once it is done */
 /* At most handshake_wants() bytes. 1: both sides have proved themselves; 0: more is wanted. */
 int handshake_feed(struct handshake *hs, const char *bytes, size_t n);
-/* The same with a connected descriptor that does not block: sends what is owed and takes what has
- * come. Also without anything to read, to send the first hello. */
-int handshake_step(struct handshake *hs, int fd);
+/* The same with a line: sends what is owed and takes what has come. Also without anything to read,
+ * to send the first hello. */
+int handshake_step(struct handshake *hs, struct line *line);
+/* After ERR_CORRUPT: what came instead of a hello is how TLS begins. */
+bool handshake_met_tls(const struct handshake *hs);
 /* Of a connection between programs: one whose other end has vanished ends within half a minute. */
 void handshake_tune(int fd);
 

@@ -22,6 +22,9 @@ static void on_handle_closed(uv_handle_t *handle)
         return;
     buf_close(&link->in);
     buf_close(&link->out);
+    buf_close(&link->tls_in);
+    buf_close(&link->tls_out);
+    tls_conn_free(link->tls);
     link->ops->on_close(link, link->err); /* may free the link */
 }
 
@@ -62,32 +65,27 @@ static void seal_block(struct buf *block)
     put_le64(head + 8, XXH3_64bits(block->p + LINK_HEAD_SIZE, size));
 }
 
-static void flush(struct link *link)
+/* Takes the bytes, or at least what is in them. */
+static void write_out(struct link *link, struct buf *bytes)
 {
-    uv_prepare_stop(&link->prepare);
-    uv_idle_stop(&link->idle);
-    link->flush_queued = false;
-    if (link->out.n == 0 || link->closing)
-        return;
-    seal_block(&link->out);
     size_t sent = 0;
     if (link->pending == 0) { /* the usual case: the socket takes it at once */
-        uv_buf_t whole = uv_buf_init(link->out.p, (unsigned)link->out.n);
+        uv_buf_t whole = uv_buf_init(bytes->p, (unsigned)bytes->n);
         int n = uv_try_write(&link->io.stream, &whole, 1);
         if (n < 0 && n != UV_EAGAIN) {
             link_close(link, ERR_CLOSED);
             return;
         }
         sent = n > 0 ? (size_t)n : 0;
-        if (sent == link->out.n) {
-            link->out.n = 0;
+        if (sent == bytes->n) {
+            bytes->n = 0;
             return;
         }
     }
     struct write_req *write = xmalloc(sizeof *write);
-    buf_cut(&link->out, sent);
-    write->bytes = link->out;
-    link->out = (struct buf){0};
+    buf_cut(bytes, sent);
+    write->bytes = *bytes;
+    *bytes = (struct buf){0};
     link->pending += write->bytes.n;
     uv_buf_t rest = uv_buf_init(write->bytes.p, (unsigned)write->bytes.n);
     if (uv_write(&write->req, &link->io.stream, &rest, 1, on_written) != 0) {
@@ -96,6 +94,33 @@ static void flush(struct link *link)
         free(write);
         link_close(link, ERR_CLOSED);
     }
+}
+
+/* Of the block, if there is one; and what TLS itself has to say. */
+static void write_records(struct link *link)
+{
+    int err = link->out.n > 0 ? tls_encrypt(link->tls, buf_span(&link->out)) : 0;
+    link->out.n = 0;
+    tls_take(link->tls, &link->tls_out);
+    if (err != 0)
+        link_close(link, ERR_CLOSED);
+    else if (link->tls_out.n > 0)
+        write_out(link, &link->tls_out);
+}
+
+static void flush(struct link *link)
+{
+    uv_prepare_stop(&link->prepare);
+    uv_idle_stop(&link->idle);
+    link->flush_queued = false;
+    if (link->closing)
+        return;
+    if (link->out.n > 0)
+        seal_block(&link->out);
+    if (link->tls != NULL)
+        write_records(link);
+    else if (link->out.n > 0)
+        write_out(link, &link->out);
 }
 
 void link_flush(struct link *link)
@@ -159,8 +184,22 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
 {
     (void)suggested;
     struct link *link = handle->data;
-    buf_reserve(&link->in, LINK_READ_SIZE);
-    *out = uv_buf_init(link->in.p + link->in.n, (unsigned)(link->in.cap - link->in.n));
+    struct buf *in = link->tls != NULL ? &link->tls_in : &link->in;
+    buf_reserve(in, LINK_READ_SIZE);
+    *out = uv_buf_init(in->p + in->n, (unsigned)(in->cap - in->n));
+}
+
+/* So many bytes of records: what is in them comes to `in`. */
+static int decrypt(struct link *link, size_t n)
+{
+    size_t got = 0;
+    buf_reserve(&link->in, n + TLS_RECORD_MAX);
+    int rv = tls_feed(link->tls, span_of(link->tls_in.p, n), link->in.p + link->in.n,
+                      link->in.cap - link->in.n, &got);
+    link->in.n += got;
+    if (rv == 0 && tls_wire(link->tls).n > 0)
+        flush(link);
+    return rv == 0 ? 0 : rv > 0 ? ERR_CLOSED : ERR_CORRUPT;
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
@@ -171,11 +210,20 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         link_close(link, ERR_CLOSED);
         return;
     }
-    link->in.n += (size_t)n;
+    int ended = 0;
+    if (link->tls != NULL)
+        ended = decrypt(link, (size_t)n);
+    else
+        link->in.n += (size_t)n;
+    if (ended == ERR_CORRUPT) {
+        link_close(link, ended);
+        return;
+    }
     size_t at = 0;
     int err = 1;
     while (err > 0 && !link->closing)
         err = take_block(link, &at);
+    err = err >= 0 ? ended : err;
     if (err < 0)
         link_close(link, err);
     else if (!link->closing)
@@ -204,11 +252,16 @@ static int open_stream(struct link *link, uv_loop_t *loop, int fd)
 
 int link_open_fd(struct link *link, uv_loop_t *loop, int fd, const struct link_ops *ops)
 {
+    return link_open(link, loop, (struct line){.fd = fd}, ops);
+}
+
+int link_open(struct link *link, uv_loop_t *loop, struct line line, const struct link_ops *ops)
+{
     void *data = link->data;
-    *link = (struct link){.ops = ops, .data = data};
-    int rv = open_stream(link, loop, fd);
+    *link = (struct link){.ops = ops, .data = data, .tls = line.tls};
+    int rv = open_stream(link, loop, line.fd);
     if (rv != 0)
-        close(fd); /* libuv did not take it */
+        close(line.fd); /* libuv did not take it */
     link->io.handle.data = link;
     uv_prepare_init(loop, &link->prepare);
     uv_idle_init(loop, &link->idle);

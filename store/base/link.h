@@ -2,6 +2,7 @@
  * Wire:   blocks: magic "lq" u16, version u16, size u32, XXH3-64 of the content u64 (all
  *         little-endian), then `size` bytes: messages, each varint size, type byte, body. One block
  *         per loop turn.
+ *         With TLS: the same, inside of its records.
  * Owner:  the caller embeds struct link; message spans die with the callback.
  * Thread: the loop's.
  * Limits: a block holds at most LINK_BLOCK_MAX bytes; a message LINK_MESSAGE_MAX. What was sent and
@@ -13,7 +14,7 @@
 
 #include <uv.h>
 
-#include "store/base/buf.h"
+#include "store/base/line.h"
 
 enum {
     LINK_VERSION = 1,
@@ -65,7 +66,9 @@ struct link {
     const struct link_ops *ops;
     void *data; /* the caller's */
     struct buf in, out;
-    size_t pending; /* bytes handed to libuv and not yet written */
+    size_t pending;             /* bytes handed to libuv and not yet written */
+    struct tls_conn *tls;       /* NULL: plain */
+    struct buf tls_in, tls_out; /* records: room to read into; what comes of a block */
     int err;
     bool closing, flush_queued;
     uv_prepare_t prepare; /* flushes `out` once per loop turn, before the loop sleeps */
@@ -73,8 +76,10 @@ struct link {
     int handles;          /* still open */
 };
 
-/* Adopts a connected descriptor (socketpair or TCP): 0, or ERR_IO, and then the descriptor is
- * closed and on_close comes as well. */
+/* Adopts a line, whose handshakes are done: 0, or ERR_IO, and then it is closed and on_close comes
+ * as well. */
+int link_open(struct link *link, uv_loop_t *loop, struct line line, const struct link_ops *ops);
+/* The same of a connected descriptor (socketpair or TCP) without TLS. */
 int link_open_fd(struct link *link, uv_loop_t *loop, int fd, const struct link_ops *ops);
 /* Adds a message to this turn's block. Silently dropped once the link is closing. */
 void link_send(struct link *link, int type, struct span body);

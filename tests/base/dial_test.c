@@ -5,10 +5,13 @@
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "store/base/err.h"
+#include "tests/lib/certs.h"
+#include "tests/lib/scratch.h"
 
 #define SECRET span_str("0123456789abcdef0123456789abcdef")
 #define OTHER span_str("fedcba9876543210fedcba9876543210")
@@ -17,13 +20,15 @@ static uv_loop_t loop;
 static struct dial dial;
 static struct dial_target target;
 static struct sockaddr_in at;
+static struct tls_conn *last_tls;
 static int links, last_fd = -1, stops, listener = -1;
 
-static void on_link(void *arg, int fd)
+static void on_link(void *arg, struct line line)
 {
     (void)arg;
     links++;
-    last_fd = fd;
+    last_fd = line.fd;
+    last_tls = line.tls;
 }
 
 static void on_stopped(void *arg)
@@ -67,6 +72,7 @@ static void teardown(void)
     close(listener);
     if (last_fd >= 0)
         close(last_fd);
+    tls_conn_free(last_tls);
 }
 
 TestSuite(dial, .init = setup, .fini = teardown, .timeout = 60);
@@ -84,16 +90,22 @@ static int answer(void)
 }
 
 /* A node's end, until it is done or fails. */
-static int serve(int fd, enum handshake_role role, struct span secret)
+static int serve_line(struct line line, enum handshake_role role, struct span secret)
 {
     struct handshake hs;
     int rv = 0;
     handshake_begin(&hs, false, role, HANDSHAKE_GATEWAY, secret);
     while (rv == 0) {
         uv_run(&loop, UV_RUN_NOWAIT);
-        rv = handshake_step(&hs, fd);
+        rv = handshake_step(&hs, &line);
     }
+    tls_conn_free(line.tls);
     return rv;
+}
+
+static int serve(int fd, enum handshake_role role, struct span secret)
+{
+    return serve_line((struct line){.fd = fd}, role, secret);
 }
 
 static void until_linked(void)
@@ -190,6 +202,122 @@ Test(dial, stops_with_a_link)
     cr_assert(eq(int, serve(fd, HANDSHAKE_NODE, SECRET), 1));
     until_linked();
     stop();
+    close(fd);
+}
+
+/* ---- with certificates ---- */
+
+enum { DAY_S = 86400 };
+
+static char dir[SCRATCH_MAX];
+static struct tls *ours, *theirs;
+static int said; /* the log */
+
+/* The node's, of `ca`, until so many seconds from now. */
+static void with_tls(const char *ca, long until_s)
+{
+    said = memfd_create("said", MFD_CLOEXEC);
+    cr_assert(ge(int, dup2(said, STDERR_FILENO), 0));
+    scratch_make(dir);
+    cert_sign(dir, "ca", NULL, -DAY_S, DAY_S);
+    cert_sign(dir, "other", NULL, -DAY_S, DAY_S);
+    cert_sign(dir, "gateway", "ca", -DAY_S, DAY_S);
+    cert_sign(dir, "node", ca, -DAY_S, until_s);
+    ours = cert_link(dir, "gateway", "ca");
+    theirs = cert_link(dir, "node", ca);
+    target.tls = ours;
+}
+
+static void without_tls(void)
+{
+    stop();
+    tls_free(ours);
+    tls_free(theirs);
+    scratch_remove(dir);
+}
+
+static int serve_tls(int fd)
+{
+    struct line line = {.fd = fd, .tls = tls_accept(theirs)};
+    int rv = serve_line(line, HANDSHAKE_NODE, SECRET);
+    close(fd);
+    return rv;
+}
+
+static bool says(const char *what)
+{
+    static char text[1 << 16];
+    ssize_t n = pread(said, text, sizeof text - 1, 0);
+    text[n > 0 ? n : 0] = '\0';
+    return strstr(text, what) != NULL;
+}
+
+static void refused_until_said(int (*node)(int fd), const char *what)
+{
+    while (!says(what)) {
+        int fd = answer();
+        dial.tries = 3; /* what fails now is said */
+        cr_assert(lt(int, node(fd), 0));
+        while (dial.state != DIAL_WAITING)
+            uv_run(&loop, UV_RUN_ONCE);
+    }
+    cr_assert(zero(int, links));
+    without_tls();
+}
+
+Test(dial, tls)
+{
+    with_tls("ca", DAY_S);
+    cr_assert(eq(int, serve_tls(answer()), 1));
+    until_linked();
+    cr_assert(ne(ptr, last_tls, NULL));
+    cr_assert(tls_established(last_tls));
+    without_tls();
+}
+
+Test(dial, tls_of_another_ca)
+{
+    with_tls("other", DAY_S);
+    refused_until_said(serve_tls, "its certificate is not accepted");
+}
+
+Test(dial, tls_that_has_expired)
+{
+    with_tls("ca", -60);
+    refused_until_said(serve_tls, "certificate has expired");
+}
+
+static int serve_plain(int fd)
+{
+    int rv = serve(fd, HANDSHAKE_NODE, SECRET);
+    close(fd);
+    return rv;
+}
+
+Test(dial, tls_to_a_plain_node)
+{
+    with_tls("ca", DAY_S);
+    refused_until_said(serve_plain, "does it speak TLS?");
+}
+
+/* What answers there says nothing: it is left in time. */
+Test(dial, tls_without_an_answer)
+{
+    with_tls("ca", DAY_S);
+    int fd = answer();
+    for (unsigned tries = dial.tries; dial.tries == tries;)
+        uv_run(&loop, UV_RUN_ONCE);
+    close(fd);
+    without_tls();
+}
+
+Test(dial, tls_stops_while_it_shakes_hands)
+{
+    with_tls("ca", DAY_S);
+    int fd = answer();
+    while (dial.state != DIAL_PROVING)
+        uv_run(&loop, UV_RUN_ONCE);
+    without_tls();
     close(fd);
 }
 

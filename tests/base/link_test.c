@@ -9,6 +9,8 @@
 
 #include "store/base/check.h"
 #include "store/base/err.h"
+#include "tests/lib/certs.h"
+#include "tests/lib/scratch.h"
 
 /* A link, what it heard (a line per message) and whether it is closed. */
 struct side {
@@ -204,6 +206,110 @@ Test(link, bad_descriptor)
         uv_run(&loop, UV_RUN_ONCE);
     cr_assert(eq(int, bad.err, ERR_IO));
     cr_assert(eq(int, fcntl(file, F_GETFD), -1));
+}
+
+/* ---- by TLS ---- */
+
+enum { DAY_S = 86400 };
+
+static char dir[SCRATCH_MAX];
+static struct tls *certs;
+
+/* Both ends as links, whose lines have shaken hands before. */
+static void link_both_tls(void)
+{
+    int fds[2];
+    scratch_make(dir);
+    cert_sign(dir, "ca", NULL, -DAY_S, DAY_S);
+    cert_sign(dir, "node", "ca", -DAY_S, DAY_S);
+    certs = cert_link(dir, "node", "ca");
+    end();
+    here.heard.n = 0;
+    here.messages = here.blocks = here.drains = here.closes = 0;
+    cr_assert(eq(int, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0));
+    struct line lines[2] = {{.fd = fds[0], .tls = tls_connect(certs)},
+                            {.fd = fds[1], .tls = tls_accept(certs)}};
+    for (int done = 0; done < 2;) {
+        done = 0;
+        for (int i = 0; i < 2; i++) {
+            int rv = line_shake(&lines[i]);
+            cr_assert(ge(int, rv, 0));
+            done += rv;
+        }
+    }
+    cr_assert(eq(int, link_open(&here.link, &loop, lines[0], &OPS), 0));
+    cr_assert(eq(int, link_open(&there.link, &loop, lines[1], &OPS), 0));
+    raw = -1;
+}
+
+static void free_certs(void)
+{
+    tls_free(certs); /* links keep what they began with */
+    scratch_remove(dir);
+}
+
+Test(link, tls_messages_come_in_order)
+{
+    link_both_tls();
+    link_send(&here.link, LINK_HELLO, span_str("first"));
+    link_send(&here.link, LINK_READ, span_str("second"));
+    while (there.messages < 2)
+        uv_run(&loop, UV_RUN_ONCE);
+    cr_assert(eq(str, (char *)heard(&there), (char *)"1 first\n3 second\n"));
+    cr_assert(eq(sz, there.blocks, 1));
+    cr_assert(eq(sz, link_pending(&here.link), 0));
+    free_certs();
+    link_send(&there.link, LINK_REPLY, span_str("back"));
+    while (here.messages < 1)
+        uv_run(&loop, UV_RUN_ONCE);
+    cr_assert(eq(str, (char *)heard(&here), (char *)"7 back\n"));
+}
+
+/* More than a record, than a block, and than the socket takes; and both ways at once. */
+Test(link, tls_big_messages_arrive_whole)
+{
+    enum { N = 9 };
+    struct buf body = {0}, want = {0};
+    link_both_tls();
+    uint64_t state = 1;
+    for (size_t i = 0; i < (LINK_MESSAGE_MAX - 1) / 8; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        buf_add(&body, &state, 8);
+    }
+    for (size_t i = 0; i < N; i++) {
+        body.p[0] = (char)i;
+        link_send(&here.link, LINK_TAIL, buf_span(&body));
+        link_send(&there.link, LINK_TAIL, buf_span(&body));
+        buf_addf(&want, "8 %zu bytes %016llx\n", body.n,
+                 (unsigned long long)XXH3_64bits(body.p, body.n));
+    }
+    while (there.messages < N || here.messages < N || here.drains == 0)
+        uv_run(&loop, UV_RUN_ONCE);
+    cr_assert(span_eq(buf_span(&there.heard), buf_span(&want)));
+    cr_assert(span_eq(buf_span(&here.heard), buf_span(&want)));
+    cr_assert(eq(sz, link_pending(&here.link), 0));
+    buf_close(&body);
+    buf_close(&want);
+    free_certs();
+}
+
+/* What is changed or put in between on the way ends the link. */
+Test(link, tls_forged_record)
+{
+    static const char RECORD[] = "\x17\3\3\0\x20"
+                                 "0123456789abcdef0123456789abcdef";
+    link_both_tls();
+    int fd = -1;
+    cr_assert(zero(int, uv_fileno(&here.link.io.handle, &fd)));
+    link_send(&here.link, LINK_READ, span_str("true"));
+    link_send(&there.link, LINK_REPLY, span_str("not to be sent any more"));
+    link_flush(&here.link);
+    cr_assert(eq(long, write(fd, RECORD, sizeof RECORD - 1), (long)sizeof RECORD - 1));
+    while (there.closes == 0)
+        uv_run(&loop, UV_RUN_ONCE);
+    cr_assert(eq(int, there.err, ERR_CORRUPT));
+    cr_assert(zero(sz, there.messages));
+    free_certs();
 }
 
 /* ---- raw blocks ---- */

@@ -196,6 +196,7 @@ async function everything(build) {
       await metricsOf(`${build}/loquat-node`, [
         ...["--data", at("b"), ...listen],
         ...["--cluster-secret-file", at("secret")],
+        ...[...tls, "--tls-ca", at("cert.pem")],
       ]),
     ];
   } finally {

@@ -115,7 +115,8 @@ check "loquat-compact talks to the running node" $?
 admin=http://$(grep -o '"serving operators","listen":"[^"]*' "$scratch/node.log" | tail -n 1 | sed 's/.*"//')
 [[ $(status_of "$admin/readyz") == 200 && $(status_of "$admin/healthz") == 200 ]] &&
     [[ $(status_of "$admin/nothing") == 404 && $(status_of "$admin/metrics") == 200 ]] &&
-    curl -s "$admin/metrics" | grep -q '^loquat_links_accepted_total [1-9]'
+    curl -s "$admin/metrics" >"$scratch/metrics" &&
+    grep -q '^loquat_links_accepted_total [1-9]' "$scratch/metrics"
 check "operators see how the node is" $?
 
 # What others do while a gateway has no node comes to its clients when it is back.

@@ -114,7 +114,8 @@ static void connect_node(int node)
     cr_assert(zero(int, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair)));
     fake[node] = (struct fake){.up = true};
     cr_assert(zero(int, link_open_fd(&fake[node].link, &loop, pair[0], &FAKE_OPS)));
-    cr_assert(zero(int, upstream_open(&cluster.nodes[node].up, &loop, pair[1])));
+    cr_assert(
+        zero(int, upstream_open(&cluster.nodes[node].up, &loop, (struct line){.fd = pair[1]})));
     turn();
 }
 

@@ -127,7 +127,7 @@ static void open_link(void)
     int fds[2];
     cr_assert(zero(int, socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds)));
     cr_assert(zero(int, link_open_fd(&node, &loop, fds[1], &NODE)));
-    cr_assert(zero(int, upstream_open(&up, &loop, fds[0])));
+    cr_assert(zero(int, upstream_open(&up, &loop, (struct line){.fd = fds[0]})));
 }
 
 static void setup(void)

@@ -12,6 +12,7 @@
 #include "replication/door.h"
 #include "store/base/log.h"
 #include "store/base/wire.h"
+#include "tests/lib/certs.h"
 #include "tests/lib/scratch.h"
 
 #define SECRET span_str("0123456789abcdef0123456789abcdef")
@@ -22,6 +23,7 @@ static struct host {
     struct rnet_env env;
     struct rnet *net;
     struct door *door;
+    struct tls *tls; /* NULL: plain */
     struct kv *kv;
     uint64_t heard_from;
     char heard[64];
@@ -47,17 +49,18 @@ static void on_link(void *arg, uint64_t node, bool up)
     self->downs += !up;
 }
 
-static void on_proved(void *arg, enum handshake_role role, int fd)
+static void on_proved(void *arg, enum handshake_role role, struct line line)
 {
     cr_assert(eq(int, (int)role, (int)HANDSHAKE_NODE));
-    rnet_adopt(((struct host *)arg)->net, fd);
+    rnet_adopt(((struct host *)arg)->net, line);
 }
 
 static void begin(int i)
 {
     struct host *self = &host[i];
     self->net = rnet_new(&self->env);
-    self->door = door_new(&loop, self->listener, self->env.secret, on_proved, self);
+    rnet_secure(self->net, self->tls);
+    self->door = door_new(&loop, self->listener, self->env.secret, self->tls, on_proved, self);
     door_open(self->door);
     rnet_start(self->net);
 }
@@ -261,4 +264,73 @@ Test(rnet, with_an_empty_disk)
     cr_assert(not(rnet_reaches(host[1].net, 3)));
     cr_assert(not(rnet_reaches(host[2].net, 1)));
     cr_assert(not(rnet_reaches(host[2].net, 2)));
+}
+
+/* ---- with certificates ---- */
+
+enum { DAY_S = 86400 };
+
+static void make_certs(void)
+{
+    cert_sign(root, "ca", NULL, -DAY_S, DAY_S);
+    cert_sign(root, "other", NULL, -DAY_S, DAY_S);
+    for (int i = 0; i < NODES; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "node%d", i);
+        cert_sign(root, name, i < 2 ? "ca" : "other", -DAY_S, DAY_S);
+        host[i].tls = cert_link(root, name, i < 2 ? "ca" : "other");
+    }
+}
+
+static void free_certs(void)
+{
+    for (int i = 0; i < NODES; i++) {
+        if (host[i].net != NULL)
+            end(i);
+        tls_free(host[i].tls);
+    }
+}
+
+Test(rnet, by_tls)
+{
+    make_certs();
+    tls_free(host[2].tls);
+    host[2].tls = cert_link(root, "node1", "ca");
+    for (int i = 0; i < NODES; i++)
+        begin(i);
+    RUN_UNTIL(all_reach());
+    cr_assert(all_reach());
+    rnet_send(host[2].net, 1, LINK_RAFT, span_str("from three to one"));
+    rnet_send(host[0].net, 3, LINK_RAFT, span_str("and back"));
+    RUN_UNTIL(host[0].heard_from != 0 && host[2].heard_from != 0);
+    cr_assert(eq(str, host[0].heard, "from three to one"));
+    cr_assert(eq(str, host[2].heard, "and back"));
+    free_certs();
+}
+
+Test(rnet, with_a_certificate_of_another_ca)
+{
+    make_certs();
+    is_refused();
+    free_certs();
+}
+
+Test(rnet, without_tls_among_those_with)
+{
+    make_certs();
+    tls_free(host[2].tls);
+    host[2].tls = NULL;
+    is_refused();
+    free_certs();
+}
+
+Test(rnet, with_tls_among_those_without)
+{
+    make_certs();
+    for (int i = 0; i < 2; i++) {
+        tls_free(host[i].tls);
+        host[i].tls = NULL;
+    }
+    is_refused();
+    free_certs();
 }

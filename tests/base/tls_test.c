@@ -1,5 +1,5 @@
 /* TLS in memory, against a client of OpenSSL's own. */
-#include "gateway/tls.h"
+#include "store/base/tls.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
