@@ -71,6 +71,7 @@ static void say_hello(struct channel *channel, const char *refused)
     hello.id = env->id;
     hello.incarnation = (char *)(uintptr_t)env->incarnation;
     hello.refused = (char *)(uintptr_t)refused;
+    hello.to = channel->other != NULL ? channel->other->id : 0;
     char *room = link_send_begin(&channel->link, LINK_NODE_HELLO,
                                  loquat__node_hello__get_packed_size(&hello));
     if (room != NULL)
@@ -110,6 +111,12 @@ static bool check_hello(const struct channel *channel, const Loquat__NodeHello *
                 ? "node %llu is this one; give each another --id"
                 : "node %llu is none of this cluster; loquat-node cluster add it first",
             (unsigned long long)hello->id);
+    if (hello->to != 0 && hello->to != env->id) /* its link to this one is another */
+        return err_refuse(why, REASON_MAX,
+                          "node %llu looks for node %llu here, and this is node %llu: take the "
+                          "one that is gone out of its --cluster",
+                          (unsigned long long)hello->id, (unsigned long long)hello->to,
+                          (unsigned long long)env->id);
     if (channel->other != NULL && channel->other->id != hello->id)
         return err_refuse(why, REASON_MAX,
                           "node %llu answers where node %llu should: look at "

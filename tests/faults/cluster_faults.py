@@ -11,9 +11,6 @@ from cluster_node import PARTITIONS
 ADDED_S = 100  # in which a node gets everything, or is let go
 LED_S = 20  # in which a node that is drained leads nothing
 
-# Of --cluster without the newcomer, `cluster add` does not end when he leads a partition already.
-ASK_NEWCOMER = True
-
 
 class Faults:
     ALWAYS = ("kill", "kill", "restart", "hang", "stutter", "cut", "flap", "one_way", "slow_link",
@@ -30,9 +27,9 @@ class Faults:
         told = " ".join(told.split())  # its lines are broken anywhere
         for name, able, why in (
                 ("full_disk", world.mounts, "no rights to mount a small disk"),
-                ("wipe_here", False, "links to a node at the address of a lost one do not hold"),
+                ("wipe_here", True, ""),
                 ("transfer", "cluster transfer " in told, "loquat-node has no such command"),
-                ("drain", "cluster drain " in told, "loquat-node has no such command")):
+                ("drain", "cluster drain" in told, "loquat-node has no such command")):
             if able:
                 self.kinds.append(name)
             else:
@@ -126,8 +123,7 @@ class Faults:
         rest = self.world.cluster(node)
         self.pause(0.1, 2)
         self.ask(rest, "remove", str(lost))
-        adding = self.world.tell(self.world.cluster() if ASK_NEWCOMER else rest, "add",
-                                 f"{node.id}={node.name}")
+        adding = self.world.tell(rest, "add", f"{node.id}={node.name}")
         how = ""
         for line in adding.stderr:
             how = re.search(r"--join [0-9a-f]+", line)

@@ -230,6 +230,22 @@ Test(rnet, with_another_secret)
     is_refused();
 }
 
+/* Whoever has taken the address of one that is gone is called in its place: the links that the two
+ * have hold. */
+Test(rnet, called_as_another)
+{
+    for (int i = 0; i < NODES; i++)
+        begin(i);
+    RUN_UNTIL(all_reach());
+    rnet_know(host[0].net, 9, roster.nodes[1].name);
+    uint64_t enough = uv_now(&loop) + 1500;
+    RUN_UNTIL(uv_now(&loop) > enough);
+    cr_assert(all_reach());
+    cr_assert(not(rnet_reaches(host[0].net, 9)));
+    for (int i = 0; i < NODES; i++)
+        cr_assert(zero(int, host[i].downs));
+}
+
 /* What is spoken with each is known; who speaks less than is needed is not let in. */
 Test(rnet, speaks_too_little)
 {
