@@ -97,7 +97,7 @@ struct roster_key {
 
 static struct roster_key key_of(uint64_t id)
 {
-    struct roster_key key;
+    struct roster_key key = {{0}};
     put_be16(key.bytes, ROSTER_PREFIX);
     put_be64(key.bytes + 2, id);
     return key;
