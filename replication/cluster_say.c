@@ -123,15 +123,16 @@ uint64_t cluster_missing(const struct roster *roster, Loquat__ClusterState *cons
 static void text_nodes(const struct roster *roster, Loquat__ClusterState *const *answers,
                        struct buf *out)
 {
-    buf_addf(out, "%-5s %-22s %-10s %6s %10s %12s  %s\n", "node", "address", "state", "leads",
-             "behind", "disk free", "reaches");
+    buf_addf(out, "%-5s %-22s %-10s %6s %10s %12s %5s %6s  %s\n", "node", "address", "state",
+             "leads", "behind", "disk free", "wire", "format", "reaches");
     for (size_t i = 0; i < roster->count; i++) {
         const Loquat__ClusterState *state = answers[i];
         buf_addf(out, "%-5llu %-22s %-10s", num(roster->nodes[i].id), roster->nodes[i].name,
                  word(state));
         if (state != NULL) {
-            buf_addf(out, " %6zu %10llu %8.1f GiB ", cluster_leads(state),
-                     num(behind(roster, answers, i)), (double)state->disk_free / (double)(1 << 30));
+            buf_addf(out, " %6zu %10llu %8.1f GiB %5u %6u ", cluster_leads(state),
+                     num(behind(roster, answers, i)), (double)state->disk_free / (double)(1 << 30),
+                     state->version, state->format);
             for (size_t k = 0; k < state->n_reached; k++)
                 buf_addf(out, "%s%llu", k > 0 ? "," : " ", num(state->reached[k]));
         }
@@ -189,8 +190,10 @@ void cluster_json(const struct roster *roster, Loquat__ClusterState *const *answ
         json_put_string(out, span_str(roster->nodes[i].name));
         buf_addf(out, ",\"state\":\"%s\"", word(state));
         if (state != NULL) {
-            buf_addf(out, ",\"leads\":%zu,\"behind\":%llu,\"disk_free\":%llu,\"reaches\":[",
-                     cluster_leads(state), num(behind(roster, answers, i)), num(state->disk_free));
+            buf_addf(out, ",\"leads\":%zu,\"behind\":%llu,\"disk_free\":%llu", cluster_leads(state),
+                     num(behind(roster, answers, i)), num(state->disk_free));
+            buf_addf(out, ",\"wire\":%u,\"format\":%u,\"reaches\":[", state->version,
+                     state->format);
             for (size_t k = 0; k < state->n_reached; k++)
                 buf_addf(out, "%s%llu", k > 0 ? "," : "", num(state->reached[k]));
             buf_add_byte(out, ']');

@@ -4,6 +4,7 @@
 #include "replication/node_inside.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
+#include "store/base/wire.h"
 
 struct members {
     struct rcore_server servers[ROSTER_NODES_MAX]; /* addresses are lent by the core */
@@ -70,6 +71,8 @@ static void fill_status(const struct node *node, Loquat__ClusterState *state, st
             state->reached[state->n_reached++] = rnet_other(node->net, i);
     state->disk_full = node->disk_full;
     state->drained = node->drained;
+    state->version = WIRE_VERSION;
+    state->format = node->dir.format;
     state->disk_free = datadir_free_bytes(node->path);
     state->ready = node->phase == NODE_SERVING;
 }
