@@ -374,7 +374,7 @@ static void put_tokens(struct span text, struct buf *out)
 
 static bool at_rest(void)
 {
-    return gate->conn_count == 0 && gate->up.calls == 0 && late_count == 0 &&
+    return gate->conn_count == 0 && cluster_calls(&gate->cluster) == 0 && late_count == 0 &&
            gate->fanout.topics.count == 0 && gate->out_pool.bytes == 0;
 }
 
