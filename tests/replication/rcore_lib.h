@@ -120,13 +120,13 @@ static inline void teardown(void)
     buf_close(&conf);
 }
 
-/* Server 2 of three, with one configuration entry. */
-static inline void start_follower(void)
+/* One of so many servers, with one configuration entry. */
+static inline void start_first(uint64_t id, const char *address, size_t servers)
 {
-    encode(3, 3);
+    encode(servers, servers);
     struct rcore_entry entry = {1, RCORE_CHANGE, buf_span(&conf)};
-    struct rcore_start start = {.id = 2,
-                                .address = "2",
+    struct rcore_start start = {.id = id,
+                                .address = address,
                                 .seed = 1,
                                 .term = 1,
                                 .first_index = 1,
@@ -134,6 +134,12 @@ static inline void start_follower(void)
                                 .entry_count = 1,
                                 .now_ms = 1};
     core = rcore_new(&start, &ops, NULL);
+}
+
+/* Server 2 of three. */
+static inline void start_follower(void)
+{
+    start_first(2, "2", 3);
 }
 
 /* Server 2 of three, whose log begins after a snapshot at 10. */

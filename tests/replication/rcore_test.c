@@ -5,17 +5,7 @@ TestSuite(rcore, .fini = teardown);
 /* A node alone leads at once, and commits what is durable, not before. */
 Test(rcore, one_voter_commits_what_is_durable)
 {
-    encode(1, 1);
-    struct rcore_entry entry = {1, RCORE_CHANGE, buf_span(&conf)};
-    struct rcore_start start = {.id = 1,
-                                .address = "1",
-                                .seed = 1,
-                                .term = 1,
-                                .first_index = 1,
-                                .entries = &entry,
-                                .entry_count = 1,
-                                .now_ms = 1};
-    core = rcore_new(&start, &ops, NULL);
+    start_first(1, "1", 1);
     for (uint64_t now = 1; rcore_state(core) != RCORE_LEADER && now < 5000; now += 10)
         if (now >= rcore_next_ms(core))
             rcore_timeout(core, now);
