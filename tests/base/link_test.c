@@ -141,17 +141,23 @@ Test(link, messages_come_in_order)
     cr_assert(eq(str, (char *)heard(&here), (char *)"7 back\n"));
 }
 
+/* As large as one may be; no two parts of it are alike. */
+static void fill_message(struct buf *body)
+{
+    uint64_t state = 1;
+    for (size_t i = 0; i < (LINK_MESSAGE_MAX - 1) / 8; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        buf_add(body, &state, 8);
+    }
+}
+
 /* What is more than a block and more than the socket takes arrives whole; drained is told. */
 Test(link, big_messages_arrive_whole)
 {
     enum { N = 9 };
     struct buf body = {0}, want = {0};
     link_both();
-    uint64_t state = 1;
-    for (size_t i = 0; i < (LINK_MESSAGE_MAX - 1) / 8; i++) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        buf_add(&body, &state, 8);
-    }
+    fill_message(&body);
     for (size_t i = 0; i < N; i++) {
         body.p[0] = (char)i;
         link_send(&here.link, LINK_TAIL, buf_span(&body));
@@ -271,11 +277,7 @@ Test(link, tls_big_messages_arrive_whole)
     enum { N = 9 };
     struct buf body = {0}, want = {0};
     link_both_tls();
-    uint64_t state = 1;
-    for (size_t i = 0; i < (LINK_MESSAGE_MAX - 1) / 8; i++) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        buf_add(&body, &state, 8);
-    }
+    fill_message(&body);
     for (size_t i = 0; i < N; i++) {
         body.p[0] = (char)i;
         link_send(&here.link, LINK_TAIL, buf_span(&body));

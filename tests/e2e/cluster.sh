@@ -5,7 +5,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/e2e/lib.sh
-pids=() gateways=() client= acks_turns=400
+pids=() gateways=() client= acks_turns=400 partitions=6
 
 stop_all() {
     local pid
@@ -17,16 +17,6 @@ stop_all() {
     done
 }
 trap 'stop_all; cleanup' EXIT
-
-start_node() { # N [OPTION…]: without waiting
-    local n=$1
-    shift
-    : >"$scratch/n$n.out"
-    "$build/loquat-node" --id "$n" --data "$scratch/d$n" --cluster "$cluster" --partitions 6 \
-        --admin-listen 127.0.0.1:0 --cluster-secret-file "$scratch/cluster" "$@" \
-        >"$scratch/n$n.out" 2>>"$scratch/n$n.log" &
-    pids[n]=$!
-}
 
 node_ready() { # N
     await_ready "$scratch/n$1.out" "${pids[$1]}"
@@ -47,9 +37,7 @@ start_gateway() { # NAME: sets address
 }
 
 led() { # N: how many partitions it serves
-    local at
-    at=$(grep -o '"serving operators","listen":"[^"]*' "$scratch/n$1.log" | tail -n 1 | sed 's/.*"//')
-    curl -s -m 5 "http://$at/metrics" | sed -n 's/^loquat_partitions_serving //p'
+    metric "$1" loquat_partitions_serving
 }
 
 ask_cluster() { # WORD…: its words are in $scratch/ask

@@ -118,3 +118,19 @@ token() { # USER [OPTION…]
     shift
     "$build/loquat-log" token --user "$user" --secret-file "$scratch/secret" "$@"
 }
+
+start_node() { # N [OPTION…]: of $cluster, with $partitions; its pid in pids[N]; without waiting
+    local n=$1
+    shift
+    : >"$scratch/n$n.out"
+    "$build/loquat-node" --id "$n" --data "$scratch/d$n" --cluster "$cluster" \
+        --partitions "$partitions" --admin-listen 127.0.0.1:0 \
+        --cluster-secret-file "$scratch/cluster" "$@" >"$scratch/n$n.out" 2>>"$scratch/n$n.log" &
+    pids[n]=$!
+}
+
+metric() { # N NAME: of a node that start_node began
+    local at
+    at=$(grep -o '"serving operators","listen":"[^"]*' "$scratch/n$1.log" | tail -n 1 | sed 's/.*"//')
+    curl -s -m 5 "http://$at/metrics" | sed -n "s/^$2 //p"
+}

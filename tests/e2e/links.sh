@@ -5,7 +5,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/e2e/lib.sh
-pids=()
+pids=() partitions=3
 
 stop_all() {
     local pid
@@ -41,16 +41,6 @@ check "certificates were made" $?
 tls() { # NAME [CA [PREFIX]]: options
     printf -- '--%stls-cert %s --%stls-key %s --%stls-ca %s' "${3:-}" "$files/$1.crt" "${3:-}" \
         "$files/$1.key" "${3:-}" "$files/${2:-ca}.crt"
-}
-
-start_node() { # N OPTION…: without waiting
-    local n=$1
-    shift
-    : >"$scratch/n$n.out"
-    "$build/loquat-node" --id "$n" --data "$scratch/d$n" --cluster "$cluster" --partitions 3 \
-        --admin-listen 127.0.0.1:0 --cluster-secret-file "$scratch/cluster" "$@" \
-        >"$scratch/n$n.out" 2>>"$scratch/n$n.log" &
-    pids[n]=$!
 }
 
 end_node() { # N

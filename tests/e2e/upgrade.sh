@@ -7,7 +7,7 @@ set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/e2e/lib.sh
 next=$build/next
-pids=() client= acks_turns=400 says_turns=600
+pids=() client= acks_turns=400 says_turns=600 partitions=6
 declare -A gateways=()
 
 stop_all() {
@@ -20,13 +20,9 @@ stop_all() {
 }
 trap 'stop_all; cleanup' EXIT
 
-start_node() { # N PROGRAMS: and waits for it
-    : >"$scratch/n$1.out"
-    "$2/loquat-node" --id "$1" --data "$scratch/d$1" --cluster "$cluster" --partitions 6 \
-        --admin-listen 127.0.0.1:0 --cluster-secret-file "$scratch/cluster" \
-        >"$scratch/n$1.out" 2>>"$scratch/n$1.log" &
-    pids[$1]=$!
-    [[ ${3:-} == alone ]] || await_ready "$scratch/n$1.out" $!
+start_as() { # N PROGRAMS: and waits for it
+    build=$2 start_node "$1"
+    [[ ${3:-} == alone ]] || await_ready "$scratch/n$1.out" "${pids[$1]}"
 }
 
 stop_node() { # N: gives its status
@@ -48,12 +44,6 @@ start_gateway() { # NAME PORT PROGRAMS
 stop_gateway() { # NAME
     kill -TERM "${gateways[$1]}"
     wait "${gateways[$1]}"
-}
-
-metric() { # N NAME
-    local at
-    at=$(grep -o '"serving operators","listen":"[^"]*' "$scratch/n$1.log" | tail -n 1 | sed 's/.*"//')
-    curl -s -m 5 "http://$at/metrics" | sed -n "s/^$2 //p"
 }
 
 becomes() { # N NAME VALUE
@@ -98,7 +88,7 @@ nodes=127.0.0.1:$p1,127.0.0.1:$p2,127.0.0.1:$p3
 make_secret "$scratch/cluster"
 make_secret "$scratch/secret"
 for n in 1 2 3; do
-    start_node $n "$build" alone
+    start_as $n "$build" alone
 done
 for n in 1 2 3; do
     await_ready "$scratch/n$n.out" "${pids[n]}"
@@ -125,7 +115,7 @@ upgrade() { # N PROGRAMS
     more_acks 100
     check "talk goes on" $?
     [[ -d $scratch/before || $1 != 3 ]] || cp -a "$scratch/d3" "$scratch/before"
-    start_node "$1" "$2"
+    start_as "$1" "$2"
     check "node $1 is back, with $2" $?
     well "$2" && more_acks 100
     check "talk goes on, and all is well" $?
@@ -171,7 +161,7 @@ check "talk goes on" $?
 # There is no way back.
 stop_node 3
 find "$scratch/d3" -type f ! -name LOCK -exec md5sum {} + | sort >"$scratch/sums"
-start_node 3 "$build" alone
+start_as 3 "$build" alone
 wait "${pids[3]}"
 status=$?
 tail -n 1 "$scratch/n3.log"
@@ -187,7 +177,7 @@ check "the next one finds nothing wrong with it" $?
 # One that left before it had raised its directory, and comes back as it was.
 mv "$scratch/d3" "$scratch/raised"
 mv "$scratch/before" "$scratch/d3"
-start_node 3 "$build" alone
+start_as 3 "$build" alone
 says "$scratch/n3.log" "node 3 speaks version $old of the protocol; $new is needed"
 check "an old node is not let in where directories are raised, and is told" $?
 says "$scratch/n1.log" "node 3 speaks version $old of the protocol; $new is needed"
@@ -195,7 +185,7 @@ check "so are the operators of the others" $?
 stop_node 3
 mv "$scratch/d3" "$scratch/before"
 mv "$scratch/raised" "$scratch/d3"
-start_node 3 "$next" && well "$next" && more_acks 100
+start_as 3 "$next" && well "$next" && more_acks 100
 check "with the next release it is back" $?
 
 # The gateway that is still old; its users go to the other one meanwhile.
