@@ -152,7 +152,9 @@ static void on_caller(uv_poll_t *poll, int status, int events)
 {
     (void)events;
     struct caller *caller = container_of(poll, struct caller, poll);
-    int err = status < 0 ? ERR_CLOSED : step(caller);
+    int err = step(caller); /* of one that was reset, too: what it said before can still be read */
+    if (status < 0 && err == 0)
+        err = ERR_CLOSED;
     if (err < 0) {
         refuse(caller, err);
     } else if (err > 0) {

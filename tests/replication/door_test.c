@@ -438,3 +438,17 @@ Test(door, tls_caller)
     cr_assert(ne(ptr, strstr(why, "does it speak TLS?"), NULL), "%s", why);
     scratch_remove(dir);
 }
+
+/* Of one that is reset right behind its words, what it said is still what the log tells. */
+Test(door_tls, reset_caller)
+{
+    int fd = call();
+    const struct linger at_once = {.l_onoff = 1};
+    ssize_t n = send(fd, "GET / HTTP/1.1\r\n\r\n", 18, MSG_NOSIGNAL);
+    cr_assert(eq(i64, n, 18));
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close(fd);
+    for (int i = 0; i < 100 && !says("was refused"); i++)
+        turn();
+    cr_assert(says("it does not speak TLS, and this node does"));
+}
