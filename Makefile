@@ -98,12 +98,24 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.c.o $(TEST_LIB_OBJ) $(LIBS)
 SHIM := $(BUILD)/tests/faults/shim.so
 SLOW := $(BUILD)/tests/faults/slow.so
 CALLER := $(BUILD)/tests/faults/caller.so
-FAULT_SRC := $(filter-out $(patsubst %,tests/faults/%.c,shim slow caller),$(wildcard tests/faults/*.c))
+FAULT_SRC := $(filter-out $(patsubst %,tests/faults/%.c,shim slow caller power_disk),$(wildcard tests/faults/*.c))
 FAULT_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(FAULT_SRC)) $(SHIM) $(SLOW) $(CALLER)
 $(SHIM) $(SLOW) $(CALLER): $(BUILD)/%.so: %.c tests/faults/shim.h
 	@mkdir -p $(@D)
 	@echo "  link $@"
 	$(Q)$(CC) -std=c17 $(OPT) $(WARN) $(DEFS) -I. -fvisibility=hidden -shared -fPIC -o $@ $< -ldl
+# Its disk loses power, and segments of its journal are full sooner: those who see their size come
+# before the libraries.
+SMALL_OBJ := $(patsubst %,$(BUILD)/small/%.o,$(shell grep -lw JOURNAL_SEGMENT replication/*.c))
+$(BUILD)/small/%.c.o: %.c | $(BUILD)/gen/wire.pb-c.h
+	@mkdir -p $(@D)
+	@echo "  cc   $< (small segments)"
+	$(Q)$(CC) $(CFLAGS) -DJOURNAL_SEGMENT=262144 -c -o $@ $<
+-include $(SMALL_OBJ:.o=.d)
+$(BUILD)/tests/faults/power: $(call obj,tests/faults/power.c tests/faults/power_disk.c) $(SMALL_OBJ) $(TEST_LIB_OBJ) $(LIBS)
+	@mkdir -p $(@D)
+	@echo "  link $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) -lcriterion
 BENCH_LIB_OBJ := $(call obj,$(wildcard bench/lib/*.c) tests/lib/nodelink.c tests/lib/scratch.c tests/lib/certs.c)
 CROWDED := soak stalled # faults whose clients are those of the benches
 CROWDED_BIN := $(CROWDED:%=$(BUILD)/tests/faults/%)
@@ -165,7 +177,7 @@ tsan: setup-test ## the threaded parts under ThreadSanitizer
 	@for t in $(patsubst tests/%.c,build/tsan/tests/%,$(wildcard tests/*/*_tsan.c)); do \
 		TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" $$t || exit 1; done
 tsan-build: $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*/*_tsan.c))
-FAULTS := $(filter-out $(CROWDED),$(patsubst tests/faults/%.c,%,$(filter-out %_test.c %/parse.c %/replicas.c,$(FAULT_SRC))))
+FAULTS := $(filter-out $(CROWDED),$(patsubst tests/faults/%.c,%,$(filter-out %_test.c %/parse.c %/replicas.c %/older.c,$(FAULT_SRC))))
 crash: ## ROUNDS (200) kills of a node under load
 power: ## ROUNDS (100) power cuts of a node under load
 flips: ## ROUNDS (100) flipped bits in a data directory
@@ -178,7 +190,7 @@ soak: setup-test ## HOURS of a town's life on one server, at RATE messages a sec
 	@BUILD=$(BUILD) $(BUILD)/tests/faults/soak --secs $$(awk 'BEGIN { print 3600 * $(HOURS) }') \
 		$(if $(RATE),--rate $(RATE))
 turns: setup-test ## every fallible call of the tools, the parsers and the server's start, in turn
-	+$(MAKE) --no-print-directory all $(BUILD)/tests/faults/parse $(SHIM)
+	+$(MAKE) --no-print-directory all $(BUILD)/tests/faults/parse $(BUILD)/tests/faults/older $(SHIM)
 	@BUILD=$(BUILD) tests/faults/turns.py
 faults: setup-test ## ROUNDS (100) faults of three nodes and their network, by SEED; PROXY=1: no namespaces
 	+$(MAKE) --no-print-directory all $(BUILD)/tests/faults/replicas $(SLOW) $(CALLER)

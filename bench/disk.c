@@ -1,6 +1,7 @@
 /* bench/disk.c: bytes on disk for a message of a real chat archive, every family of the data
  * database, compacted, server at rest, against the bytes of the texts alone and BUDGET more. The
- * raft log beside it has a bound that does not grow with the messages, and is told apart. */
+ * raft log beside it has a bound that does not grow with the messages, and is told apart: whole
+ * segments, as long as there are few of them. */
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
@@ -33,8 +34,8 @@ static struct texts count(const char *path)
     return texts;
 }
 
-/* At rest: stopped, and started and stopped once more, which cuts the raft log below what reached
- * the data database's files. */
+/* At rest: stopped, and started and stopped once more, which cuts the raft log, as far as it is cut
+ * at all, below what reached the data database's files. */
 static void settle(struct gateway *gateway)
 {
     gateway_stop(gateway);
@@ -68,7 +69,7 @@ int main(int argc, char **argv)
     archive_import(&gateway, path);
     settle(&gateway);
     snprintf(data, sizeof data, "%s/data", gateway.dir);
-    snprintf(raft, sizeof raft, "%s/raft", gateway.dir);
+    snprintf(raft, sizeof raft, "%s/journal", gateway.dir);
     double lines = (double)texts.lines, data_before = (double)dir_bytes(data) / lines;
     double raft_before = (double)dir_bytes(raft) / lines;
     compact(&gateway);

@@ -138,43 +138,48 @@ static int on_progress(void *arg, const char *phase, uint64_t at, uint64_t all)
     return 0;
 }
 
-/* The raft log is no part of the data DB, but of what must be whole: its checksums and indexes are
- * read; what it holds beyond the data DB's files is applied at the next start. */
-static int check_raft(const struct datadir *dir, struct kv *data, struct outcome *outcome)
+struct logs {
+    struct rlog *logs;
+    uint32_t partitions;
+};
+
+static int take_frame(void *arg, uint64_t at, struct span records)
 {
-    struct kv_options options = {.read_only = true};
-    struct kv *raft = NULL;
+    const struct logs *logs = arg;
+    return rlog_take(logs->logs, logs->partitions, at, records);
+}
+
+/* The raft logs are no part of the data DB, but of what must be whole: their sums and indexes are
+ * read; what they hold beyond the data DB's files is applied at the next start. */
+static int check_raft(const struct datadir *dir, struct kv *data, struct outcome *outcome,
+                      char *why, size_t size)
+{
+    struct logs logs = {xcalloc(dir->partitions, sizeof *logs.logs), dir->partitions};
+    struct journal *journal = NULL;
     uint64_t ahead = 0;
-    int err = kv_open(dir->raft, KV_RAFT, &options, &raft);
-    if (err != 0 && !kv_damaged(err))
-        return err;
-    if (err != 0) {
-        outcome_damage(outcome, KV_LOG, 0, "", 0, "the raft log can't be opened");
-        return 0;
-    }
-    for (uint32_t p = 0; p < dir->partitions && err == 0; p++) {
-        struct rlog log;
+    for (uint32_t p = 0; p < dir->partitions; p++)
+        rlog_open(&logs.logs[p], p);
+    int err = journal_open(dir->journal, take_frame, &logs, why, size, &journal);
+    if (err != 0 && err != ERR_IO)
+        outcome_damage(outcome, KV_LOG, 0, "", 0, why);
+    for (uint32_t p = 0; p < dir->partitions; p++) {
+        struct rlog *log = &logs.logs[p];
         uint64_t index = 0, term = 0;
-        int loaded = rlog_load(&log, raft, p);
-        if (loaded == ERR_IO && !kv_damaged(loaded)) {
-            err = loaded;
-            continue;
-        }
-        if (loaded != 0) {
-            outcome_damage(outcome, KV_LOG, p, "", 0, "the raft log of the partition is damaged");
-            continue;
-        }
-        if (apply_flushed_index(data, p, &index, &term) == 0 && rlog_last(&log) > index)
-            ahead += rlog_last(&log) - index;
-        rlog_close(&log);
+        if (err == 0 && rlog_finish(log) != 0)
+            outcome_damage(outcome, KV_LOG, p, "", 0, "the raft log of the partition has a gap");
+        else if (err == 0 && apply_flushed_index(data, p, &index, &term) == 0 &&
+                 rlog_last(log) > index)
+            ahead += rlog_last(log) - index;
+        rlog_close(log);
     }
-    kv_close(raft);
+    free(logs.logs);
+    journal_close(journal);
     if (ahead > 0)
         outcome_note(outcome,
                      "%llu entries of the raft log are newer than what was looked at; the next "
                      "start of the server applies them",
                      (unsigned long long)ahead);
-    return err;
+    return err == ERR_IO ? err : 0;
 }
 
 /* What keeper_do found, and what only a directory at rest lets one see. An error: what is there
@@ -184,9 +189,12 @@ static int add_raft(struct program *program, const struct datadir *dir, struct k
     struct outcome *outcome = xcalloc(1, sizeof *outcome);
     struct buf packed = {0};
     outcome_init(outcome, 1);
-    int err = check_raft(dir, data, outcome);
-    if (err != 0)
-        snprintf(program->why, WHY_SIZE, "%s can't be read: %s", dir->raft, kv_error());
+    int err = 0;
+    if (dir->format < DATADIR_FORMAT)
+        outcome_note(outcome, "the raft log, which is of an older format, was not looked at; the "
+                              "next start of the server makes a journal of it");
+    else
+        err = check_raft(dir, data, outcome, program->why, WHY_SIZE);
     outcome_pack(outcome, 0, "", &packed);
     Loquat__Report *more =
         loquat__report__unpack(&program->arena.allocator, packed.n, (const uint8_t *)packed.p);

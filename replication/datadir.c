@@ -27,7 +27,7 @@ enum {
     ID_SIZE = 32,
     SUM_SIZE = 16,
     FORMAT_MAX = 4096,
-    START_BYTES = 4 << 20, /* free when a node starts, beside what the raft DB has to write then */
+    START_BYTES = 40 << 20, /* free when a node starts: a segment of the journal, and some more */
 };
 
 static int join(char out[DATADIR_PATH_MAX], const char *dir, const char *name)
@@ -136,12 +136,13 @@ static int read_format(struct datadir *dir, const char *path, char *why, size_t 
                  "%s is damaged: it does not begin as it should; restore it from a backup", file);
         return ERR_CORRUPT;
     }
-    if (format < DATADIR_FORMAT || format > DATADIR_FORMAT_NEWEST) {
-        snprintf(
-            why, size, "%s has format %lu, this program knows %d; run the version that wrote it%s",
-            path, format, DATADIR_FORMAT_NEWEST,
-            format < DATADIR_FORMAT ? ", export with `loquat-log export` and import here"
-                                    : ", or a newer one: it was raised, and there is no way back");
+    if (format < DATADIR_FORMAT_OLDEST || format > DATADIR_FORMAT_NEWEST) {
+        snprintf(why, size,
+                 "%s has format %lu, this program knows %d; run the version that wrote it%s", path,
+                 format, DATADIR_FORMAT_NEWEST,
+                 format < DATADIR_FORMAT_OLDEST
+                     ? ", export with `loquat-log export` and import here"
+                     : ", or a newer one: it was raised, and there is no way back");
         return ERR_VERSION;
     }
     bool fine = take_number(&at, "partitions ", &partitions) && partitions != 0 &&
@@ -178,9 +179,10 @@ static int check_existing(struct datadir *dir, const char *path, uint32_t partit
                  path, dir->partitions, partitions);
         return ERR_BAD_REQUEST;
     }
-    if (!is_directory(dir->raft) || !is_directory(dir->data)) {
+    const char *log = dir->format < DATADIR_FORMAT ? dir->raft : dir->journal;
+    if (!is_directory(log) || !is_directory(dir->data)) {
         snprintf(why, size, "%s is damaged: %s is missing; restore it from a backup", path,
-                 is_directory(dir->raft) ? dir->data : dir->raft);
+                 is_directory(log) ? dir->data : log);
         return ERR_CORRUPT;
     }
     return 0;
@@ -226,9 +228,12 @@ static int begin(struct datadir *dir, const char *path, uint32_t partitions, cha
     char file[DATADIR_PATH_MAX];
     if (join(file, path, "BEGUN") != 0)
         return ERR_TOO_LARGE;
+    /* Its name is there before any other one is, also after a power cut. */
     int fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0) {
+    if (fd < 0 || file_sync_directory(path) != 0) {
         snprintf(why, size, "%s: %s", file, strerror(errno));
+        if (fd >= 0)
+            close(fd);
         return ERR_IO;
     }
     close(fd);
@@ -239,7 +244,7 @@ void datadir_join(struct datadir *dir, const char *cluster, uint64_t node)
 {
     memmove(dir->cluster, cluster, sizeof dir->cluster);
     dir->node = node;
-    dir->format = datadir_alone(dir) ? DATADIR_FORMAT : DATADIR_FORMAT_CLUSTER;
+    dir->format = DATADIR_FORMAT;
 }
 
 bool datadir_alone(const struct datadir *dir)
@@ -249,15 +254,16 @@ bool datadir_alone(const struct datadir *dir)
 
 bool datadir_newest(const struct datadir *dir)
 {
-    return dir->format == DATADIR_FORMAT_NEWEST ||
-           (datadir_alone(dir) && DATADIR_FORMAT_NEWEST == DATADIR_FORMAT_CLUSTER);
+    return dir->format == DATADIR_FORMAT_NEWEST;
 }
 
 int datadir_open(struct datadir *dir, const char *path, uint32_t partitions, int create, char *why,
                  size_t size)
 {
     *dir = (struct datadir){.lock_fd = -1};
-    int err = join(dir->raft, path, "raft");
+    int err = join(dir->journal, path, "journal");
+    if (err == 0)
+        err = join(dir->raft, path, "raft");
     if (err == 0)
         err = join(dir->data, path, "data");
     if (err == 0)
@@ -286,49 +292,22 @@ int datadir_open(struct datadir *dir, const char *path, uint32_t partitions, int
     return err;
 }
 
-static int sync_file(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return ERR_IO;
-    size_t n = strlen(text);
-    bool ok = write(fd, text, n) == (ssize_t)n && fsync(fd) == 0;
-    return close(fd) == 0 && ok ? 0 : ERR_IO;
-}
-
-static int sync_directory(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return ERR_IO;
-    int rv = fsync(fd);
-    close(fd);
-    return rv == 0 ? 0 : ERR_IO;
-}
-
 /* In place of the one that is there, if any: whole, or not at all. */
 static int write_format(const struct datadir *dir, unsigned format, const char *path)
 {
-    char file[DATADIR_PATH_MAX], temporary[DATADIR_PATH_MAX] = "", parent[DATADIR_PATH_MAX];
-    char text[256];
+    char file[DATADIR_PATH_MAX], parent[DATADIR_PATH_MAX];
+    struct buf text = {0};
     int err = join(file, path, "FORMAT");
+    buf_addf(&text, FORMAT_TEXT, format, dir->partitions, dir->id);
+    buf_addf(&text, CLUSTER_TEXT, dir->cluster, (unsigned long long)dir->node);
+    buf_addf(&text, SUM_TEXT, XXH3_64bits(text.p, text.n));
     if (err == 0)
-        err = join(temporary, path, "FORMAT.tmp");
-    int n = snprintf(text, sizeof text, FORMAT_TEXT, format, dir->partitions, dir->id);
-    if (format >= DATADIR_FORMAT_CLUSTER)
-        n += snprintf(text + n, sizeof text - (size_t)n, CLUSTER_TEXT, dir->cluster,
-                      (unsigned long long)dir->node);
-    snprintf(text + n, sizeof text - (size_t)n, SUM_TEXT, XXH3_64bits(text, (size_t)n));
-    if (err == 0)
-        err = sync_file(temporary, text);
-    if (err == 0 && rename(temporary, file) != 0)
-        err = ERR_IO;
-    if (err == 0)
-        err = sync_directory(path);
+        err = file_replace(file, buf_span(&text));
+    buf_close(&text);
     /* Its own name as well, if it was made here. What must not or can't be synced had it before. */
     if (err == 0)
         err = join(parent, path, "..");
-    if (err == 0 && sync_directory(parent) != 0 && errno == EIO)
+    if (err == 0 && file_sync_directory(parent) != 0 && errno == EIO)
         err = ERR_IO;
     return err;
 }
@@ -346,9 +325,10 @@ int datadir_commit(struct datadir *dir, const char *path, char *why, size_t size
     return err;
 }
 
-int datadir_raise(const struct datadir *dir, const char *path, char *why, size_t size)
+int datadir_raise(const struct datadir *dir, unsigned format, const char *path, char *why,
+                  size_t size)
 {
-    int err = write_format(dir, DATADIR_FORMAT_NEWEST, path);
+    int err = write_format(dir, format, path);
     if (err != 0)
         snprintf(why, size, "%s: %s", path, strerror(errno));
     return err;
@@ -369,29 +349,9 @@ uint64_t datadir_free_bytes(const char *path)
     return (uint64_t)fs.f_bavail * fs.f_frsize;
 }
 
-/* Of the raft DB's write-ahead log: at a start they may be written to other files as well. */
-static uint64_t log_bytes(const struct datadir *dir)
+int datadir_check_room(const char *path, char *why, size_t size)
 {
-    uint64_t sum = 0;
-    DIR *stream = opendir(dir->raft);
-    if (stream == NULL)
-        return 0;
-    struct dirent *entry;
-    while ((entry = readdir(stream)) != NULL) {
-        char file[DATADIR_PATH_MAX];
-        struct stat st;
-        const char *dot = strrchr(entry->d_name, '.');
-        if (dot != NULL && strcmp(dot, ".log") == 0 && join(file, dir->raft, entry->d_name) == 0 &&
-            stat(file, &st) == 0)
-            sum += (uint64_t)st.st_size;
-    }
-    closedir(stream);
-    return sum;
-}
-
-int datadir_check_room(const struct datadir *dir, const char *path, char *why, size_t size)
-{
-    uint64_t room = datadir_free_bytes(path), need = log_bytes(dir) + START_BYTES;
+    uint64_t room = datadir_free_bytes(path), need = START_BYTES;
     if (room >= need)
         return 0;
     snprintf(

@@ -1,10 +1,11 @@
 /* replication/datadir.h: the directory of a node.
- *   FORMAT   text: format version, partitions, id of the directory; from format 3 on, of a node
- *            among others: the cluster's id and the node's number; XXH3-64 of these lines
- *            (directories of old have no sum). Written when the directory is made and when it is
+ *   FORMAT   text: format version, partitions, id of the directory, the cluster's id and the node's
+ *            number; XXH3-64 of these lines. Written when the directory is made and when it is
  *            raised to a newer format, synced, checked at each start
  *   LOCK     held by the process that uses the directory
- *   raft/    raft DB      data/    data DB
+ *   journal/ the raft logs (journal.h)      data/    data DB
+ * Formats 2 and 3 had the raft logs in a RocksDB under raft/ (rlog_old.h makes a journal of it); of
+ * format 2, of a node that is alone, FORMAT names no cluster.
  * Errors: a message in `why` says what is wrong and what to do; nothing in the directory has been
  *         touched then. */
 #ifndef LOQUAT_REPLICATION_DATADIR_H
@@ -14,13 +15,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A directory is made as FORMAT, or FORMAT_CLUSTER among other nodes, whatever is newest: nobody
- * can be told what he can't read. A node raises it to the newest format when all who have to
- * understand what it writes then do (replication/node_format.c). */
+/* A directory is made as FORMAT, whatever is newest: nobody can be told what he can't read. A node
+ * raises it to the newest format when all who have to understand what it writes then do
+ * (replication/node_format.c). */
 enum {
-    DATADIR_FORMAT = 2,
-    DATADIR_FORMAT_CLUSTER = 3,
-    DATADIR_FORMAT_NEWEST = 3,
+    DATADIR_FORMAT_OLDEST = 2,
+    DATADIR_FORMAT_CLUSTER = 3, /* from here on FORMAT names the cluster */
+    DATADIR_FORMAT = 4,
+    DATADIR_FORMAT_NEWEST = 4,
     DATADIR_NEWEST_WIRE = 2, /* nodes that speak this version read it, see WIRE_VERSION */
     DATADIR_PATH_MAX = 4096
 };
@@ -32,8 +34,9 @@ struct datadir {
     char id[33];      /* random, made with the directory */
     char cluster[33]; /* the same as id: the node is alone */
     uint64_t node;
-    char raft[DATADIR_PATH_MAX], data[DATADIR_PATH_MAX], scratch[DATADIR_PATH_MAX];
-    int fresh; /* just made: databases are to be created */
+    char journal[DATADIR_PATH_MAX], data[DATADIR_PATH_MAX], scratch[DATADIR_PATH_MAX];
+    char raft[DATADIR_PATH_MAX]; /* of old: see rlog_old.h */
+    int fresh;                   /* just made: databases are to be created */
 };
 
 /* Makes the directory when there is none (or it is empty) and `create` is set. `partitions`: how
@@ -44,15 +47,16 @@ int datadir_open(struct datadir *dir, const char *path, uint32_t partitions, int
 void datadir_join(struct datadir *dir, const char *cluster, uint64_t node);
 bool datadir_alone(const struct datadir *dir);
 bool datadir_newest(const struct datadir *dir); /* there is nothing to be raised */
-/* A new directory counts from here on: called when both databases are made and bootstrapped. */
+/* A new directory counts from here on: when journal and database are made and bootstrapped. */
 int datadir_commit(struct datadir *dir, const char *path, char *why, size_t size);
-/* From here on older programs refuse it. `dir` is as it was, but for those who read it next; on any
- * thread. ERR_IO: it is as it was, or raised, and may be tried again. */
-int datadir_raise(const struct datadir *dir, const char *path, char *why, size_t size);
+/* From here on programs that do not know that format refuse it. `dir` is as it was, but for those
+ * who read it next; on any thread. ERR_IO: it is as it was, or raised, and may be tried again. */
+int datadir_raise(const struct datadir *dir, unsigned format, const char *path, char *why,
+                  size_t size);
 void datadir_close(struct datadir *dir);
 /* Bytes that an unprivileged writer can still use where `path` is; UINT64_MAX: unknown. */
 uint64_t datadir_free_bytes(const char *path);
 /* RocksDB aborts when it finds no room while it opens: better said before. ERR_NO_SPACE and why. */
-int datadir_check_room(const struct datadir *dir, const char *path, char *why, size_t size);
+int datadir_check_room(const char *path, char *why, size_t size);
 
 #endif

@@ -74,7 +74,10 @@
     X(COMPACTING, "loquat_compact_running", NULL, "1 while a job of loquat-compact is at work")    \
     X(COMPACT_AT, "loquat_compact_progress", NULL, "Where the job is in its phase")                \
     X(COMPACT_ALL, "loquat_compact_progress_whole", NULL, "How much that phase has; an estimate")  \
-    KV_GAUGES(X, RAFT, "raft")                                                                     \
+    X(JOURNAL, "loquat_journal_bytes", NULL,                                                       \
+      "Segments of the journal on disk, those that wait to be used again among them")              \
+    X(LOG_BYTES, "loquat_raft_log_bytes", NULL,                                                    \
+      "Entries of the raft logs that are not cut away yet: what the journal is there for")         \
     KV_GAUGES(X, DATA, "data")
 
 #define KV_GAUGES(X, DB, label)                                                                    \
@@ -112,6 +115,10 @@ static struct metric flushes = {.name = "loquat_flush_seconds",
                                 .help = "Flushes of the data database to its files",
                                 .type = METRIC_HISTOGRAM};
 
+static struct metric moved = {.name = "loquat_journal_moved_bytes_total",
+                              .help = "Entries that were written again, so that segments can go",
+                              .type = METRIC_COUNTER};
+
 void gauges_register(void)
 {
     static bool registered;
@@ -121,7 +128,13 @@ void gauges_register(void)
     for (int i = 0; i < GAUGE_COUNT; i++)
         metric_register(&gauges[i]);
     metric_register(&flushes);
+    metric_register(&moved);
     bounds_register(BOUND_OF_NODE);
+}
+
+void gauges_moved(uint64_t bytes)
+{
+    metric_add(&moved, (int64_t)bytes);
 }
 
 void gauges_flushed(uint64_t us)
@@ -157,6 +170,7 @@ static void take_shards(const struct gauges_env *env)
         sums[GAUGE_APPLIED] += shard->applied;
         sums[GAUGE_FLUSHED] += shard->flushed;
         sums[GAUGE_LOG_ENTRIES] += shard->log.count;
+        sums[GAUGE_LOG_BYTES] += shard->log.bytes;
         sums[GAUGE_REPLAY] += shard->unflushed_bytes;
         sums[GAUGE_SERVING] += shard->serving;
         sums[GAUGE_LEADERLESS] += !shard->serving && !shard_led_elsewhere(shard);
@@ -166,9 +180,10 @@ static void take_shards(const struct gauges_env *env)
         sums[GAUGE_FILTERS] += shard->sizes.filter_bytes;
     }
     static const enum gauge SUMMED[] = {
-        GAUGE_WAITING, GAUGE_INFLIGHT, GAUGE_UNANSWERED,  GAUGE_LAG,     GAUGE_STORED,
-        GAUGE_APPLIED, GAUGE_FLUSHED,  GAUGE_LOG_ENTRIES, GAUGE_SERVING, GAUGE_CONVS,
-        GAUGE_MEMBERS, GAUGE_CIDS,     GAUGE_FILTERS,     GAUGE_REPLAY,  GAUGE_LEADERLESS};
+        GAUGE_WAITING, GAUGE_INFLIGHT, GAUGE_UNANSWERED, GAUGE_LAG,
+        GAUGE_STORED,  GAUGE_APPLIED,  GAUGE_FLUSHED,    GAUGE_LOG_ENTRIES,
+        GAUGE_SERVING, GAUGE_CONVS,    GAUGE_MEMBERS,    GAUGE_CIDS,
+        GAUGE_FILTERS, GAUGE_REPLAY,   GAUGE_LEADERLESS, GAUGE_LOG_BYTES};
     for (size_t i = 0; i < sizeof SUMMED / sizeof *SUMMED; i++)
         set(SUMMED[i], sums[SUMMED[i]]);
     set(GAUGE_WAITING_LARGEST, largest);
@@ -198,10 +213,10 @@ static void take_links(const struct gauges_env *env)
 }
 
 /* The gauges of a database stand in the order of KV_GAUGES, from `first` on. */
-static void take_kv(struct kv *kv, int families, enum gauge first)
+static void take_kv(struct kv *kv, enum gauge first)
 {
     uint64_t level0 = 0, pending = 0, tables = 0;
-    for (int cf = 0; cf < families; cf++) {
+    for (int cf = 0; cf < KV_CF_COUNT; cf++) {
         uint64_t files = kv_property(kv, (enum kv_cf)cf, "rocksdb.num-files-at-level0");
         level0 = files > level0 ? files : level0;
         pending += kv_property(kv, (enum kv_cf)cf, "rocksdb.estimate-pending-compaction-bytes");
@@ -247,6 +262,6 @@ void gauges_take(const struct gauges_env *env)
     set(GAUGE_COMPACTING, state.working);
     set(GAUGE_COMPACT_AT, state.at);
     set(GAUGE_COMPACT_ALL, state.all);
-    take_kv(env->raft, 1, GAUGE_RAFT_MEMORY);
-    take_kv(env->data, KV_CF_COUNT, GAUGE_DATA_MEMORY);
+    set(GAUGE_JOURNAL, journal_bytes(env->journal));
+    take_kv(env->data, GAUGE_DATA_MEMORY);
 }

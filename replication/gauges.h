@@ -13,7 +13,8 @@
 
 struct gauges_env {
     const struct datadir *dir;
-    struct kv *raft, *data;
+    const struct journal *journal;
+    struct kv *data;
     const struct shard *shards;
     uint32_t partitions;
     const struct wal *wal;
@@ -30,6 +31,7 @@ void gauges_register(void); /* with the bounds of a node; any number of times */
 void gauges_take(const struct gauges_env *env);
 /* `wanted`: that must be free for writes to be taken. */
 void gauges_disk(uint64_t free_bytes, uint64_t wanted, bool full);
-void gauges_flushed(uint64_t us); /* the data DB went to its files, in so long */
+void gauges_moved(uint64_t bytes); /* of the journal, were written again */
+void gauges_flushed(uint64_t us);  /* the data DB went to its files, in so long */
 
 #endif

@@ -119,10 +119,11 @@ static void on_writer_closed(uv_handle_t *handle)
     uv_close((uv_handle_t *)&node->async, NULL);
 }
 
-/* What is in memory has to go to files as well, at the latest when the node starts again. */
+/* What is in memory has to go to files as well, at the latest when the node starts again, and the
+ * journal gets another segment when this one is full. */
 void node_check_disk(struct node *node)
 {
-    uint64_t wanted = node->disk_reserve + kv_memory(node->raft) + kv_memory(node->data);
+    uint64_t wanted = node->disk_reserve + JOURNAL_SEGMENT + kv_memory(node->data);
     uint64_t room = datadir_free_bytes(node->path);
     bool full = room < wanted;
     node->rpc.taken_bytes = 0;
@@ -144,6 +145,7 @@ static void trim_all(struct node *node)
         if (files != node->files || node->shards[i].applied != node->shards[i].trimmed_at)
             shard_trim(&node->shards[i], node->data, clock_mono_ms());
     node->files = files;
+    node_journal_tidy(node);
 }
 
 static void on_flush_work(uv_work_t *work)

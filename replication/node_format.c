@@ -43,8 +43,8 @@ static bool all_read_newest(const struct node *node)
 static void on_raise_work(uv_work_t *work)
 {
     struct node *node = container_of(work, struct node, raise.work);
-    node->raise.err =
-        datadir_raise(&node->dir, node->path, node->raise.why, sizeof node->raise.why);
+    node->raise.err = datadir_raise(&node->dir, DATADIR_FORMAT_NEWEST, node->path, node->raise.why,
+                                    sizeof node->raise.why);
 }
 
 static void on_raise_done(uv_work_t *work, int status)

@@ -36,7 +36,12 @@ struct node {
     struct datadir dir;
     char path[DATADIR_PATH_MAX];
     uint64_t disk_reserve;
-    struct kv *raft, *data;
+    struct kv *data;
+    struct journal *journal;
+    uint64_t journal_at; /* where it goes on */
+    struct rlog *logs;   /* until the shards have them */
+    uint64_t oldest;     /* segment of it that something is needed of, as of the last look */
+    uint64_t newest;     /* the one that was being written then */
     uv_loop_t loop;
     uv_prepare_t prepare;
     uv_timer_t timer;
@@ -71,6 +76,7 @@ struct node {
     struct node_led *led; /* per partition: which other node leads it, as it says */
     struct node_raise raise;
     bool disk_full, drained, writers_stopped;
+    bool moving; /* entries are written again, so that more of the journal can go */
     uint64_t ticks;
     enum node_phase phase; /* loop thread; `ready` tells others */
     pthread_t thread;
@@ -93,6 +99,9 @@ void node_members_tick(struct node *node); /* of a node among others, now and th
 /* node_format.c: when the directory is raised to the newest format. */
 void node_format_begin(struct node *node); /* before other nodes are let in */
 void node_format_tick(struct node *node);  /* now and then */
+
+/* node_journal.c: tells what can go; now and then, when the logs were trimmed. */
+void node_journal_tidy(struct node *node);
 
 /* node_start.c */
 void node_free(struct node *node); /* with its databases */

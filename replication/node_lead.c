@@ -235,7 +235,7 @@ const char *node_lead_drain(struct node *node, uint64_t who, bool drained)
 {
     if (who != node->id || node->drained == drained)
         return NULL;
-    if (roster_put_drained(node->raft, drained) != 0)
+    if (roster_put_drained(node->path, drained) != 0)
         return "the node can't write down that it is drained: look at its disk";
     node->drained = drained;
     log_info(drained ? "drained: others lead what was led here" : "drained no more");

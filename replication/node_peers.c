@@ -178,7 +178,7 @@ void node_peers_open(struct node *node)
         .incarnation = node->dir.id,
         .partitions = node->dir.partitions,
         .secret = node->secret,
-        .raft = node->raft,
+        .dir = node->path,
         .on_message = on_message,
         .on_link = on_link,
         .arg = node,

@@ -1,12 +1,15 @@
-/* replication/node_start.c: how a node begins: its directory, its databases, its shards. */
+/* replication/node_start.c: how a node begins: directory, journal and database, shards. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "replication/node_inside.h"
+#include "replication/rlog_old.h"
 #include "store/base/check.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
+#include "store/base/file.h"
 #include "store/base/log.h"
 #include "store/base/thread.h"
 
@@ -14,79 +17,101 @@
 
 /* Of the raft logs of all partitions, for nodes that are away for a while: who is away for longer
  * gets the whole of each partition. */
-enum { TRAILING_BYTES = 128 << 20 };
-
-static int open_both(struct node *node, const struct kv_options *options, const char **path)
-{
-    *path = node->dir.raft;
-    int err = kv_open(*path, KV_RAFT, options, &node->raft);
-    if (err == 0) {
-        *path = node->dir.data;
-        err = kv_open(*path, KV_DATA, options, &node->data);
-    }
-    return err;
-}
+enum {
+    TRAILING_BYTES = 128 << 20,
+    HELD_BYTES = 2 << 20, /* of these, in memory */
+};
 
 /* Looked at first, so that a directory of which one half is damaged stays as it was found. */
-static int look_at_both(struct node *node, const char **path)
+static int look_at_data(const struct node *node)
 {
     struct kv_options options = {.read_only = true};
-    int err = open_both(node, &options, path);
-    kv_close(node->data);
-    kv_close(node->raft);
-    node->data = node->raft = NULL;
+    struct kv *kv = NULL;
+    int err = kv_open(node->dir.data, KV_DATA, &options, &kv);
+    kv_close(kv);
     return err;
 }
 
-static int open_databases(struct node *node, const struct node_config *config, char *why,
-                          size_t size)
+static int open_data(struct node *node, const struct node_config *config, char *why, size_t size)
 {
     struct kv_options options = {.create = node->dir.fresh,
                                  .memtable_bytes = config->memtable_bytes,
                                  .filter = filter_row,
                                  .filter_arg = node->filter};
-    const char *path = node->dir.raft;
-    int err = datadir_check_room(&node->dir, node->path, why, size);
+    int err = kv_open(node->dir.data, KV_DATA, &options, &node->data);
     if (err != 0)
-        return err;
-    err = node->dir.fresh ? 0 : look_at_both(node, &path);
-    if (err == 0)
-        err = open_both(node, &options, &path);
-    if (err != 0)
-        snprintf(why, size, "%s can't be opened: %s%s", path, kv_error(),
+        snprintf(why, size, "%s can't be opened: %s%s", node->dir.data, kv_error(),
                  kv_damaged(err) ? "; restore the directory from a backup" : "");
     return err;
 }
 
-static int commit_first(struct node *node, struct kv_batch *batch, char *why, size_t size)
+static int take_frame(void *arg, uint64_t at, struct span records)
 {
-    int err = kv_write(batch);
-    kv_batch_close(batch);
+    struct node *node = arg;
+    return rlog_take(node->logs, node->dir.partitions, at, records);
+}
+
+static int damaged(const struct node *node, uint32_t partition, int err, const char *detail,
+                   char *why, size_t size)
+{
+    bool damage = err != ERR_IO || kv_damaged(err);
+    snprintf(why, size, "partition %u of %s %s (%s%s)%s", partition, node->path,
+             damage ? "is damaged" : "can't be read", err_name(err), detail,
+             damage ? "; restore the directory from a backup" : "");
+    return err;
+}
+
+static int open_journal(struct node *node, char *why, size_t size)
+{
+    char what[512] = "";
+    if (node->dir.fresh && mkdir(node->dir.journal, 0700) != 0 && errno != EEXIST) {
+        snprintf(why, size, "%s: %s", node->dir.journal, strerror(errno));
+        return ERR_IO;
+    }
+    if (node->dir.fresh) /* of a first start that was cut short; nothing was acknowledged */
+        file_empty_directory(node->dir.journal);
+    node->logs = xcalloc(node->dir.partitions, sizeof *node->logs);
+    for (uint32_t p = 0; p < node->dir.partitions; p++)
+        rlog_open(&node->logs[p], p);
+    int err = journal_open(node->dir.journal, take_frame, node, what, sizeof what, &node->journal);
     if (err != 0)
-        snprintf(why, size, "%s: %s", node->dir.raft, kv_error());
-    return err != 0 ? err : datadir_commit(&node->dir, node->path, why, size);
+        snprintf(why, size, "%s%s", what,
+                 err == ERR_CORRUPT ? "; restore the directory from a backup" : "");
+    for (uint32_t p = 0; p < node->dir.partitions && err == 0 && !node->dir.fresh; p++)
+        if ((err = rlog_finish(&node->logs[p])) != 0)
+            damaged(node, p, err, ": its raft log has a gap", why, size);
+    return err;
+}
+
+static int open_both(struct node *node, const struct node_config *config, char *why, size_t size)
+{
+    int err = datadir_check_room(node->path, why, size);
+    if (err == 0 && !node->dir.fresh && (err = look_at_data(node)) != 0)
+        snprintf(why, size, "%s can't be opened: %s%s", node->dir.data, kv_error(),
+                 kv_damaged(err) ? "; restore the directory from a backup" : "");
+    if (err == 0 && !node->dir.fresh)
+        err = rlog_old_convert(&node->dir, node->path, why, size);
+    if (err == 0)
+        err = open_journal(node, why, size);
+    return err == 0 ? open_data(node, config, why, size) : err;
 }
 
 /* Of a node that has to be told everything: it votes for nobody until it is. */
-static int bootstrap_empty(struct node *node, const char *cluster, char *why, size_t size)
+static void bootstrap_empty(struct node *node, const char *cluster, struct journal_batch *batch)
 {
-    struct kv_batch batch;
     char id[ROSTER_ID_SIZE + 1];
     snprintf(id, sizeof id, "%s", cluster);
     datadir_join(&node->dir, id, node->id);
-    kv_batch_init(&batch, node->raft);
-    for (uint32_t p = 0; p < node->dir.partitions; p++)
-        rlog_bootstrap_empty(&batch, p);
-    return commit_first(node, &batch, why, size);
+    for (uint32_t p = 0; p < node->dir.partitions; p++) {
+        rlog_close(&node->logs[p]);
+        rlog_bootstrap_empty(&node->logs[p], batch, p);
+    }
 }
 
-static int bootstrap(struct node *node, const char *join, char *why, size_t size)
+static void bootstrap(struct node *node, struct journal_batch *batch)
 {
-    struct kv_batch batch;
     struct rcore_server servers[ROSTER_NODES_MAX] = {{node->id, "1", true}};
     size_t count = node->roster.count;
-    if (join != NULL)
-        return bootstrap_empty(node, join, why, size);
     for (size_t i = 0; i < count; i++)
         servers[i] =
             (struct rcore_server){node->roster.nodes[i].id, node->roster.nodes[i].name, true};
@@ -95,10 +120,42 @@ static int bootstrap(struct node *node, const char *join, char *why, size_t size
         roster_cluster_id(&node->roster, node->dir.partitions, cluster);
         datadir_join(&node->dir, cluster, node->id);
     }
-    kv_batch_init(&batch, node->raft);
-    for (uint32_t p = 0; p < node->dir.partitions; p++)
-        rlog_bootstrap(&batch, p, servers, count > 0 ? count : 1);
-    return commit_first(node, &batch, why, size);
+    for (uint32_t p = 0; p < node->dir.partitions; p++) {
+        rlog_close(&node->logs[p]);
+        rlog_bootstrap(&node->logs[p], batch, p, servers, count > 0 ? count : 1);
+    }
+}
+
+/* The journal goes on with what each log is, in a segment of its own. */
+static int begin_journal(struct node *node, const char *join, char *why, size_t size)
+{
+    struct journal_batch batch = {0};
+    int err = journal_begin(node->journal, &batch.at);
+    if (node->dir.fresh && join != NULL)
+        bootstrap_empty(node, join, &batch);
+    else if (node->dir.fresh)
+        bootstrap(node, &batch);
+    else
+        for (uint32_t p = 0; p < node->dir.partitions; p++)
+            rlog_put_state(&node->logs[p], &batch);
+    if (err == 0)
+        err = journal_write(node->journal, &batch);
+    if (err != 0)
+        snprintf(why, size, "%s: %s", node->dir.journal, strerror(errno));
+    node->journal_at = journal_after(&batch);
+    journal_batch_close(&batch);
+    if (err == 0 && node->dir.fresh)
+        err = datadir_commit(&node->dir, node->path, why, size);
+    return err;
+}
+
+static void on_segment(void *arg)
+{
+    struct node *node = arg;
+    for (uint32_t p = 0; p < node->dir.partitions; p++) {
+        const struct rlog *log = &node->shards[p].log; /* not yet there, while the node begins */
+        rlog_put_state(log->first != 0 ? log : &node->logs[p], wal_batch(node->wal));
+    }
 }
 
 static void on_synced(void *arg) /* on the wal thread */
@@ -106,12 +163,28 @@ static void on_synced(void *arg) /* on the wal thread */
     watermark_sync(&((struct node *)arg)->mark);
 }
 
-static int open_watermark(struct node *node, bool first, char *why, size_t size)
+static int open_watermark(struct node *node, char *why, size_t size)
 {
     int err = watermark_open(&node->mark, node->path, node->dir.partitions);
     if (err != 0)
         snprintf(why, size, "%s/WATERMARK: %s", node->path, strerror(errno));
-    for (uint32_t p = 0; p < node->dir.partitions && err == 0 && node->dir.fresh && first; p++)
+    return err;
+}
+
+/* Before the journal goes on: what was lost at its end is seen in it as it was found. */
+static int check_watermarks(struct node *node, char *why, size_t size)
+{
+    int err = open_watermark(node, why, size);
+    for (uint32_t p = 0; p < node->dir.partitions && err == 0; p++)
+        if ((err = shard_check_watermark(&node->logs[p], &node->mark)) != 0)
+            damaged(node, p, err, "", why, size);
+    return err;
+}
+
+static int first_watermarks(struct node *node, bool bootstrapped, char *why, size_t size)
+{
+    int err = open_watermark(node, why, size);
+    for (uint32_t p = 0; p < node->dir.partitions && err == 0 && bootstrapped; p++)
         watermark_put(&node->mark, p, (struct watermark_row){1, 1, 0}); /* of rlog_bootstrap */
     if (err == 0)
         watermark_write(&node->mark);
@@ -123,16 +196,18 @@ static void init_loop(struct node *node)
     int rv = uv_loop_init(&node->loop);
     if (rv != 0)
         log_fatal("no event loop could be made", uv_strerror(rv));
-    node->wal = wal_new(&node->loop, node->raft, on_synced, node);
+    struct wal_events events = {on_segment, on_synced, node};
+    node->wal = wal_new(&node->loop, node->journal, node->journal_at, &events);
     node->applier = applier_new(&node->loop, node->data);
     feed_init(&node->feed, &node->loop, node->data, node->dir.partitions);
     node->shard_env = (struct shard_env){
         .id = node->id,
-        .raft = node->raft,
         .data = node->data,
         .dir = node->path,
         .trailing = SHARD_TRAILING,
         .trailing_bytes = node->roster.count > 1 ? TRAILING_BYTES / node->dir.partitions : 0,
+        .held_bytes = node->roster.count > 1 ? HELD_BYTES / node->dir.partitions : 0,
+        .eager = node->roster.count > 1 ? 1 : SHARD_INFLIGHT_MAX,
         .chunk_bytes = SHARD_CHUNK_BYTES,
         .wal = node->wal,
         .applier = node->applier,
@@ -165,14 +240,12 @@ static int start_shards(struct node *node, char *why, size_t size)
         rnet_secure(node->net, node->tls);
     }
     for (uint32_t p = 0; p < node->dir.partitions; p++) {
-        int err = shard_start(&node->shards[p], p, node->dir.partitions, &node->shard_env);
-        if (err != 0) {
-            bool damaged = err != ERR_IO || kv_damaged(err);
-            snprintf(why, size, "partition %u of %s %s (%s: %s)%s", p, node->path,
-                     damaged ? "is damaged" : "can't be read", err_name(err), kv_error(),
-                     damaged ? "; restore the directory from a backup" : "");
-            return err;
-        }
+        char detail[512];
+        int err =
+            shard_start(&node->shards[p], &node->logs[p], node->dir.partitions, &node->shard_env);
+        snprintf(detail, sizeof detail, ": %s", kv_error());
+        if (err != 0)
+            return damaged(node, p, err, detail, why, size);
     }
     return 0;
 }
@@ -181,7 +254,10 @@ void node_free(struct node *node)
 {
     watermark_close(&node->mark);
     kv_close(node->data);
-    kv_close(node->raft);
+    journal_close(node->journal);
+    for (uint32_t p = 0; node->logs != NULL && p < node->dir.partitions; p++)
+        rlog_close(&node->logs[p]);
+    free(node->logs);
     filter_free(node->filter);
     datadir_close(&node->dir);
     arena_close(&node->arena);
@@ -236,6 +312,16 @@ static struct node *node_new(const struct node_config *config)
     return node;
 }
 
+static int read_drained(struct node *node, char *why, size_t size)
+{
+    int err = roster_get_drained(node->path, &node->drained);
+    if (err == ERR_CORRUPT)
+        snprintf(why, size, "%s/ROSTER is damaged; restore it from a backup", node->path);
+    else if (err != 0)
+        snprintf(why, size, "%s/ROSTER: %s", node->path, strerror(errno));
+    return err;
+}
+
 int node_start(const struct node_config *config, struct node **out, char *why, size_t size)
 {
     gauges_register();
@@ -245,14 +331,15 @@ int node_start(const struct node_config *config, struct node **out, char *why, s
     if (err == 0)
         err = check_cluster(node, why, size);
     if (err == 0)
-        err = open_databases(node, config, why, size);
-    if (err == 0 && node->dir.fresh)
-        err = bootstrap(node, config->join, why, size);
-    if (err == 0 && (err = roster_get_drained(node->raft, &node->drained)) != 0)
-        snprintf(why, size, "%s: whether the node is drained can't be read: %s", node->path,
-                 err_name(err));
+        err = open_both(node, config, why, size);
     if (err == 0)
-        err = open_watermark(node, config->join == NULL, why, size);
+        err = read_drained(node, why, size);
+    if (err == 0 && !node->dir.fresh)
+        err = check_watermarks(node, why, size);
+    if (err == 0)
+        err = begin_journal(node, config->join, why, size);
+    if (err == 0 && node->dir.fresh)
+        err = first_watermarks(node, config->join == NULL, why, size);
     if (err != 0) {
         node_free(node);
         return err;
@@ -277,7 +364,7 @@ int node_start(const struct node_config *config, struct node **out, char *why, s
     });
     node->gauges = (struct gauges_env){
         .dir = &node->dir,
-        .raft = node->raft,
+        .journal = node->journal,
         .data = node->data,
         .shards = node->shards,
         .partitions = node->dir.partitions,

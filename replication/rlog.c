@@ -3,144 +3,112 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
+#include "replication/rlog_inside.h"
 #include "store/base/check.h"
 #include "store/base/err.h"
 
-enum {
-    RLOG_VERSION = 1,
-    TAG_HARD = 0,
-    TAG_SNAPSHOT = 1,
-    TAG_ENTRY = 2,
-    TAG_INSTALL = 3,
-    TAG_CUTS = 4,
-    HARD_SIZE = 17,
-    CUTS_SIZE = 9,
-    SNAPSHOT_HEAD_SIZE = 25,
-    ENTRY_ROW_HEAD = 19,
-    KEY_SIZE = 11,
-};
+/* ---- records ---- */
 
-struct rkey {
-    char p[KEY_SIZE];
-    size_t n;
-};
-
-static struct rkey rkey_tag(uint32_t partition, char tag)
+/* Of everything in a record but the sum itself: type and term stand in the head. */
+static uint64_t entry_sum(uint64_t index, uint64_t term, uint16_t type, struct span bytes)
 {
-    struct rkey key = {.n = 3};
-    put_be16(key.p, (uint16_t)partition);
-    key.p[2] = tag;
-    return key;
+    char head[10];
+    put_le64(head, term);
+    head[8] = (char)(type & 0xff);
+    head[9] = (char)(type >> 8);
+    return XXH3_64bits_withSeed(bytes.p, bytes.n, XXH3_64bits_withSeed(head, sizeof head, index));
 }
 
-static struct rkey rkey_entry(uint32_t partition, uint64_t index)
+/* Room for a record of that size, behind its head; *at: its position. */
+static char *put_record(struct journal_batch *batch, enum rlog_type type, uint32_t partition,
+                        size_t size, uint64_t *at)
 {
-    struct rkey key = rkey_tag(partition, TAG_ENTRY);
-    put_be64(key.p + 3, index);
-    key.n = KEY_SIZE;
-    return key;
+    ASSERT(size <= UINT32_MAX && partition <= UINT16_MAX);
+    char *p = journal_batch_grow(batch, RLOG_RECORD_HEAD + size, at);
+    p[0] = (char)type;
+    p[1] = 0;
+    p[2] = (char)(partition & 0xff);
+    p[3] = (char)(partition >> 8);
+    put_le32(p + 4, (uint32_t)size);
+    *at += RLOG_RECORD_HEAD;
+    return p + RLOG_RECORD_HEAD;
 }
 
-static struct span rkey_span(const struct rkey *key)
+static uint64_t put_entry(struct journal_batch *batch, enum rlog_type type, uint32_t partition,
+                          uint64_t index, const struct rcore_entry *entry)
 {
-    return (struct span){key->p, key->n};
+    uint64_t at = 0;
+    char *p = put_record(batch, type, partition, RLOG_ENTRY_HEAD + entry->bytes.n, &at);
+    put_le64(p, index);
+    put_le64(p + 8, entry->term);
+    put_le64(p + 16, entry_sum(index, entry->term, entry->type, entry->bytes));
+    p[24] = (char)(entry->type & 0xff);
+    p[25] = (char)(entry->type >> 8);
+    if (entry->bytes.n > 0)
+        memcpy(p + RLOG_ENTRY_HEAD, entry->bytes.p, entry->bytes.n);
+    return at;
 }
 
-/* ---- rows ---- */
-
-/* Of everything in a row but the version: head is the row's, up to the sum. */
-static uint64_t entry_sum(uint64_t index, const char *head, struct span bytes)
+int rlog_entry_of(struct span record, uint64_t *index, struct rcore_entry *entry)
 {
-    uint64_t seed = XXH3_64bits_withSeed(head + 1, 10, index); /* term and type */
-    return XXH3_64bits_withSeed(bytes.p, bytes.n, seed);
-}
-
-static void put_entry_row(struct kv_batch *batch, uint32_t partition, uint64_t index,
-                          const struct rcore_entry *entry)
-{
-    char head[ENTRY_ROW_HEAD];
-    head[0] = RLOG_VERSION;
-    put_le64(head + 1, entry->term);
-    head[9] = (char)(entry->type & 0xff);
-    head[10] = (char)(entry->type >> 8);
-    put_le64(head + 11, entry_sum(index, head, entry->bytes));
-    struct rkey key = rkey_entry(partition, index);
-    kv_put2(batch, KV_LOG, rkey_span(&key), span_of(head, sizeof head), entry->bytes);
-}
-
-static int read_entry_row(uint64_t index, struct span row, struct rcore_entry *entry)
-{
-    if (row.n < ENTRY_ROW_HEAD || row.p[0] != RLOG_VERSION)
+    const char *p = record.p;
+    if (record.n < RLOG_ENTRY_HEAD)
         return ERR_CORRUPT;
-    *entry = (struct rcore_entry){.term = get_le64(row.p + 1),
-                                  .type = (uint16_t)((uint8_t)row.p[9] | (uint8_t)row.p[10] << 8),
-                                  .bytes = span_of(row.p + ENTRY_ROW_HEAD, row.n - ENTRY_ROW_HEAD)};
-    return get_le64(row.p + 11) == entry_sum(index, row.p, entry->bytes) ? 0 : ERR_CORRUPT;
+    *index = get_le64(p);
+    *entry =
+        (struct rcore_entry){.term = get_le64(p + 8),
+                             .type = (uint16_t)((uint8_t)p[24] | (uint8_t)p[25] << 8),
+                             .bytes = span_of(p + RLOG_ENTRY_HEAD, record.n - RLOG_ENTRY_HEAD)};
+    uint64_t sum = entry_sum(*index, entry->term, entry->type, entry->bytes);
+    return sum == get_le64(p + 16) ? 0 : ERR_CORRUPT;
 }
 
-static void put_hard_row(struct kv_batch *batch, uint32_t partition, uint64_t term, uint64_t vote)
+static void put_hard(const struct rlog *log, struct journal_batch *batch)
 {
-    char value[HARD_SIZE] = {RLOG_VERSION};
-    put_le64(value + 1, term);
-    put_le64(value + 9, vote);
-    struct rkey key = rkey_tag(partition, TAG_HARD);
-    kv_put(batch, KV_LOG, rkey_span(&key), span_of(value, sizeof value));
+    uint64_t at;
+    char *p = put_record(batch, RLOG_HARD, log->partition, RLOG_HARD_SIZE, &at);
+    put_le64(p, log->term);
+    put_le64(p + 8, log->voted_for);
+    put_le64(p + 16, log->cuts);
 }
 
-static void put_snapshot_row(struct kv_batch *batch, struct rkey key,
-                             const struct rlog_snapshot *snapshot)
+static void make_snapshot(struct buf *record, const struct rlog_snapshot *snapshot, uint64_t upto)
 {
-    char head[SNAPSHOT_HEAD_SIZE] = {RLOG_VERSION};
-    put_le64(head + 1, snapshot->index);
-    put_le64(head + 9, snapshot->term);
-    put_le64(head + 17, snapshot->conf_index);
-    kv_put2(batch, KV_LOG, rkey_span(&key), span_of(head, sizeof head), snapshot->conf);
+    record->n = 0;
+    char *p = buf_grow(record, RLOG_SNAPSHOT_HEAD);
+    put_le64(p, snapshot->index);
+    put_le64(p + 8, snapshot->term);
+    put_le64(p + 16, snapshot->conf_index);
+    put_le64(p + 24, upto);
+    buf_add_span(record, snapshot->conf);
 }
 
-static int read_snapshot_row(struct span row, struct rlog_snapshot *snapshot)
+static void put_bytes(struct journal_batch *batch, enum rlog_type type, uint32_t partition,
+                      const struct buf *record)
 {
-    if (row.n < SNAPSHOT_HEAD_SIZE || row.p[0] != RLOG_VERSION)
+    uint64_t at;
+    memcpy(put_record(batch, type, partition, record->n, &at), record->p, record->n);
+}
+
+int rlog_snapshot_of(struct span record, struct rlog_snapshot *snapshot, uint64_t *upto)
+{
+    const char *p = record.p;
+    if (record.n < RLOG_SNAPSHOT_HEAD)
         return ERR_CORRUPT;
     *snapshot = (struct rlog_snapshot){
-        .index = get_le64(row.p + 1),
-        .term = get_le64(row.p + 9),
-        .conf_index = get_le64(row.p + 17),
-        .conf = span_of(row.p + SNAPSHOT_HEAD_SIZE, row.n - SNAPSHOT_HEAD_SIZE)};
-    return 0;
-}
-
-/* Entries that were synced go: a watermark that tells of them tells nothing from here on. */
-static void put_cut(struct rlog *log, struct kv_batch *batch)
-{
-    char value[CUTS_SIZE] = {RLOG_VERSION};
-    put_le64(value + 1, ++log->cuts);
-    struct rkey key = rkey_tag(log->partition, TAG_CUTS);
-    kv_put(batch, KV_LOG, rkey_span(&key), span_of(value, sizeof value));
-}
-
-void rlog_bootstrap(struct kv_batch *batch, uint32_t partition, const struct rcore_server *servers,
-                    size_t count)
-{
-    struct buf conf = {0};
-    rcore_encode_conf(servers, count, &conf);
-    struct rcore_entry entry = {1, RCORE_CHANGE, buf_span(&conf)};
-    put_entry_row(batch, partition, 1, &entry);
-    put_hard_row(batch, partition, 1, 0);
-    buf_close(&conf);
-}
-
-void rlog_bootstrap_empty(struct kv_batch *batch, uint32_t partition)
-{
-    put_hard_row(batch, partition, 0, 0);
+        .index = get_le64(p),
+        .term = get_le64(p + 8),
+        .conf_index = get_le64(p + 16),
+        .conf = span_of(p + RLOG_SNAPSHOT_HEAD, record.n - RLOG_SNAPSHOT_HEAD)};
+    *upto = get_le64(p + 24);
+    return *upto <= snapshot->index && snapshot->index < UINT64_MAX - 1 ? 0 : ERR_CORRUPT;
 }
 
 /* ---- memory ---- */
 
-static void drop_entries(struct rlog *log)
+static uint64_t cost(const struct rlog_entry *entry)
 {
-    for (size_t i = 0; i < log->count; i++)
-        free(log->entries[(log->at + i) % log->cap].bytes);
-    log->at = log->count = 0;
+    return entry->size + RLOG_ENTRY_HEAD + RLOG_RECORD_HEAD;
 }
 
 static struct rlog_entry *slot(const struct rlog *log, uint64_t index)
@@ -149,7 +117,7 @@ static struct rlog_entry *slot(const struct rlog *log, uint64_t index)
     return &log->entries[(log->at + (index - log->first)) % log->cap];
 }
 
-static void push(struct rlog *log, uint64_t term, uint16_t type, struct span bytes)
+void rlog_push(struct rlog *log, const struct rcore_entry *from, uint64_t at)
 {
     if (log->count == log->cap) {
         size_t cap = log->cap == 0 ? 64 : log->cap * 2;
@@ -162,10 +130,34 @@ static void push(struct rlog *log, uint64_t term, uint16_t type, struct span byt
         log->at = 0;
     }
     struct rlog_entry *entry = &log->entries[(log->at + log->count++) % log->cap];
-    *entry = (struct rlog_entry){.term = term, .type = type, .size = bytes.n};
-    entry->bytes = xmalloc(bytes.n);
-    if (bytes.n > 0)
-        memcpy(entry->bytes, bytes.p, bytes.n);
+    *entry = (struct rlog_entry){
+        .term = from->term, .at = at, .type = from->type, .size = (uint32_t)from->bytes.n};
+    entry->bytes = xmalloc(from->bytes.n);
+    if (from->bytes.n > 0)
+        memcpy(entry->bytes, from->bytes.p, from->bytes.n);
+    log->bytes += cost(entry);
+}
+
+void rlog_cut_back(struct rlog *log, uint64_t index)
+{
+    while (log->count > 0 && rlog_last(log) >= index) {
+        struct rlog_entry *entry = slot(log, rlog_last(log));
+        log->bytes -= cost(entry);
+        free(entry->bytes);
+        log->count--;
+    }
+}
+
+void rlog_cut_front(struct rlog *log, uint64_t index)
+{
+    while (log->count > 0 && log->first <= index) {
+        struct rlog_entry *entry = slot(log, log->first);
+        log->bytes -= cost(entry);
+        free(entry->bytes);
+        log->at = (log->at + 1) % log->cap;
+        log->count--;
+        log->first++;
+    }
 }
 
 uint64_t rlog_last(const struct rlog *log)
@@ -212,7 +204,7 @@ uint32_t rlog_fitting(const struct rlog *log, uint64_t index, uint64_t bytes, ui
     uint32_t count = 0;
     for (uint64_t sum = 0; count < most && count < index; count++) {
         const struct rlog_entry *entry = rlog_get(log, index - count);
-        if (entry == NULL || (sum += entry->size + ENTRY_ROW_HEAD) > bytes)
+        if (entry == NULL || (sum += cost(entry)) > bytes)
             break;
     }
     return count;
@@ -220,31 +212,58 @@ uint32_t rlog_fitting(const struct rlog *log, uint64_t index, uint64_t bytes, ui
 
 /* ---- writing ---- */
 
-void rlog_put_hard(struct rlog *log, struct kv_batch *batch, uint64_t term, uint64_t voted_for)
+void rlog_put_state(const struct rlog *log, struct journal_batch *batch)
+{
+    put_hard(log, batch);
+    if (log->snapshot.n > 0)
+        put_bytes(batch, RLOG_SNAPSHOT, log->partition, &log->snapshot);
+    if (log->install.n > 0)
+        put_bytes(batch, RLOG_INSTALL, log->partition, &log->install);
+}
+
+void rlog_put_hard(struct rlog *log, struct journal_batch *batch, uint64_t term, uint64_t voted_for)
 {
     log->term = term;
     log->voted_for = voted_for;
-    put_hard_row(batch, log->partition, term, voted_for);
+    put_hard(log, batch);
 }
 
-void rlog_put_entries(struct rlog *log, struct kv_batch *batch, uint64_t index,
+/* Entries that were synced go: a watermark that tells of them tells nothing from here on. */
+static void put_cut(struct rlog *log, struct journal_batch *batch)
+{
+    log->cuts++;
+    put_hard(log, batch);
+}
+
+void rlog_put_entries(struct rlog *log, struct journal_batch *batch, uint64_t index,
                       const struct rcore_entry *entries, size_t count)
 {
-    ASSERT(index >= log->first && index <= rlog_last(log) + 1);
+    ASSERT(count > 0 && index >= log->first && index <= rlog_last(log) + 1);
     if (index <= rlog_last(log)) { /* a new leader's log replaces the tail */
-        struct rkey from = rkey_entry(log->partition, index);
-        struct rkey until = rkey_entry(log->partition, rlog_last(log) + 1);
-        kv_delete_range(batch, KV_LOG, rkey_span(&from), rkey_span(&until));
         put_cut(log, batch);
-        while (log->count > 0 && rlog_last(log) >= index) {
-            free(slot(log, rlog_last(log))->bytes);
-            log->count--;
-        }
+        rlog_cut_back(log, index);
     }
-    for (size_t i = 0; i < count; i++) {
-        push(log, entries[i].term, entries[i].type, entries[i].bytes);
-        put_entry_row(batch, log->partition, index + i, &entries[i]);
-    }
+    for (size_t i = 0; i < count; i++)
+        rlog_push(log, &entries[i],
+                  put_entry(batch, RLOG_ENTRY, log->partition, index + i, &entries[i]));
+}
+
+void rlog_bootstrap(struct rlog *log, struct journal_batch *batch, uint32_t partition,
+                    const struct rcore_server *servers, size_t count)
+{
+    struct buf conf = {0};
+    rlog_open(log, partition);
+    rcore_encode_conf(servers, count, &conf);
+    struct rcore_entry entry = {1, RCORE_CHANGE, buf_span(&conf)};
+    rlog_put_hard(log, batch, 1, 0);
+    rlog_put_entries(log, batch, 1, &entry, 1);
+    buf_close(&conf);
+}
+
+void rlog_bootstrap_empty(struct rlog *log, struct journal_batch *batch, uint32_t partition)
+{
+    rlog_open(log, partition);
+    rlog_put_hard(log, batch, 0, 0);
 }
 
 void rlog_set_conf(struct rlog *log, uint64_t index, struct span conf)
@@ -256,170 +275,116 @@ void rlog_set_conf(struct rlog *log, uint64_t index, struct span conf)
     log->conf_index = index;
 }
 
-void rlog_trim(struct rlog *log, struct kv_batch *batch, uint64_t index, uint64_t term,
+void rlog_trim(struct rlog *log, struct journal_batch *batch, uint64_t index, uint64_t term,
                uint64_t upto)
 {
     ASSERT(index >= log->snapshot_index && upto <= index && log->conf.n > 0);
     log->snapshot_index = index;
     log->snapshot_term = term;
+    rlog_cut_front(log, upto);
     struct rlog_snapshot snapshot = {index, term, log->conf_index, buf_span(&log->conf)};
-    put_snapshot_row(batch, rkey_tag(log->partition, TAG_SNAPSHOT), &snapshot);
-    if (upto < log->first)
-        return;
-    struct rkey from = rkey_entry(log->partition, 0);
-    struct rkey until = rkey_entry(log->partition, upto + 1);
-    kv_delete_range(batch, KV_LOG, rkey_span(&from), rkey_span(&until));
-    while (log->count > 0 && log->first <= upto) {
-        free(slot(log, log->first)->bytes);
-        log->at = (log->at + 1) % log->cap;
-        log->count--;
-        log->first++;
-    }
+    make_snapshot(&log->snapshot, &snapshot, log->first - 1);
+    put_bytes(batch, RLOG_SNAPSHOT, log->partition, &log->snapshot);
 }
 
 /* ---- becoming another one ---- */
 
-void rlog_put_install(struct kv_batch *batch, uint32_t partition,
+void rlog_put_install(struct rlog *log, struct journal_batch *batch,
                       const struct rlog_snapshot *snapshot)
 {
-    put_snapshot_row(batch, rkey_tag(partition, TAG_INSTALL), snapshot);
+    make_snapshot(&log->install, snapshot, snapshot->index);
+    put_bytes(batch, RLOG_INSTALL, log->partition, &log->install);
 }
 
-int rlog_get_install(struct kv *kv, uint32_t partition, struct rlog_snapshot *snapshot,
-                     struct buf *conf)
+int rlog_get_install(const struct rlog *log, struct rlog_snapshot *snapshot)
 {
-    struct rkey key = rkey_tag(partition, TAG_INSTALL);
-    int err = kv_get(kv, KV_LOG, rkey_span(&key), conf);
-    if (err == 0)
-        err = read_snapshot_row(buf_span(conf), snapshot);
-    return err;
+    uint64_t upto;
+    if (log->install.n == 0)
+        return ERR_NOT_FOUND;
+    return rlog_snapshot_of(buf_span(&log->install), snapshot, &upto);
 }
 
-void rlog_install(struct rlog *log, struct kv_batch *batch, const struct rlog_snapshot *snapshot)
+void rlog_install(struct rlog *log, struct journal_batch *batch,
+                  const struct rlog_snapshot *snapshot)
 {
-    struct rkey from = rkey_entry(log->partition, 0);
-    struct rkey until = rkey_tag(log->partition, TAG_ENTRY + 1);
-    struct rkey install = rkey_tag(log->partition, TAG_INSTALL);
-    kv_delete_range(batch, KV_LOG, rkey_span(&from), rkey_span(&until));
-    kv_delete(batch, KV_LOG, rkey_span(&install));
-    put_snapshot_row(batch, rkey_tag(log->partition, TAG_SNAPSHOT), snapshot);
+    struct buf record = {0}; /* what is given may be lent by log->install */
+    make_snapshot(&record, snapshot, snapshot->index);
     put_cut(log, batch);
-    drop_entries(log);
+    put_bytes(batch, RLOG_INSTALLED, log->partition, &record);
+    rlog_cut_back(log, 0);
     log->snapshot_index = snapshot->index;
     log->snapshot_term = snapshot->term;
     log->first = snapshot->index + 1;
     rlog_set_conf(log, snapshot->conf_index, snapshot->conf);
+    buf_close(&log->snapshot);
+    log->snapshot = record;
+    log->install.n = 0;
 }
 
 /* ---- reading ---- */
 
-int rlog_read(const struct rlog *log, struct kv *kv, uint64_t index, struct buf *payload)
+int rlog_read(const struct rlog *log, struct wal *wal, uint64_t index, struct buf *payload)
 {
     const struct rlog_entry *entry = rlog_get(log, index);
-    struct rkey key = rkey_entry(log->partition, index);
-    int err = entry != NULL ? kv_get(kv, KV_LOG, rkey_span(&key), payload) : ERR_NOT_FOUND;
-    if (err != 0)
-        return err;
     struct rcore_entry found;
-    err = read_entry_row(index, buf_span(payload), &found);
-    if (err != 0 || found.term != entry->term)
-        return ERR_CORRUPT;
-    buf_cut(payload, ENTRY_ROW_HEAD);
-    return 0;
-}
-
-/* ---- start ---- */
-
-static int load_snapshot(struct rlog *log, struct kv *kv, struct buf *value)
-{
-    struct rlog_snapshot snapshot;
-    struct rkey key = rkey_tag(log->partition, TAG_SNAPSHOT);
-    int err = kv_get(kv, KV_LOG, rkey_span(&key), value);
-    if (err == ERR_NOT_FOUND)
-        return 0;
+    uint64_t number = 0;
+    if (entry == NULL)
+        return ERR_NOT_FOUND;
+    payload->n = 0;
+    size_t size = RLOG_ENTRY_HEAD + entry->size;
+    int err = wal_read(wal, entry->at, buf_grow(payload, size), size);
     if (err == 0)
-        err = read_snapshot_row(buf_span(value), &snapshot);
-    if (err != 0)
-        return err;
-    log->snapshot_index = snapshot.index;
-    log->snapshot_term = snapshot.term;
-    rlog_set_conf(log, snapshot.conf_index, snapshot.conf);
-    return 0;
-}
-
-static int load_cuts(struct rlog *log, struct kv *kv, struct buf *value)
-{
-    struct rkey key = rkey_tag(log->partition, TAG_CUTS);
-    int err = kv_get(kv, KV_LOG, rkey_span(&key), value);
-    if (err == ERR_NOT_FOUND)
-        return 0;
-    if (err == 0 && (value->n != CUTS_SIZE || value->p[0] != RLOG_VERSION))
+        err = rlog_entry_of(buf_span(payload), &number, &found);
+    if (err == 0 && (number != index || found.term != entry->term))
         err = ERR_CORRUPT;
     if (err == 0)
-        log->cuts = get_le64(value->p + 1);
+        buf_cut(payload, RLOG_ENTRY_HEAD);
     return err;
 }
 
-static int load_meta(struct rlog *log, struct kv *kv)
+/* ---- where it stands ---- */
+
+uint64_t rlog_oldest(const struct rlog *log)
 {
-    struct buf value = {0};
-    struct rkey key = rkey_tag(log->partition, TAG_HARD);
-    int err = kv_get(kv, KV_LOG, rkey_span(&key), &value);
-    if (err == 0 && (value.n != HARD_SIZE || value.p[0] != RLOG_VERSION))
-        err = ERR_CORRUPT;
-    if (err == 0) {
-        log->term = get_le64(value.p + 1);
-        log->voted_for = get_le64(value.p + 9);
-        err = load_snapshot(log, kv, &value);
+    uint64_t oldest = UINT64_MAX;
+    for (size_t i = 0; i < log->count; i++) {
+        uint64_t segment = journal_segment(log->entries[(log->at + i) % log->cap].at);
+        oldest = segment < oldest ? segment : oldest;
     }
-    if (err == 0)
-        err = load_cuts(log, kv, &value);
-    buf_close(&value);
-    return err;
+    return oldest;
 }
 
-static int load_entry(struct rlog *log, uint64_t index, struct span row)
+int rlog_move(struct rlog *log, struct wal *wal, uint64_t below, uint64_t most, uint64_t *moved)
 {
-    struct rcore_entry entry;
-    int err = read_entry_row(index, row, &entry);
-    if (err != 0)
-        return err;
-    if (log->count == 0)
-        log->first = index;
-    if (index != log->first + log->count)
-        return ERR_CORRUPT;
-    push(log, entry.term, entry.type, entry.bytes);
-    return 0;
-}
-
-int rlog_load(struct rlog *log, struct kv *kv, uint32_t partition)
-{
-    *log = (struct rlog){.partition = partition, .first = 1};
-    int err = load_meta(log, kv);
-    log->first = log->snapshot_index + 1;
-    struct rkey from = rkey_entry(partition, 0), until = rkey_tag(partition, TAG_ENTRY + 1);
-    struct kv_iter iter;
-    kv_iter_open(&iter, kv, NULL, KV_LOG, rkey_span(&from), rkey_span(&until));
-    for (kv_iter_first(&iter); err == 0 && kv_iter_valid(&iter); kv_iter_next(&iter)) {
-        struct span key = kv_iter_key(&iter);
-        err = key.n == KEY_SIZE ? load_entry(log, get_be64(key.p + 3), kv_iter_value(&iter))
-                                : ERR_CORRUPT;
+    struct buf payload = {0};
+    int err = 0;
+    *moved = 0;
+    for (size_t i = 0; i < log->count && *moved < most && err == 0; i++) {
+        struct rlog_entry *entry = slot(log, log->first + i);
+        if (journal_segment(entry->at) >= below)
+            continue;
+        struct rcore_entry copy = {entry->term, entry->type, span_of(entry->bytes, entry->size)};
+        if (entry->bytes == NULL) {
+            err = rlog_read(log, wal, log->first + i, &payload);
+            copy.bytes = buf_span(&payload);
+        }
+        if (err == 0) {
+            entry->at =
+                put_entry(wal_batch(wal), RLOG_MOVED, log->partition, log->first + i, &copy);
+            *moved += cost(entry);
+        }
     }
-    if (err == 0)
-        err = kv_iter_error(&iter);
-    kv_iter_close(&iter);
-    /* Entries between the snapshot and the log are missing, or the newest are. */
-    if (err == 0 && (log->first > log->snapshot_index + 1 || rlog_last(log) < log->snapshot_index))
-        err = ERR_CORRUPT;
-    if (err != 0)
-        rlog_close(log);
+    buf_close(&payload);
     return err;
 }
 
 void rlog_close(struct rlog *log)
 {
-    drop_entries(log);
+    rlog_cut_back(log, 0);
+    rlog_found_close(log);
     free(log->entries);
     buf_close(&log->conf);
+    buf_close(&log->snapshot);
+    buf_close(&log->install);
     *log = (struct rlog){0};
 }

@@ -125,7 +125,7 @@ static bool check_hello(const struct channel *channel, const Loquat__NodeHello *
     if (strlen(hello->incarnation) != ROSTER_ID_SIZE)
         return err_refuse(why, REASON_MAX, "node %llu did not say which directory it has",
                           (unsigned long long)hello->id);
-    int err = roster_meet(env->raft, hello->id, span_str(hello->incarnation));
+    int err = roster_meet(env->dir, hello->id, span_str(hello->incarnation));
     if (err == ERR_CONFLICT)
         return err_refuse(why, REASON_MAX,
                           "node %llu was here before with another directory and "
@@ -133,7 +133,8 @@ static bool check_hello(const struct channel *channel, const Loquat__NodeHello *
                           "old directory back",
                           (unsigned long long)hello->id);
     if (err != 0)
-        return err_refuse(why, REASON_MAX, "the roster can't be read or written: %s", kv_error());
+        return err_refuse(why, REASON_MAX, "the roster of this node can't be read or written: %s",
+                          err_name(err));
     return true;
 }
 

@@ -28,7 +28,7 @@ struct rnet_env {
     const char *cluster, *incarnation;
     uint32_t partitions;
     struct span secret;
-    struct kv *raft;
+    const char *dir; /* of this node */
     void (*on_message)(void *arg, uint64_t from, int type, struct span body);
     void (*on_link)(void *arg, uint64_t node, bool up);
     void *arg;

@@ -8,9 +8,7 @@
 #include "store/base/err.h"
 #include "store/base/ids.h"
 
-enum { ROSTER_VERSION = 1, ROSTER_PREFIX = 0xffff, KEY_SIZE = 10, ENTRY_MAX = 160 };
-_Static_assert((int)PARTITIONS_MAX < (int)ROSTER_PREFIX,
-               "rows of the roster stand behind all partitions");
+enum { ENTRY_MAX = 160 };
 
 /* ---- what was given ---- */
 
@@ -87,68 +85,4 @@ void roster_cluster_id(const struct roster *roster, uint32_t partitions,
     snprintf(id, ROSTER_ID_SIZE + 1, "%016llx%016llx", (unsigned long long)hash.high64,
              (unsigned long long)hash.low64);
     buf_close(&text);
-}
-
-/* ---- who was met ---- */
-
-struct roster_key {
-    char bytes[KEY_SIZE];
-};
-
-static struct roster_key key_of(uint64_t id)
-{
-    struct roster_key key = {{0}};
-    put_be16(key.bytes, ROSTER_PREFIX);
-    put_be64(key.bytes + 2, id);
-    return key;
-}
-
-static int put_row(struct kv *raft, uint64_t id, struct span value)
-{
-    struct roster_key key = key_of(id);
-    char version = ROSTER_VERSION;
-    struct kv_batch batch;
-    kv_batch_init(&batch, raft);
-    kv_put2(&batch, KV_LOG, span_of(key.bytes, KEY_SIZE), span_of(&version, 1), value);
-    int err = kv_write(&batch);
-    kv_batch_close(&batch);
-    return err;
-}
-
-/* The value of the row, of `size` bytes, is behind the first byte of `row`. */
-static int get_row(struct kv *raft, uint64_t id, size_t size, struct buf *row)
-{
-    struct roster_key key = key_of(id);
-    int err = kv_get(raft, KV_LOG, span_of(key.bytes, KEY_SIZE), row);
-    if (err == 0 && (row->n != 1 + size || row->p[0] != ROSTER_VERSION))
-        err = ERR_CORRUPT;
-    return err;
-}
-
-int roster_meet(struct kv *raft, uint64_t id, struct span incarnation)
-{
-    struct buf row = {0};
-    ASSERT(incarnation.n == ROSTER_ID_SIZE);
-    int err = get_row(raft, id, ROSTER_ID_SIZE, &row);
-    if (err == ERR_NOT_FOUND)
-        err = put_row(raft, id, incarnation);
-    else if (err == 0 && memcmp(row.p + 1, incarnation.p, ROSTER_ID_SIZE) != 0)
-        err = ERR_CONFLICT;
-    buf_close(&row);
-    return err;
-}
-
-int roster_put_drained(struct kv *raft, bool drained)
-{
-    char value = (char)drained;
-    return put_row(raft, 0, span_of(&value, 1));
-}
-
-int roster_get_drained(struct kv *raft, bool *drained)
-{
-    struct buf row = {0};
-    int err = get_row(raft, 0, 1, &row);
-    *drained = err == 0 && row.p[1] != 0;
-    buf_close(&row);
-    return err == ERR_NOT_FOUND ? 0 : err;
 }

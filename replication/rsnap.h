@@ -4,10 +4,10 @@
  * at `index`, and go as chunks, each one when the one before was answered; what is not answered is
  * sent again. The receiver collects them beside its data DB, while all goes on as before. The last
  * chunk holds what the cores have to say to each other. When the receiver's core agrees:
- *   1. "being installed" is written to the raft DB, and synced;
+ *   1. "being installed" is written to the log, and synced;
  *   2. the rows collected take the place of the partition's (store/kv_stage.h), and the state
  *      machine begins anew from them;
- *   3. the log is emptied, begins behind `index`, and the note goes: one synced write.
+ *   3. the log is emptied, begins behind `index`, and the note goes: one synced frame.
  * A crash before 1 leaves everything as it was; one after it is made good by the next start.
  *
  * Thread: the loop's; reading and collecting are jobs of the apply thread.

@@ -123,7 +123,7 @@ static int give_core(struct shard *shard, struct span last, uint64_t to, uint64_
         return err;
     install->to = to;
     install->id = id;
-    rlog_put_install(wal_batch(shard->env->wal), shard->partition, &install->at);
+    rlog_put_install(&shard->log, wal_batch(shard->env->wal), &install->at);
     wal_notify(shard->env->wal, on_noted, shard, 0, 0);
     return 0;
 }
@@ -283,18 +283,13 @@ static void on_noted(void *arg, uint64_t unused1, uint64_t unused2)
 int rsnap_finish(struct shard *shard)
 {
     struct rlog_snapshot at;
-    struct buf conf = {0};
-    int err = rlog_get_install(shard->env->raft, shard->partition, &at, &conf);
+    int err = rlog_get_install(&shard->log, &at);
     if (err == 0)
         err = replace_rows(shard);
     if (err == 0) {
-        struct kv_batch batch;
-        kv_batch_init(&batch, shard->env->raft);
-        rlog_install(&shard->log, &batch, &at);
-        err = kv_write(&batch);
-        kv_batch_close(&batch);
+        rlog_install(&shard->log, wal_batch(shard->env->wal), &at);
+        wal_write(shard->env->wal);
     }
-    buf_close(&conf);
     if (err == 0 || err == ERR_NOT_FOUND)
         remove_stage(shard);
     return err == ERR_NOT_FOUND ? 0 : err;

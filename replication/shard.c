@@ -28,6 +28,12 @@ void shard_damaged(const struct shard *shard, const char *what, int err)
     log_fatal(what, where);
 }
 
+void shard_damaged_log(const struct shard *shard, int err)
+{
+    shard_damaged(shard, "the raft log can't be read back; restore the directory from a backup",
+                  err);
+}
+
 /* ---- what consensus asks for ---- */
 
 void shard_say(struct shard *shard, uint64_t to, enum link_type type,
@@ -76,10 +82,9 @@ static struct rcore_entry on_entry(void *arg, uint64_t index)
     ASSERT(entry != NULL);
     if (entry->bytes != NULL)
         return (struct rcore_entry){entry->term, entry->type, span_of(entry->bytes, entry->size)};
-    int err = rlog_read(&shard->log, shard->env->raft, index, &shard->payload);
+    int err = rlog_read(&shard->log, shard->env->wal, index, &shard->payload);
     if (err != 0)
-        shard_damaged(shard, "the raft log can't be read back; restore the directory from a backup",
-                      err);
+        shard_damaged_log(shard, err);
     return (struct rcore_entry){entry->term, entry->type, buf_span(&shard->payload)};
 }
 
@@ -255,6 +260,24 @@ static void answer(struct shard *shard, struct proposal *proposal, const struct 
     free(deferred);
 }
 
+/* What is sent to a follower that is a little behind need not be read back. */
+static void drop_payloads(struct shard *shard, uint64_t applied)
+{
+    struct rlog *log = &shard->log;
+    const struct rlog_entry *entry = rlog_get(log, applied);
+    if (entry == NULL)
+        return;
+    if (shard->held_from < log->first) {
+        shard->held_from = log->first;
+        shard->held = rlog_bytes(log, log->first - 1, applied - 1);
+    }
+    shard->held += entry->size;
+    for (; shard->held > shard->env->held_bytes; shard->held_from++) {
+        shard->held -= rlog_get(log, shard->held_from)->size;
+        rlog_drop_payload(log, shard->held_from);
+    }
+}
+
 static void on_entry_applied(struct job *job)
 {
     struct shard *shard = job->owner;
@@ -273,8 +296,7 @@ static void on_entry_applied(struct job *job)
     }
     if (proposal != NULL)
         shard_proposal_free(proposal);
-    if (job->index >= shard->log.first)
-        rlog_drop_payload(&shard->log, job->index);
+    drop_payloads(shard, job->index);
     applied_close(&job->applied);
     free(job);
 }
@@ -443,7 +465,7 @@ void shard_turn(struct shard *shard, uint64_t now_ms)
         return;
     shard->stirred = false;
     shard_owed_tell(shard);
-    if (shard->inflight_count < SHARD_INFLIGHT_MAX)
+    if (shard->inflight_count < shard->env->eager) /* else more comes into it, until it is full */
         close_open(shard);
     submit_ready(shard, now_ms);
     shard_settle(shard, now_ms);

@@ -10,8 +10,8 @@
 #include "replication/applier.h"
 #include "replication/outbox.h"
 #include "replication/rlog.h"
-#include "replication/wal.h"
 #include "replication/watermark.h"
+#include "store/base/check.h"
 #include "store/base/link.h"
 #include "store/base/list.h"
 
@@ -46,11 +46,13 @@ struct owed {
 
 struct shard_env { /* what a shard needs of its node */
     uint64_t id;   /* the node's, among the servers of every configuration */
-    struct kv *raft, *data;
+    struct kv *data;
     const char *dir;         /* where snapshots that come are collected */
     uint32_t trailing;       /* SHARD_TRAILING; a simulation has less */
     uint64_t trailing_bytes; /* more than these, as long as they have not more bytes */
-    size_t chunk_bytes;      /* SHARD_CHUNK_BYTES; likewise */
+    size_t eager; /* with so many entries in flight one that is not full waits for more commands */
+    uint64_t held_bytes; /* of payloads that were applied, kept for followers a little behind */
+    size_t chunk_bytes;  /* SHARD_CHUNK_BYTES; likewise */
     struct wal *wal;
     struct applier *applier;
     struct watermark *mark;
@@ -91,6 +93,7 @@ struct shard {
     uint64_t committed;       /* as told by consensus */
     uint64_t pushed;          /* handed to the applier */
     uint64_t applied;         /* and come back */
+    uint64_t held, held_from; /* bytes of payloads that were applied; of entries from there on */
     uint64_t unflushed_bytes; /* of entries that a start after a crash would apply again; as of the
                                  last shard_trim */
     uint64_t flushed;         /* index in the data DB's files, then */
@@ -115,8 +118,11 @@ struct shard {
     uint64_t warm_ms;                     /* when it is looked at again */
 };
 
-int shard_start(struct shard *shard, uint32_t partition, uint32_t partitions,
+/* `log`: as the journal tells it; taken over. */
+int shard_start(struct shard *shard, struct rlog *log, uint32_t partitions,
                 const struct shard_env *env);
+/* The log must reach as far as was synced once, unless it was cut since then: 0 or ERR_CORRUPT. */
+int shard_check_watermark(const struct rlog *log, const struct watermark *mark);
 void shard_close(struct shard *shard); /* who still waits is not answered */
 
 /* What another replica's shard said: see rcore_receive. */
@@ -140,6 +146,8 @@ void shard_owed_forget(struct owed *owed);
 /* Another node is known to lead it, or this one has no part in it. */
 bool shard_led_elsewhere(const struct shard *shard);
 bool shard_behind(const struct shard *shard); /* it has much to apply */
-bool shard_idle(const struct shard *shard);   /* nothing waits, nothing is owed */
+bool shard_idle(const struct shard *shard); /* nothing waits, nothing is owed */
+/* Ends the process: an entry can't be read back. */
+NORETURN void shard_damaged_log(const struct shard *shard, int err);
 
 #endif

@@ -1,4 +1,4 @@
-/* replication/shard_start.c: how a shard begins, from what its databases say, and ends. */
+/* replication/shard_start.c: how a shard begins, from what log and database say, and ends. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,7 +13,7 @@ static int check_log(struct shard *shard)
 {
     uint64_t applied = apply_index(shard->apply);
     if (applied > rlog_last(&shard->log) || applied < shard->log.snapshot_index) {
-        log_error("the two databases of the node do not fit together",
+        log_error("the raft log and the database of the node do not fit together",
                   {"partition", log_int(shard->partition)}, {"applied", log_int((int64_t)applied)},
                   {"log_first", log_int((int64_t)shard->log.first)},
                   {"log_last", log_int((int64_t)rlog_last(&shard->log))});
@@ -22,25 +22,24 @@ static int check_log(struct shard *shard)
     return 0;
 }
 
-/* The log must reach as far as was synced once, unless it was cut since then. */
-static int check_watermark(const struct shard *shard)
+int shard_check_watermark(const struct rlog *log, const struct watermark *mark)
 {
     struct watermark_row row;
-    uint64_t last = rlog_last(&shard->log), last_term = rlog_term_at(&shard->log, last);
-    int err = watermark_get(shard->env->mark, shard->partition, &row);
-    if (err == ERR_NOT_FOUND || (err == 0 && row.cuts < shard->log.cuts))
+    uint64_t last = rlog_last(log), last_term = rlog_term_at(log, last);
+    int err = watermark_get(mark, log->partition, &row);
+    if (err == ERR_NOT_FOUND || (err == 0 && row.cuts < log->cuts))
         return 0;
     if (err != 0) {
         log_warn("the watermark of the raft log is damaged: what a damaged log lost is not seen",
-                 {"partition", log_int(shard->partition)}, {"err", log_str(err_name(err))});
+                 {"partition", log_int(log->partition)}, {"err", log_str(err_name(err))});
         return 0;
     }
-    if (row.cuts == shard->log.cuts && last_term >= row.term && last >= row.index)
+    if (row.cuts == log->cuts && last_term >= row.term && last >= row.index)
         return 0;
     log_error(
         "the raft log has lost entries that were synced; restore the directory from a backup, "
         "or remove its WATERMARK to go on without them",
-        {"partition", log_int(shard->partition)}, {"ends_at", log_int((int64_t)last)},
+        {"partition", log_int(log->partition)}, {"ends_at", log_int((int64_t)last)},
         {"synced", log_int((int64_t)row.index)});
     return ERR_CORRUPT;
 }
@@ -60,26 +59,25 @@ static void send_raft(void *arg, uint64_t to, struct span message)
     shard->env->on_message(shard->env->arg, to, LINK_RAFT, message);
 }
 
-int shard_start(struct shard *shard, uint32_t partition, uint32_t partitions,
+int shard_start(struct shard *shard, struct rlog *log, uint32_t partitions,
                 const struct shard_env *env)
 {
-    *shard = (struct shard){.partition = partition, .env = env};
+    *shard = (struct shard){.partition = log->partition, .env = env, .log = *log};
+    *log = (struct rlog){0};
     list_init(&shard->ready);
     list_init(&shard->inflight);
     list_init(&shard->sends);
     outbox_init(&shard->outbox, send_raft, shard);
-    int err = rlog_load(&shard->log, env->raft, partition);
+    int err = rsnap_finish(shard);
     if (err == 0)
-        err = rsnap_finish(shard);
+        err = shard_check_watermark(&shard->log, env->mark);
     if (err == 0)
-        err = check_watermark(shard);
-    if (err == 0)
-        err = apply_open(env->data, partition, partitions, &shard->apply);
+        err = apply_open(env->data, shard->partition, partitions, &shard->apply);
     if (err == 0)
         err = check_log(shard);
     if (err != 0)
         return err;
-    struct rlog *log = &shard->log;
+    log = &shard->log;
     struct rcore_entry *entries = xcalloc(log->count, sizeof *entries);
     for (size_t i = 0; i < log->count; i++) {
         const struct rlog_entry *entry = rlog_get(log, log->first + i);
@@ -112,6 +110,7 @@ int shard_start(struct shard *shard, uint32_t partition, uint32_t partitions,
     raise_watermark(shard);
     for (uint64_t i = log->first; i <= shard->applied && i <= rlog_last(log); i++)
         rlog_drop_payload(log, i);
+    shard->held_from = shard->applied + 1;
     shard_settle(shard, now_ms);
     return 0;
 }

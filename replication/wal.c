@@ -1,7 +1,9 @@
 #include "replication/wal.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "store/base/check.h"
 #include "store/base/clock.h"
@@ -23,11 +25,12 @@ struct notices {
 enum wal_order { WAL_NOTHING, WAL_WRITE, WAL_QUIT };
 
 struct wal {
-    struct kv_batch filling, flying;
-    struct notices due, out; /* of the batch that fills, of the one that flies */
+    struct journal *journal;
+    struct journal_batch filling, flying;
+    struct notices due, out;     /* of the batch that fills, of the one that flies */
+    uint64_t release, releasing; /* likewise; 0: nothing */
     bool flying_now;
-    void (*after)(void *arg);
-    void *after_arg;
+    struct wal_events events;
     uv_async_t async;
     pthread_t thread;
     pthread_mutex_t mutex;
@@ -42,6 +45,17 @@ static struct metric written = {.name = "loquat_wal_bytes_total",
                                 .help = "Bytes written to the raft log, all partitions",
                                 .type = METRIC_COUNTER};
 
+static void write_batch(struct wal *wal, struct journal_batch *batch)
+{
+    uint64_t start = clock_mono_us();
+    if (journal_write(wal->journal, batch) != 0)
+        log_fatal("the raft log could not be written and synced; nothing that was not "
+                  "acknowledged counts. Look at the disk, then start again",
+                  strerror(errno));
+    metric_observe_us(&syncs, (int64_t)(clock_mono_us() - start));
+    metric_add(&written, (int64_t)batch->n);
+}
+
 static void *run(void *arg)
 {
     struct wal *wal = arg;
@@ -52,21 +66,13 @@ static void *run(void *arg)
         if (wal->order == WAL_QUIT)
             break;
         pthread_mutex_unlock(&wal->mutex);
-        int64_t bytes = (int64_t)kv_batch_bytes(&wal->flying);
-        uint64_t start = clock_mono_us();
-        int err = kv_write(&wal->flying);
-        if (err != 0)
-            log_fatal("the raft log could not be written and synced; nothing that was not "
-                      "acknowledged counts. Look at the disk, then start again",
-                      kv_error());
-        metric_observe_us(&syncs, (int64_t)(clock_mono_us() - start));
-        metric_add(&written, bytes);
+        write_batch(wal, &wal->flying);
         pthread_mutex_lock(&wal->mutex);
         wal->order = WAL_NOTHING;
         uv_async_send(&wal->async);
-        if (wal->after != NULL) {
+        if (wal->events.on_synced != NULL) {
             pthread_mutex_unlock(&wal->mutex);
-            wal->after(wal->after_arg);
+            wal->events.on_synced(wal->events.arg);
             pthread_mutex_lock(&wal->mutex);
         }
     }
@@ -83,6 +89,9 @@ static void on_async(uv_async_t *async)
     if (!done)
         return;
     wal->flying_now = false;
+    if (wal->releasing != 0)
+        journal_release(wal->journal, wal->releasing);
+    wal->releasing = 0;
     struct notices told = wal->out;
     wal->out = (struct notices){0};
     for (size_t i = 0; i < told.count; i++)
@@ -95,7 +104,8 @@ static void on_async(uv_async_t *async)
     }
 }
 
-struct wal *wal_new(uv_loop_t *loop, struct kv *kv, void (*after)(void *arg), void *arg)
+struct wal *wal_new(uv_loop_t *loop, struct journal *journal, uint64_t at,
+                    const struct wal_events *events)
 {
     static bool registered;
     if (!registered) {
@@ -104,10 +114,9 @@ struct wal *wal_new(uv_loop_t *loop, struct kv *kv, void (*after)(void *arg), vo
         metric_register(&written);
     }
     struct wal *wal = xcalloc(1, sizeof *wal);
-    wal->after = after;
-    wal->after_arg = arg;
-    kv_batch_init(&wal->filling, kv);
-    kv_batch_init(&wal->flying, kv);
+    wal->events = *events;
+    wal->journal = journal;
+    wal->filling.at = at;
     pthread_mutex_init(&wal->mutex, NULL);
     pthread_cond_init(&wal->cond, NULL);
     int rv = uv_async_init(loop, &wal->async, on_async);
@@ -117,7 +126,7 @@ struct wal *wal_new(uv_loop_t *loop, struct kv *kv, void (*after)(void *arg), vo
     return wal;
 }
 
-struct kv_batch *wal_batch(struct wal *wal)
+struct journal_batch *wal_batch(struct wal *wal)
 {
     return &wal->filling;
 }
@@ -132,17 +141,33 @@ void wal_notify(struct wal *wal, wal_durable done, void *arg, uint64_t a, uint64
     due->items[due->count++] = (struct notice){done, arg, a, b};
 }
 
-void wal_kick(struct wal *wal)
+void wal_release(struct wal *wal, uint64_t segment)
 {
-    if (wal->flying_now || (wal->due.count == 0 && kv_batch_empty(&wal->filling)))
-        return;
-    struct kv_batch batch = wal->flying;
+    wal->release = segment;
+}
+
+/* The batch that fills goes, and another one fills behind it. */
+static void turn_over(struct wal *wal)
+{
+    struct journal_batch batch = wal->flying;
     wal->flying = wal->filling;
     wal->filling = batch;
+    journal_batch_begin(&wal->filling, journal_after(&wal->flying));
+    if (journal_begins(wal->filling.at))
+        wal->events.on_segment(wal->events.arg);
+}
+
+void wal_kick(struct wal *wal)
+{
+    if (wal->flying_now || wal_idle(wal))
+        return;
+    turn_over(wal);
     struct notices told = wal->out;
     wal->out = wal->due;
     wal->due = told;
     wal->due.count = 0;
+    wal->releasing = wal->release;
+    wal->release = 0;
     wal->flying_now = true;
     pthread_mutex_lock(&wal->mutex);
     wal->order = WAL_WRITE;
@@ -150,15 +175,41 @@ void wal_kick(struct wal *wal)
     pthread_mutex_unlock(&wal->mutex);
 }
 
+void wal_write(struct wal *wal)
+{
+    ASSERT(!wal->flying_now && wal->due.count == 0);
+    while (!journal_batch_empty(&wal->filling)) {
+        turn_over(wal);
+        write_batch(wal, &wal->flying);
+    }
+}
+
+static bool holds(const struct journal_batch *batch, uint64_t at, size_t n)
+{
+    return at >= batch->at && at - batch->at <= batch->n && n <= batch->n - (at - batch->at);
+}
+
+/* The batch that flies stays as it is, but for its head, until another one does. */
+int wal_read(struct wal *wal, uint64_t at, char *to, size_t n)
+{
+    const struct journal_batch *batch = holds(&wal->filling, at, n)  ? &wal->filling
+                                        : holds(&wal->flying, at, n) ? &wal->flying
+                                                                     : NULL;
+    if (batch == NULL)
+        return journal_read(wal->journal, at, to, n);
+    memcpy(to, batch->p + (at - batch->at), n);
+    return 0;
+}
+
 size_t wal_waiting(const struct wal *wal, size_t *bytes)
 {
-    *bytes = kv_batch_empty(&wal->filling) ? 0 : kv_batch_bytes(&wal->filling);
+    *bytes = journal_batch_empty(&wal->filling) ? 0 : wal->filling.n;
     return wal->due.count;
 }
 
 bool wal_idle(const struct wal *wal)
 {
-    return !wal->flying_now && wal->due.count == 0 && kv_batch_empty(&wal->filling);
+    return !wal->flying_now && wal->due.count == 0 && journal_batch_empty(&wal->filling);
 }
 
 void wal_stop(struct wal *wal, uv_close_cb on_closed, void *data)
@@ -175,8 +226,8 @@ void wal_stop(struct wal *wal, uv_close_cb on_closed, void *data)
 
 void wal_free(struct wal *wal)
 {
-    kv_batch_close(&wal->filling);
-    kv_batch_close(&wal->flying);
+    journal_batch_close(&wal->filling);
+    journal_batch_close(&wal->flying);
     free(wal->due.items);
     free(wal->out.items);
     pthread_mutex_destroy(&wal->mutex);

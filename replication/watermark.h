@@ -1,7 +1,7 @@
 /* replication/watermark.h: DIR/WATERMARK: how far the raft log of each partition was synced, told
- * outside of RocksDB. Its recovery takes a WAL up to the first damaged byte and says nothing of
- * what came behind, so that a flipped bit would take acknowledged messages away in silence; a log
- * that ends below its watermark gives it away.
+ * outside of the journal. After a crash its last frame may be there in part, and goes; if a bit of
+ * it has flipped it goes as well, and with it what was acknowledged. A log that ends below its
+ * watermark gives that away.
  * Bytes:  one row of ROW_SIZE per partition: term u64, index u64, XXH3-64 of both u64 (seeded with
  *         the partition + 65536 × cuts), cuts u64. All zeros: never written.
  * Thread: put, write: the loop's; sync: any.

@@ -73,13 +73,6 @@ void kv_delete(struct kv_batch *batch, enum kv_cf cf, struct span key)
     rocksdb_writebatch_delete_cf(batch->rocks, batch->kv->cf[cf], key.p, key.n);
 }
 
-void kv_delete_range(struct kv_batch *batch, enum kv_cf cf, struct span from, struct span until)
-{
-    ASSERT(batch->kv->kind == KV_RAFT && cf < batch->kv->cf_count);
-    rocksdb_writebatch_delete_range_cf(batch->rocks, batch->kv->cf[cf], from.p, from.n, until.p,
-                                       until.n);
-}
-
 int kv_write(struct kv_batch *batch)
 {
     char *message = NULL;

@@ -1,7 +1,7 @@
-/* store/kv.h: the two databases of a node; the only includer of rocksdb/c.h is store/kv.c.
- *   raft DB: one column family, every write through the WAL and synced.
- *   data DB: the families below, WAL off, flushed together (atomic_flush): after a crash it stands
- *            at some write that really happened, whole, and the raft log is replayed from there.
+/* store/kv.h: the data DB of a node; the only includer of rocksdb/c.h is store/kv.c. The families
+ * below, WAL off, flushed together (atomic_flush): after a crash it stands at some write that was
+ * made, whole, and the raft log is replayed from there.
+ * KV_RAFT, one family, each write synced, is what raft logs once stood in: for directories of old.
  * Owner:  values are copied into the caller's buf; iterators lend until moved.
  * Thread: any thread reads; one thread writes to each database.
  * Errors: ERR_NOT_FOUND, ERR_CORRUPT, ERR_NO_SPACE, ERR_IO. kv_error tells the last message of the
@@ -13,7 +13,7 @@
 #include "store/base/err.h"
 
 enum kv_cf {
-    KV_LOG, /* the raft DB has only this one: its own keys */
+    KV_LOG, /* the only one of KV_RAFT */
     KV_CONV,
     KV_FOLD,
     KV_DEDUP,
@@ -64,9 +64,9 @@ void kv_put2(struct kv_batch *batch, enum kv_cf cf, struct span key, struct span
 /* Adds to the end of the row's value. */
 void kv_append(struct kv_batch *batch, enum kv_cf cf, struct span key, struct span value);
 void kv_delete(struct kv_batch *batch, enum kv_cf cf, struct span key);
-/* Raft DB only: in the data DB, whose families take insert hints, it would corrupt the memtable. */
-void kv_delete_range(struct kv_batch *batch, enum kv_cf cf, struct span from, struct span until);
-int kv_write(struct kv_batch *batch); /* raft DB: returns when it is on disk. Batch is cleared */
+/* No ranges are deleted: families that take insert hints can't (RocksDB < 9.2: the memtable would
+ * be corrupted). */
+int kv_write(struct kv_batch *batch); /* the batch is cleared */
 
 int kv_get(struct kv *kv, enum kv_cf cf, struct span key, struct buf *value);
 /* Only what has reached the data DB's files, and would survive a crash now. */

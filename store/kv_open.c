@@ -1,4 +1,4 @@
-/* store/kv_open.c: how the two databases are set up, opened and closed. */
+/* store/kv_open.c: how databases are set up, opened and closed. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -189,6 +189,7 @@ static void set_pace(rocksdb_options_t *options)
     rocksdb_ratelimiter_destroy(limiter);
 }
 
+/* Of old: read when a directory is converted, and written by tests and benches. */
 static rocksdb_options_t *raft_options(const struct kv *kv)
 {
     rocksdb_options_t *o = rocksdb_options_create();
@@ -205,7 +206,7 @@ static rocksdb_options_t *raft_options(const struct kv *kv)
     rocksdb_options_set_compression(o, rocksdb_no_compression); /* it will soon be trimmed */
     rocksdb_options_set_bytes_per_sync(o, SYNC_STEP);
     set_pace(o);
-    return o; /* no insert hints: with DeleteRange they corrupt the memtable (RocksDB < 9.2) */
+    return o;
 }
 
 /* What differs between the families: how rows are found, and how much of them there is. */

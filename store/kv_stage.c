@@ -1,6 +1,5 @@
 #include "store/kv_stage.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -51,37 +50,15 @@ static void name(char *path, const char *dir, enum kv_cf cf, int number)
     ASSERT(n > 0 && n < STAGE_PATH_MAX); /* kv_stage_open looks at its length */
 }
 
-static int sync_dir(const char *dir)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return failed();
-    int err = fsync(fd) == 0 ? 0 : failed();
-    close(fd);
-    return err;
-}
-
-static void empty(const char *dir)
-{
-    DIR *list = opendir(dir);
-    if (list == NULL)
-        return;
-    for (struct dirent *at; (at = readdir(list)) != NULL;)
-        if (at->d_name[0] != '.')
-            (void)unlinkat(dirfd(list), at->d_name, 0);
-    closedir(list);
-}
-
 void kv_stage_remove(const char *dir)
 {
-    empty(dir);
-    (void)rmdir(dir);
+    file_remove_directory(dir);
 }
 
 int kv_stage_open(struct kv *kv, const char *dir, struct kv_stage **out)
 {
     ASSERT(kv->kind == KV_DATA && strlen(dir) + 64 < STAGE_PATH_MAX);
-    empty(dir);
+    file_empty_directory(dir);
     if (mkdir(dir, 0700) != 0 && errno != EEXIST)
         return failed();
     struct kv_stage *stage = xcalloc(1, sizeof *stage);
@@ -175,7 +152,7 @@ int kv_stage_finish(struct kv_stage *stage)
     int err = end_file(stage);
     if (err == 0)
         err = write_list(stage);
-    return err == 0 ? sync_dir(stage->dir) : err;
+    return err == 0 ? file_sync_directory(stage->dir) : err;
 }
 
 void kv_stage_close(struct kv_stage *stage)

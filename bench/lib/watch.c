@@ -126,7 +126,7 @@ static void take(struct watch *watch)
                                     .kept = watch->kept};
     read_status(watch->gateway->pid, sample);
     read_files(watch->gateway->pid, sample);
-    snprintf(path, sizeof path, "%s/raft", watch->gateway->dir);
+    snprintf(path, sizeof path, "%s/journal", watch->gateway->dir);
     sample->raft_bytes = (double)dir_bytes(path);
     snprintf(path, sizeof path, "%s/data", watch->gateway->dir);
     sample->data_bytes = (double)dir_bytes(path);

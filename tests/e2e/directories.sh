@@ -40,7 +40,7 @@ cp -r "$scratch/d" "$scratch/newer"
 sed -i 's/^format .*/format 99/' "$scratch/newer/FORMAT"
 refuses "a newer format" "$scratch/newer" 'format 99'
 cp -r "$scratch/d" "$scratch/torn"
-rm -r "$scratch/torn/raft"
+rm -r "$scratch/torn/journal"
 refuses "a part is missing" "$scratch/torn" 'missing'
 cp -r "$scratch/d" "$scratch/garbage"
 echo nonsense >"$scratch/garbage/FORMAT"

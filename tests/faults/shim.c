@@ -221,18 +221,24 @@ SHOWN int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*
 
 /* ---- descriptors ---- */
 
-#define OPEN(name)                                                                                 \
-    SHOWN int name(const char *path, int flags, ...)                                               \
+static mode_t mode_of(int flags, va_list args)
+{
+    bool makes = flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE;
+    return makes ? va_arg(args, mode_t) : 0;
+}
+
+#define OPEN(name, parameters, dir)                                                                \
+    SHOWN int name parameters                                                                      \
     {                                                                                              \
         va_list args;                                                                              \
         va_start(args, flags);                                                                     \
-        bool makes = flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE;                          \
-        mode_t mode = makes ? va_arg(args, mode_t) : 0;                                            \
+        mode_t mode = mode_of(flags, args);                                                        \
         va_end(args);                                                                              \
-        return HIT("open", #name) ? -1 : openat(AT_FDCWD, path, flags, mode);                      \
+        return HIT("open", #name) ? -1 : (int)syscall(SYS_openat, dir, path, flags, mode);         \
     }
-OPEN(open)
-OPEN(open64)
+OPEN(open, (const char *path, int flags, ...), AT_FDCWD)
+OPEN(open64, (const char *path, int flags, ...), AT_FDCWD)
+OPEN(openat, (int dir_fd, const char *path, int flags, ...), dir_fd)
 
 /* RESULT NAME(PARAMETERS), which calls itself with ARGS unless it is the N-th of the class. */
 #define FAILS(class, failed, type, name, parameters, args)                                         \
@@ -251,6 +257,9 @@ FAILS("sync", -1, int, fdatasync, (int fd), (fd))
 FAILS("sync", -1, int, ftruncate, (int fd, off_t size), (fd, size))
 FAILS("sync", -1, int, fallocate, (int fd, int mode, off_t at, off_t n), (fd, mode, at, n))
 FAILS("rename", -1, int, rename, (const char *from, const char *to), (from, to))
+FAILS("rename", -1, int, renameat, (int from_fd, const char *from, int to_fd, const char *to),
+      (from_fd, from, to_fd, to))
+FAILS("rename", -1, int, unlinkat, (int dir_fd, const char *path, int flags), (dir_fd, path, flags))
 FAILS("rename", -1, int, mkdir, (const char *path, mode_t mode), (path, mode))
 FAILS("socket", -1, int, socket, (int domain, int type, int protocol), (domain, type, protocol))
 FAILS("socket", -1, int, socketpair, (int domain, int type, int protocol, int fds[2]),

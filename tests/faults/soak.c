@@ -45,10 +45,10 @@ enum {                      /* what must hold */
        P99_TIMES_MAX = 2,   /* of p99 of the first third, and this beside: */
        P99_MORE_MS = 20,
        P99_MORE_SHORT_MS = 300, /* in a short run: thirds of few samples */
-       RAFT_MIB_MAX = 512, /* WAL_TOTAL and a memtable of the raft DB, before they are trimmed */
-       MESSAGE_BYTES_MAX = 64, /* on disk beside the text, before compaction comes to it */
-       DISK_MIB_MORE = 256,    /* tables that are being merged are there twice */
-       SAID_PERCENT_MIN = 95,  /* of what was due: or this was not the load it says */
+       RAFT_MIB_MAX = 512,      /* what is not flushed, twice; segments that wait, and the slack */
+       MESSAGE_BYTES_MAX = 64,  /* on disk beside the text, before compaction comes to it */
+       DISK_MIB_MORE = 256,     /* tables that are being merged are there twice */
+       SAID_PERCENT_MIN = 95,   /* of what was due: or this was not the load it says */
 };
 #define MIB 1048576.0
 #if defined(__SANITIZE_ADDRESS__)

@@ -8,26 +8,40 @@ import time
 
 from turns_lib import (BUILD, DISK, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, MEMORY,
                        OURS, TURN_S, Fault, Run, calls)
+from turns_log import archive
 
 STUCK = [EMFILE, ENFILE, ENOBUFS, ENOMEM]  # accept: not now
 GONE = [ECONNABORTED, EINTR]  # accept: that one is not there any more
+KEPT = 300  # lines of what is there
 
 
 class Gateway:
     def __init__(self, turns):
         self.turns = turns
         self.made = turns.scratch / "made"
-        process, _ = turns.serve(self.made)
+        process, url = turns.serve(self.made)
+        token = turns.must(turns.log("token", "--user", "ops", "--scope", "admin", "--secret-file",
+                                     turns.secret)).decode().strip()
+        self.env = {"LOQUAT_TOKEN": token}
+        file = turns.scratch / "kept.jsonl"
+        file.write_bytes(archive("kept", KEPT))
+        turns.must(turns.log("import", file), env=dict(self.env, LOQUAT_URL=url))
+        self.kept = self.export(url)
+        turns.check("gateway: what was imported is exported", self.kept.count(b"\n") == KEPT)
         turns.check("gateway: ends with 0", turns.stop(process) == 0)
 
-    def life(self, directory, fault, n):
-        """Starts with the fault, and ends when it could; one Run of both."""
+    def export(self, url):
+        return self.turns.must(self.turns.log("export", "--all"), env=dict(self.env, LOQUAT_URL=url))
+
+    def life(self, directory, fault, n, kept=None):
+        """Starts with the fault, and ends when it could; one Run of both. `kept`: what it must have."""
         log = self.turns.scratch / f"{directory.name}.log"
         log.unlink(missing_ok=True)
         process, url = self.turns.serve(directory, fault, n)
-        status, served = None, False
+        status, served, lost = None, False, False
         if url is not None:
             served = answers(url) or answers(url)  # the fault may be that of one connection
+            lost = kept is not None and self.export(url) != kept
             status = self.turns.stop(process)
         else:
             try:
@@ -44,14 +58,16 @@ class Gateway:
             return got, "ended with 0 before it was ready"
         if status == 0 and not served:
             return got, "ready, but does not answer"
+        if lost:
+            return got, "not all that was there is there"
         return got, None
 
-    def starts(self, name, directory, prepare):
+    def starts(self, name, directory, prepare, kept=None):
         def turn(fault, n):
             shutil.rmtree(directory, ignore_errors=True)
             prepare()
             got, wrong = self.life(directory, fault, n)
-            again, wrong_again = self.life(directory, None, 0)
+            again, wrong_again = self.life(directory, None, 0, kept)
             if wrong_again or again.status != 0:
                 return got, f"the next start: {wrong_again or again.err[-300:]}"
             left = self.turns.run([BUILD / "loquat-compact", "verify", "--data", directory])
@@ -129,7 +145,12 @@ class Gateway:
             self.descriptors()
         self.starts("gateway first start", self.turns.scratch / "first", lambda: None)
         again = self.turns.scratch / "again"
-        self.starts("gateway start", again, lambda: shutil.copytree(self.made, again))
+        self.starts("gateway start", again, lambda: shutil.copytree(self.made, again), self.kept)
+        old = self.turns.scratch / "old"
+        shutil.copytree(self.made, old)
+        self.turns.must([BUILD / "tests/faults/older", old])
+        self.starts("gateway start, old directory", again, lambda: shutil.copytree(old, again),
+                    self.kept)
 
 
 def answers(url):

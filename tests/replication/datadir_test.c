@@ -11,6 +11,8 @@
 #include "store/base/ids.h"
 #include "tests/lib/scratch.h"
 
+#define OLD "loquat data directory\nformat 2\npartitions 4\nid 0123456789abcdef0123456789abcdef\n"
+
 static char root[SCRATCH_MAX], path[SCRATCH_MAX + 16], why[512];
 static struct datadir dir;
 
@@ -40,7 +42,7 @@ static int open_it(uint32_t partitions, int create)
 static void make(void)
 {
     cr_assert(eq(int, open_it(4, 1), 0), "%s", why);
-    mkdir(dir.raft, 0700);
+    mkdir(dir.journal, 0700);
     mkdir(dir.data, 0700);
     cr_assert(eq(int, datadir_commit(&dir, path, why, sizeof why), 0));
 }
@@ -79,7 +81,7 @@ Test(datadir, half_made_is_made_again)
 {
     dir.lock_fd = -1;
     cr_assert(eq(int, open_it(4, 1), 0));
-    mkdir(dir.raft, 0700);
+    mkdir(dir.journal, 0700);
     cr_assert(eq(int, open_it(4, 0), ERR_NOT_FOUND));
     cr_assert(eq(int, open_it(4, 1), 0), "%s", why);
     cr_assert(eq(int, dir.fresh, 1));
@@ -167,9 +169,7 @@ Test(datadir, damaged)
         scratch_write(path, "FORMAT", bad[i]);
         refused(1, ERR_CORRUPT, "damaged");
     }
-    scratch_write(path, "FORMAT",
-                  "loquat data directory\nformat 2\npartitions 4\n"
-                  "id 0123456789abcdef0123456789abcdef\n");
+    scratch_write(path, "FORMAT", OLD);
     refused(1, ERR_CORRUPT, "raft is missing");
     char sub[SCRATCH_MAX + 32];
     snprintf(sub, sizeof sub, "%s/raft", path);
@@ -189,21 +189,38 @@ static size_t read_format(char *text, size_t size)
     return n;
 }
 
-/* Raised, it is the same directory in the newest format; also one of a node that is alone, which is
- * made in an older one. */
+/* A directory of before, with what its format had. */
+static void make_old(const char *text)
+{
+    char sub[SCRATCH_MAX + 32];
+    mkdir(path, 0700);
+    scratch_write(path, "FORMAT", text);
+    snprintf(sub, sizeof sub, "%s/raft", path);
+    mkdir(sub, 0700);
+    snprintf(sub, sizeof sub, "%s/data", path);
+    mkdir(sub, 0700);
+    cr_assert(zero(int, open_it(4, 0)), "%s", why);
+}
+
+/* Raised, it is the same directory in the newest format; also one of a node that is alone, which
+ * named no cluster once. */
 Test(datadir, raised)
 {
-    char text[256], id[33], line[32];
+    char text[256], line[32];
     dir.lock_fd = -1;
-    make();
-    snprintf(id, sizeof id, "%s", dir.id);
-    cr_assert(eq(u32, dir.format, DATADIR_FORMAT));
-    cr_assert(zero(int, datadir_raise(&dir, path, why, sizeof why)), "%s", why);
+    make_old(OLD);
+    cr_assert(eq(u32, dir.format, 2));
+    cr_assert(not(datadir_newest(&dir)));
+    cr_assert(zero(int, datadir_raise(&dir, DATADIR_FORMAT_NEWEST, path, why, sizeof why)), "%s",
+              why);
+    cr_assert(eq(int, open_it(4, 0), ERR_CORRUPT));
+    cr_assert(ne(ptr, strstr(why, "journal is missing"), NULL), "%s", why);
+    mkdir(dir.journal, 0700);
     cr_assert(zero(int, open_it(4, 0)), "%s", why);
     cr_assert(eq(u32, dir.format, DATADIR_FORMAT_NEWEST));
     cr_assert(datadir_newest(&dir));
     cr_assert(datadir_alone(&dir));
-    cr_assert(eq(str, dir.id, id));
+    cr_assert(eq(str, dir.id, "0123456789abcdef0123456789abcdef"));
     cr_assert(eq(u64, dir.node, 1));
     read_format(text, sizeof text);
     snprintf(line, sizeof line, "\nformat %d\n", DATADIR_FORMAT_NEWEST);
@@ -211,18 +228,34 @@ Test(datadir, raised)
     cr_assert(not(scratch_has(path, "FORMAT.tmp")));
 }
 
+/* Of several nodes: it stays with its cluster and its number. */
+Test(datadir, raised_among_others)
+{
+    dir.lock_fd = -1;
+    make_old("loquat data directory\nformat 3\npartitions 4\n"
+             "id 0123456789abcdef0123456789abcdef\n"
+             "cluster 1123456789abcdef0123456789abcdef\nnode 3\n");
+    cr_assert(zero(int, datadir_raise(&dir, DATADIR_FORMAT_NEWEST, path, why, sizeof why)), "%s",
+              why);
+    mkdir(dir.journal, 0700);
+    cr_assert(zero(int, open_it(4, 0)), "%s", why);
+    cr_assert(not(datadir_alone(&dir)));
+    cr_assert(eq(str, dir.cluster, "1123456789abcdef0123456789abcdef"));
+    cr_assert(eq(u64, dir.node, 3));
+}
+
 /* What can't be written leaves the directory in the format that it had. */
 Test(datadir, not_raised)
 {
     char file[SCRATCH_MAX + 32];
     dir.lock_fd = -1;
-    make();
+    make_old(OLD);
     snprintf(file, sizeof file, "%s/FORMAT.tmp", path);
     cr_assert(zero(int, mkdir(file, 0700))); /* in the way */
-    cr_assert(eq(int, datadir_raise(&dir, path, why, sizeof why), ERR_IO));
+    cr_assert(eq(int, datadir_raise(&dir, DATADIR_FORMAT_NEWEST, path, why, sizeof why), ERR_IO));
     cr_assert(ne(ptr, strstr(why, path), NULL), "%s", why);
     cr_assert(zero(int, open_it(4, 0)), "%s", why);
-    cr_assert(eq(u32, dir.format, DATADIR_FORMAT));
+    cr_assert(eq(u32, dir.format, 2));
 }
 
 /* Another number of partitions would look for everything in the wrong place: no bit of FORMAT flips

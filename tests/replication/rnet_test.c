@@ -7,6 +7,7 @@
 #include <criterion/new/assert.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "replication/door.h"
@@ -24,7 +25,7 @@ static struct host {
     struct rnet *net;
     struct door *door;
     struct tls *tls; /* NULL: plain */
-    struct kv *kv;
+    char dir[SCRATCH_MAX + 16];
     uint64_t heard_from;
     char heard[64];
     int ups, downs, listener;
@@ -102,10 +103,8 @@ static void setup(void)
                  i > 0 ? "," : "", i + 1, open_port(i, 0));
     cr_assert(roster_parse(text, &roster, why, sizeof why));
     for (int i = 0; i < NODES; i++) {
-        char dir[SCRATCH_MAX + 16];
-        struct kv_options options = {.create = true};
-        snprintf(dir, sizeof dir, "%s/%d", root, i);
-        cr_assert(zero(int, kv_open(dir, KV_RAFT, &options, &host[i].kv)));
+        snprintf(host[i].dir, sizeof host[i].dir, "%s/%d", root, i);
+        cr_assert(zero(int, mkdir(host[i].dir, 0700)));
         snprintf(incarnation[i], sizeof incarnation[i], "%032d", i);
         host[i].env = (struct rnet_env){.loop = &loop,
                                         .roster = &roster,
@@ -114,7 +113,7 @@ static void setup(void)
                                         .incarnation = incarnation[i],
                                         .partitions = 4,
                                         .secret = SECRET,
-                                        .raft = host[i].kv,
+                                        .dir = host[i].dir,
                                         .on_message = on_message,
                                         .on_link = on_link,
                                         .arg = &host[i]};
@@ -126,7 +125,6 @@ static void teardown(void)
     for (int i = 0; i < NODES; i++) {
         if (host[i].net != NULL)
             end(i);
-        kv_close(host[i].kv);
     }
     cr_assert(zero(int, uv_loop_close(&loop)));
     scratch_remove(root);

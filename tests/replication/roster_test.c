@@ -3,7 +3,11 @@
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "store/base/err.h"
+#include "store/base/file.h"
 #include "tests/lib/scratch.h"
 
 static struct roster roster;
@@ -77,26 +81,120 @@ Test(roster, cluster_id)
     cr_assert(eq(sz, strlen(id[0]), ROSTER_ID_SIZE));
 }
 
-/* Whom a node met once it knows again, after a restart too: with the same directory only. */
-Test(roster, meets, .timeout = 60)
+/* ---- who was met ---- */
+
+static char root[SCRATCH_MAX];
+static const char *const FIRST = "0123456789abcdef0123456789abcdef";
+static const char *const SECOND = "1123456789abcdef0123456789abcdef";
+
+static void setup(void)
 {
-    char root[SCRATCH_MAX], dir[SCRATCH_MAX + 16];
-    struct kv *kv = NULL;
-    struct kv_options options = {.create = true};
-    struct span first = span_str("0123456789abcdef0123456789abcdef");
-    struct span second = span_str("1123456789abcdef0123456789abcdef");
     scratch_make(root);
-    snprintf(dir, sizeof dir, "%s/db", root);
-    cr_assert(eq(int, kv_open(dir, KV_RAFT, &options, &kv), 0));
-    cr_assert(eq(int, roster_meet(kv, 2, first), 0));
-    cr_assert(eq(int, roster_meet(kv, 2, first), 0));
-    cr_assert(eq(int, roster_meet(kv, 2, second), ERR_CONFLICT));
-    cr_assert(eq(int, roster_meet(kv, 3, second), 0));
-    kv_close(kv);
-    options.create = false;
-    cr_assert(eq(int, kv_open(dir, KV_RAFT, &options, &kv), 0));
-    cr_assert(eq(int, roster_meet(kv, 2, second), ERR_CONFLICT));
-    cr_assert(eq(int, roster_meet(kv, 2, first), 0));
-    kv_close(kv);
+}
+
+static void teardown(void)
+{
     scratch_remove(root);
+}
+
+TestSuite(met, .init = setup, .fini = teardown, .timeout = 60);
+
+static int meet(uint64_t id, const char *incarnation)
+{
+    return roster_meet(root, id, span_str(incarnation));
+}
+
+/* Whom a node met once it knows again: with the same directory only. */
+Test(met, with_one_directory)
+{
+    for (int life = 0; life < 2; life++) {
+        cr_assert(eq(int, meet(2, FIRST), 0));
+        cr_assert(eq(int, meet(2, SECOND), ERR_CONFLICT));
+        cr_assert(eq(int, meet(22, SECOND), 0), "2 is not 22");
+        cr_assert(eq(int, meet(22, FIRST), ERR_CONFLICT));
+    }
+    cr_assert(not(scratch_has(root, "ROSTER.tmp")));
+    roster_forget(root);
+    cr_assert(not(scratch_has(root, "ROSTER")));
+    cr_assert(eq(int, meet(2, SECOND), 0));
+}
+
+/* More of them than a cluster ever has, and with the largest number. */
+Test(met, many)
+{
+    for (uint64_t id = 1; id <= 200; id++)
+        cr_assert(eq(int, meet(id, id % 2 == 0 ? FIRST : SECOND), 0));
+    cr_assert(eq(int, meet(UINT64_MAX, FIRST), 0));
+    for (uint64_t id = 1; id <= 200; id++)
+        cr_assert(eq(int, meet(id, id % 2 == 0 ? SECOND : FIRST), ERR_CONFLICT));
+    cr_assert(eq(int, meet(UINT64_MAX, SECOND), ERR_CONFLICT));
+}
+
+/* Whether the node is drained stays what it was put to, whoever is met. */
+Test(met, drained)
+{
+    bool drained = true;
+    cr_assert(eq(int, roster_get_drained(root, &drained), 0));
+    cr_assert(not(drained));
+    cr_assert(not(scratch_has(root, "ROSTER")), "asking writes nothing");
+    cr_assert(eq(int, meet(2, FIRST), 0));
+    cr_assert(eq(int, roster_put_drained(root, true), 0));
+    cr_assert(eq(int, meet(3, SECOND), 0));
+    cr_assert(eq(int, roster_get_drained(root, &drained), 0));
+    cr_assert(drained);
+    cr_assert(eq(int, meet(2, SECOND), ERR_CONFLICT));
+    cr_assert(eq(int, roster_put_drained(root, false), 0));
+    cr_assert(eq(int, roster_get_drained(root, &drained), 0));
+    cr_assert(not(drained));
+}
+
+static void write_roster(struct span text)
+{
+    char path[SCRATCH_MAX + 16];
+    snprintf(path, sizeof path, "%s/ROSTER", root);
+    FILE *stream = fopen(path, "we");
+    cr_assert(ne(ptr, stream, NULL));
+    cr_assert(eq(sz, fwrite(text.p, 1, text.n, stream), text.n));
+    cr_assert(zero(int, fclose(stream)));
+}
+
+/* A roster that forgot somebody would let a node vote twice: no bit of it flips unseen, it does not
+ * become shorter, and what can't be read is not begun anew. */
+Test(met, damage_is_found)
+{
+    char path[SCRATCH_MAX + 16];
+    struct buf text = {0};
+    bool drained;
+    cr_assert(eq(int, meet(2, FIRST), 0));
+    cr_assert(eq(int, meet(3, SECOND), 0));
+    snprintf(path, sizeof path, "%s/ROSTER", root);
+    cr_assert(eq(int, file_read(path, 4096, &text, NULL), 0));
+    for (size_t bit = 0; bit < text.n * 8; bit++) {
+        text.p[bit / 8] ^= (char)(1 << bit % 8);
+        write_roster(buf_span(&text));
+        cr_assert(eq(int, meet(2, FIRST), ERR_CORRUPT), "bit %zu", bit);
+        cr_assert(eq(int, roster_get_drained(root, &drained), ERR_CORRUPT));
+        cr_assert(eq(int, roster_put_drained(root, true), ERR_CORRUPT));
+        text.p[bit / 8] ^= (char)(1 << bit % 8);
+    }
+    for (size_t n = 0; n < text.n; n++) {
+        write_roster(span_of(text.p, n));
+        cr_assert(eq(int, meet(4, FIRST), ERR_CORRUPT), "%zu bytes", n);
+    }
+    write_roster(buf_span(&text));
+    cr_assert(eq(int, meet(2, FIRST), 0));
+    buf_close(&text);
+}
+
+/* What can't be written was not remembered. */
+Test(met, not_written)
+{
+    char path[SCRATCH_MAX + 32];
+    cr_assert(eq(int, meet(2, FIRST), 0));
+    snprintf(path, sizeof path, "%s/ROSTER.tmp", root);
+    cr_assert(zero(int, mkdir(path, 0700))); /* in the way */
+    cr_assert(eq(int, meet(3, FIRST), ERR_IO));
+    cr_assert(eq(int, meet(2, FIRST), 0), "what is known needs no writing");
+    cr_assert(zero(int, rmdir(path)));
+    cr_assert(eq(int, meet(3, SECOND), 0));
 }

@@ -167,15 +167,16 @@ void node_bootstrap(struct node *node)
 {
     struct rcore_server servers[NODES_MAX];
     char addresses[NODES_MAX][16];
-    struct kv_batch batch;
+    struct journal_batch batch = {.at = sim_journal_next(node->journal)};
+    struct rlog log;
     for (unsigned i = 0; i < world.nodes; i++) {
         snprintf(addresses[i], sizeof addresses[i], "%u", i + 1);
         servers[i] = (struct rcore_server){i + 1, addresses[i], true};
     }
-    kv_batch_init(&batch, node->raft);
-    rlog_bootstrap(&batch, 0, servers, world.nodes);
-    (void)kv_write(&batch);
-    kv_batch_close(&batch);
+    rlog_bootstrap(&log, &batch, 0, servers, world.nodes);
+    (void)journal_write(node->journal, &batch);
+    journal_batch_close(&batch);
+    rlog_close(&log);
     watermark_put(node->mark, 0, (struct watermark_row){1, 1, 0});
 }
 
@@ -216,20 +217,66 @@ static uint32_t trailing_of(const struct node *node)
     return world.uneven && node->number % 2 == 0 ? UNEVEN_TRAILING : world.weather.trailing;
 }
 
+static void on_segment(void *arg)
+{
+    struct node *node = arg;
+    rlog_put_state(&node->shard.log, wal_batch(node->wal));
+}
+
+/* What replication/node_journal.c does when logs were trimmed. */
+void node_tidy(struct node *node, bool moves)
+{
+    struct rlog *log = &node->shard.log;
+    uint64_t newest = journal_segment(wal_batch(node->wal)->at), oldest = rlog_oldest(log), moved;
+    if (oldest > newest)
+        oldest = newest;
+    wal_release(node->wal, oldest);
+    if (moves && rlog_move(log, node->wal, oldest + 1 + sim_roll(2), MOVE_BYTES, &moved) != 0)
+        fail("node %u can't read an entry that is to be moved", node->number);
+}
+
+/* Its log, as the journal tells it, in which it goes on. */
+static int load_log(struct node *node, struct rlog *log, uint64_t *at)
+{
+    struct journal_batch batch = {.at = sim_journal_next(node->journal)};
+    int err = sim_journal_load(node->journal, log);
+    if (err == 0) {
+        rlog_put_state(log, &batch);
+        (void)journal_write(node->journal, &batch);
+        *at = journal_after(&batch);
+    }
+    journal_batch_close(&batch);
+    return err;
+}
+
 void node_start(struct node *node)
 {
+    struct rlog log;
+    struct wal_events events = {.on_segment = on_segment, .arg = node};
+    uint64_t at = 0;
+    int err = load_log(node, &log, &at);
+    if (err == ERR_CORRUPT && node->damaged) {
+        TRACE("node %u does not start: damaged", node->number);
+        node->fenced = true;
+        newcomer_expected(node);
+        return;
+    }
+    if (err != 0) {
+        fail("the log of node %u can't be read: %s", node->number, err_name(err));
+        return;
+    }
     node->up = true;
-    node->wal = wal_new(NULL, node->raft, NULL, NULL);
+    node->wal = wal_new(NULL, node->journal, at, &events);
     if (world.slow_disk && node->number == 0)
         sim_wal_slow(node->wal, 1000);
     node->applier = applier_new(NULL, node->data);
     effects_init(&node->effects, &node->shard, 1);
     readers_start(node);
     node->env = (struct shard_env){.id = node->number + 1,
-                                   .raft = node->raft,
                                    .data = node->data,
                                    .dir = "",
                                    .trailing = trailing_of(node),
+                                   .eager = node->number % 2 == 0 ? 1 : SHARD_INFLIGHT_MAX,
                                    .chunk_bytes = CHUNK_BYTES,
                                    .wal = node->wal,
                                    .applier = node->applier,
@@ -240,7 +287,7 @@ void node_start(struct node *node)
                                    .on_state = on_state,
                                    .on_message = on_message,
                                    .arg = node};
-    int err = shard_start(&node->shard, 0, 1, &node->env);
+    err = shard_start(&node->shard, &log, 1, &node->env);
     if (err != 0 && sim_kv_torn(node->data)) { /* again, next time */
         node_crash(node);
         return;
@@ -362,8 +409,8 @@ static void open_world(uint64_t seed)
     for (unsigned i = 0; i < world.nodes; i++) {
         struct node *node = &world.node[i];
         node->number = i;
-        node->raft = sim_kv_new(KV_RAFT);
-        node->data = sim_kv_new(KV_DATA);
+        node->journal = sim_journal_new();
+        node->data = sim_kv_new();
         node->mark = sim_mark_new();
         node_bootstrap(node);
         node_start(node);
@@ -377,7 +424,7 @@ static void close_world(void)
         struct node *node = &world.node[i];
         if (node->up)
             node_crash(node);
-        sim_kv_free(node->raft);
+        sim_journal_free(node->journal);
         sim_kv_free(node->data);
         sim_mark_free(node->mark);
     }

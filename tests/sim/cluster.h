@@ -22,6 +22,7 @@ enum {
     TRAILING_MAX = 12,
     UNEVEN_TRAILING = 200,
     CHUNK_BYTES = 2000,
+    MOVE_BYTES = 1500,
     MEMBER_EVERY = 8, /* of what clients write is a member who is added */
 };
 
@@ -38,7 +39,8 @@ struct node {
     bool up, damaged, fenced; /* fenced: stays down for good */
     bool power_cut;           /* how it went down last */
     bool doomed;              /* goes down at the end of this step */
-    struct kv *raft, *data;
+    struct kv *data;
+    struct journal *journal;
     struct watermark *mark;
     struct wal *wal;
     struct applier *applier;
@@ -57,7 +59,7 @@ struct client {
 
 /* How rough a run is: what happens once in so many steps. */
 struct weather {
-    unsigned crash, start, cut, alone, split, heal, whole, flush, trim, change, transfer;
+    unsigned crash, start, cut, alone, split, heal, whole, flush, trim, move, change, transfer;
     uint32_t trailing; /* entries that stay when a log is trimmed */
 };
 
@@ -107,6 +109,7 @@ void packet_free(struct packet *packet);
 void node_bootstrap(struct node *node);
 void node_start(struct node *node);
 void node_crash(struct node *node);
+void node_tidy(struct node *node, bool moves); /* its journal */
 
 /* cluster_faults.c */
 void choose_weather(void);           /* of this run */

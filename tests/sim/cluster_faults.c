@@ -12,14 +12,14 @@ static void harm(struct node *node)
         return;
     }
     if (sim_mutant("same-id-after-wipe") && sim_chance(20)) {
-        sim_kv_clear(node->raft);
+        sim_journal_clear(node->journal);
         sim_kv_clear(node->data);
         node_bootstrap(node);
     }
     if (world.harmed || world.members_change || node->power_cut || !sim_chance(20))
         return;
     world.harmed = node->damaged = true;
-    sim_kv_damage(node->raft);
+    sim_journal_damage(node->journal);
 }
 
 /* One server gets a vote or loses it; three keep one. Not the leader: it would have to go first. */
@@ -106,8 +106,10 @@ void faults(void)
         return;
     if (once_in(weather->flush))
         sim_kv_flush(world.node[a].data);
-    if (once_in(weather->trim))
+    if (once_in(weather->trim)) {
         shard_trim(&world.node[a].shard, world.node[a].data, sim_now_ms);
+        node_tidy(&world.node[a], once_in(weather->move));
+    }
     if (world.members_change && once_in(weather->change))
         change_members(&world.node[a]);
     if (once_in(weather->crash)) /* a connection breaks, and nothing else */
@@ -189,6 +191,7 @@ void choose_weather(void)
                                      .whole = about(100),
                                      .flush = about(50),
                                      .trim = about(50),
+                                     .move = 3,
                                      .change = about(30),
                                      .transfer = about(600),
                                      .trailing = (uint32_t)sim_roll(TRAILING_MAX + 1)};

@@ -19,15 +19,17 @@ void newcomer_expected(const struct node *lost)
 static void come(void)
 {
     struct node *node = &world.node[world.nodes];
-    struct kv_batch batch;
+    struct journal_batch batch = {0};
+    struct rlog log;
     node->number = world.nodes;
-    node->raft = sim_kv_new(KV_RAFT);
-    node->data = sim_kv_new(KV_DATA);
+    node->journal = sim_journal_new();
+    node->data = sim_kv_new();
     node->mark = sim_mark_new();
-    kv_batch_init(&batch, node->raft);
-    rlog_bootstrap_empty(&batch, 0);
-    (void)kv_write(&batch);
-    kv_batch_close(&batch);
+    batch.at = sim_journal_next(node->journal);
+    rlog_bootstrap_empty(&log, &batch, 0);
+    (void)journal_write(node->journal, &batch);
+    journal_batch_close(&batch);
+    rlog_close(&log);
     world.nodes++;
     world.newcomer_ms = 0;
     world.newcomers++;

@@ -14,17 +14,16 @@ struct table {
     size_t count, cap;
 };
 struct kv {
-    enum kv_kind kind;
     struct table tables[KV_CF_COUNT], flushed[KV_CF_COUNT];
     struct table staged[KV_CF_COUNT]; /* a stage: of a data DB one at most */
     bool finished, torn;
 };
 
-enum op_kind { OP_PUT, OP_APPEND, OP_DELETE, OP_DELETE_RANGE };
+enum op_kind { OP_PUT, OP_APPEND, OP_DELETE };
 struct op {
     enum op_kind kind;
     enum kv_cf cf;
-    struct buf key, value; /* of a range: both ends */
+    struct buf key, value;
 };
 struct ops {
     struct op *items;
@@ -110,11 +109,9 @@ static void table_copy(struct table *to, const struct table *from)
 
 /* ---- databases ---- */
 
-struct kv *sim_kv_new(enum kv_kind kind)
+struct kv *sim_kv_new(void)
 {
-    struct kv *kv = xcalloc(1, sizeof *kv);
-    kv->kind = kind;
-    return kv;
+    return xcalloc(1, sizeof(struct kv));
 }
 
 void sim_kv_free(struct kv *kv)
@@ -129,7 +126,6 @@ void sim_kv_free(struct kv *kv)
 
 void sim_kv_flush(struct kv *kv)
 {
-    ASSERT(kv->kind == KV_DATA);
     for (size_t i = 0; i < KV_CF_COUNT; i++)
         if (i != KV_CONV || !sim_mutant("torn-flush"))
             table_copy(&kv->flushed[i], &kv->tables[i]);
@@ -144,7 +140,6 @@ static void drop_staged(struct kv *kv)
 
 void sim_kv_crash(struct kv *kv)
 {
-    ASSERT(kv->kind == KV_DATA);
     for (size_t i = 0; i < KV_CF_COUNT; i++)
         table_copy(&kv->tables[i], &kv->flushed[i]);
     kv->torn = false;
@@ -163,13 +158,6 @@ void sim_kv_clear(struct kv *kv)
 bool sim_kv_torn(struct kv *kv)
 {
     return kv->torn;
-}
-
-void sim_kv_damage(struct kv *kv)
-{
-    struct table *table = &kv->tables[KV_LOG];
-    if (table->count > 0 && table->rows[table->count - 1].key.n == 11) /* an entry, the newest */
-        drop(table, table->count - 1, table->count);
 }
 
 uint64_t sim_kv_hash(struct kv *kv, enum kv_cf cf)
@@ -262,31 +250,11 @@ void kv_delete(struct kv_batch *batch, enum kv_cf cf, struct span key)
     add(batch, OP_DELETE, cf, key, (struct span){0}, (struct span){0});
 }
 
-void kv_delete_range(struct kv_batch *batch, enum kv_cf cf, struct span from, struct span until)
-{
-    add(batch, OP_DELETE_RANGE, cf, from, until, (struct span){0});
-}
-
-/* A planted bug takes it away: rows of the raft log's [p][0] are terms and votes. */
-static bool lost(const struct kv *kv, const struct op *op)
-{
-    if (kv->kind != KV_RAFT)
-        return false;
-    return (op->kind == OP_DELETE_RANGE && sim_mutant("truncation-lost")) ||
-           (op->kind == OP_PUT && op->key.p[2] == 0 && sim_mutant("vote-lost") &&
-            find(&kv->tables[op->cf], buf_span(&op->key)) != NULL);
-}
-
 static void run(struct kv *kv, const struct op *op)
 {
-    if (lost(kv, op))
-        return;
     struct table *table = &kv->tables[op->cf];
     struct span key = buf_span(&op->key);
-    if (op->kind == OP_DELETE_RANGE) {
-        size_t from = lower(table, key), until = lower(table, buf_span(&op->value));
-        drop(table, from, until > from ? until : from);
-    } else if (op->kind == OP_DELETE) {
+    if (op->kind == OP_DELETE) {
         size_t at = lower(table, key);
         drop(table, at, find(table, key) != NULL ? at + 1 : at);
     } else {
@@ -304,23 +272,6 @@ int kv_write(struct kv_batch *batch)
         run(batch->kv, &ops->items[i]);
     ops_clear(ops);
     return 0;
-}
-
-bool sim_kv_cuts(const struct kv_batch *batch)
-{
-    const struct ops *ops = batch->rocks;
-    for (size_t i = 0; i < ops->count; i++)
-        if (ops->items[i].kind == OP_DELETE_RANGE)
-            return true;
-    return false;
-}
-
-void sim_kv_tear(struct kv_batch *batch)
-{
-    struct ops *ops = batch->rocks;
-    for (size_t i = 0; i < ops->count; i += 2)
-        run(batch->kv, &ops->items[i]);
-    ops_clear(ops);
 }
 
 /* ---- reading ---- */

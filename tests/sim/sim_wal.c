@@ -16,24 +16,29 @@ struct notices {
     size_t count, cap;
 };
 struct wal {
-    struct kv_batch filling, flying;
+    struct journal *journal;
+    struct journal_batch filling, flying;
+    struct wal_events events;
     struct notices due, out;
+    uint64_t release, releasing;
     bool flying_now;
     uint64_t done_ms;
     unsigned slow_ms;
 };
 
-struct wal *wal_new(uv_loop_t *loop, struct kv *kv, void (*after)(void *arg), void *arg)
+struct wal *wal_new(uv_loop_t *loop, struct journal *journal, uint64_t at,
+                    const struct wal_events *events)
 {
-    (void)loop, (void)after, (void)arg;
+    (void)loop;
     struct wal *wal = xcalloc(1, sizeof *wal);
+    wal->journal = journal;
+    wal->events = *events;
     wal->slow_ms = SLOW_MS;
-    kv_batch_init(&wal->filling, kv);
-    kv_batch_init(&wal->flying, kv);
+    wal->filling.at = at;
     return wal;
 }
 
-struct kv_batch *wal_batch(struct wal *wal)
+struct journal_batch *wal_batch(struct wal *wal)
 {
     return &wal->filling;
 }
@@ -57,19 +62,58 @@ static void tell(struct wal *wal)
     free(told.items);
 }
 
-void wal_kick(struct wal *wal)
+void wal_release(struct wal *wal, uint64_t segment)
 {
-    if (wal->flying_now || (wal->due.count == 0 && kv_batch_empty(&wal->filling)))
-        return;
-    struct kv_batch batch = wal->flying;
+    wal->release = segment;
+}
+
+static void turn_over(struct wal *wal)
+{
+    struct journal_batch batch = wal->flying;
     wal->flying = wal->filling;
     wal->filling = batch;
+    journal_batch_begin(&wal->filling, journal_after(&wal->flying));
+    if (journal_begins(wal->filling.at))
+        wal->events.on_segment(wal->events.arg);
+}
+
+void wal_kick(struct wal *wal)
+{
+    if (wal->flying_now || (wal->due.count == 0 && journal_batch_empty(&wal->filling)))
+        return;
+    turn_over(wal);
     wal->out = wal->due;
     wal->due = (struct notices){0};
+    wal->releasing = wal->release;
+    wal->release = 0;
     wal->flying_now = true;
     wal->done_ms = sim_now_ms + 1 + sim_roll(sim_chance(sim_slow) ? wal->slow_ms : 6);
     if (sim_mutant("ack-before-fsync"))
         tell(wal);
+}
+
+void wal_write(struct wal *wal)
+{
+    while (!journal_batch_empty(&wal->filling)) {
+        turn_over(wal);
+        (void)journal_write(wal->journal, &wal->flying);
+    }
+}
+
+static bool holds(const struct journal_batch *batch, uint64_t at, size_t n)
+{
+    return at >= batch->at && at - batch->at <= batch->n && n <= batch->n - (at - batch->at);
+}
+
+int wal_read(struct wal *wal, uint64_t at, char *to, size_t n)
+{
+    const struct journal_batch *batch = holds(&wal->filling, at, n)  ? &wal->filling
+                                        : holds(&wal->flying, at, n) ? &wal->flying
+                                                                     : NULL;
+    if (batch == NULL)
+        return journal_read(wal->journal, at, to, n);
+    memcpy(to, batch->p + (at - batch->at), n);
+    return 0;
 }
 
 uint64_t sim_wal_due(const struct wal *wal)
@@ -84,27 +128,27 @@ void sim_wal_slow(struct wal *wal, unsigned ms)
 
 bool sim_wal_cuts(const struct wal *wal)
 {
-    return !wal->flying_now && sim_kv_cuts(&wal->filling);
+    return !wal->flying_now && sim_journal_cuts(wal->journal, &wal->filling);
 }
 
 void sim_wal_work(struct wal *wal)
 {
     if (!wal->flying_now || wal->done_ms > sim_now_ms)
         return;
-    int err = kv_write(&wal->flying);
-    ASSERT(err == 0);
+    (void)journal_write(wal->journal, &wal->flying);
     wal->flying_now = false;
+    if (wal->releasing != 0)
+        journal_release(wal->journal, wal->releasing);
+    wal->releasing = 0;
     tell(wal);
 }
 
 void sim_wal_crash(struct wal *wal)
 {
-    if (wal->flying_now && sim_mutant("torn-write"))
-        sim_kv_tear(&wal->flying);
-    else if (wal->flying_now && sim_chance(50))
-        (void)kv_write(&wal->flying);
-    kv_batch_close(&wal->filling);
-    kv_batch_close(&wal->flying);
+    if (wal->flying_now && sim_chance(50))
+        (void)journal_write(wal->journal, &wal->flying);
+    journal_batch_close(&wal->filling);
+    journal_batch_close(&wal->flying);
     free(wal->due.items);
     free(wal->out.items);
     free(wal);

