@@ -22,11 +22,14 @@ struct ask {
     upstream_done done;
     void *owner;
     struct buf bytes;
+    bool anywhere; /* any replica may answer; it is asked, or none was yet */
+    uint64_t replica_until_ms;
 };
 
 /* One that was sent to a node: of what came back of it too late nobody wants to know. */
 struct flight {
     struct ask *ask; /* NULL: it was sent elsewhere meanwhile */
+    struct cluster_node *node;
 };
 
 /* ---- requests, where there are several nodes ---- */
@@ -55,6 +58,13 @@ static void give_up(struct ask *ask)
     finish(ask, &reply);
 }
 
+/* It has no replica of it, or not as much of it, or is away: others are asked for a while. */
+static void refuse(struct cluster_route *route, const struct cluster_node *node)
+{
+    route->refused |= UINT64_C(1) << (node - node->cluster->nodes);
+    route->refused_until_ms = uv_now(node->cluster->loop) + CLUSTER_REFUSED_MS;
+}
+
 /* Those that came before it stay before it. */
 static void wait_again(struct ask *ask)
 {
@@ -70,30 +80,65 @@ static void wait_again(struct ask *ask)
     list_put_after(after, &ask->link);
 }
 
+/* To who leads it, then. */
+static void leave_replica(struct ask *ask, const struct cluster_node *node)
+{
+    refuse(&ask->cluster->routes[ask->partition], node);
+    ask->anywhere = false;
+    wait_again(ask);
+}
+
+static void send_waiting(struct cluster_route *route);
+
 static void on_answer(void *owner, const Loquat__Reply *reply)
 {
     struct flight *flight = owner;
     struct ask *ask = flight->ask;
+    const struct cluster_node *node = flight->node;
     free(flight);
     if (ask == NULL)
         return;
     ask->flight = NULL;
     bool again = reply->err == ERR_NOT_LEADER || reply->err == ERR_CLOSED;
-    if (again && !ask->cluster->closing)
-        wait_again(ask);
-    else
+    if (!again || ask->cluster->closing) {
         finish(ask, reply);
+        return;
+    }
+    struct cluster_route *route = &ask->cluster->routes[ask->partition];
+    if (!ask->anywhere) {
+        wait_again(ask);
+        return;
+    }
+    leave_replica(ask, node);
+    send_waiting(route);
+}
+
+/* The nodes take turns. NULL: only who leads it is known to answer. */
+static struct cluster_node *any_replica(struct cluster *cluster, struct cluster_route *route)
+{
+    if (uv_now(cluster->loop) > route->refused_until_ms)
+        route->refused = 0;
+    for (size_t i = 0; i < cluster->count; i++) {
+        size_t at = cluster->turn++ % cluster->count;
+        if (cluster->nodes[at].up.ready && !(route->refused >> at & 1))
+            return &cluster->nodes[at];
+    }
+    return NULL;
 }
 
 /* 0, or why not; the ask is where it was then. */
 static int send_ask(struct ask *ask)
 {
     struct cluster_route *route = &ask->cluster->routes[ask->partition];
-    if (route->node == NULL)
+    struct cluster_node *node = ask->anywhere ? any_replica(ask->cluster, route) : NULL;
+    ask->anywhere = node != NULL;
+    node = node != NULL ? node : route->node;
+    if (node == NULL)
         return ERR_NOT_LEADER;
     struct flight *flight = xcalloc(1, sizeof *flight);
-    flight->ask = ask;
-    struct upstream *up = &route->node->up;
+    *flight = (struct flight){ask, node};
+    ask->replica_until_ms = uv_now(ask->cluster->loop) + CLUSTER_REPLICA_MS;
+    struct upstream *up = &node->up;
     int err =
         ask->kind == UPSTREAM_WRITE
             ? upstream_write_packed(up, ask->partition, buf_span(&ask->bytes), on_answer, flight)
@@ -124,7 +169,7 @@ static int begin_ask(struct cluster *cluster, struct ask *ask)
     struct cluster_route *route = &cluster->routes[ask->partition];
     cluster->asks++;
     cluster->ask_bytes += ask->bytes.n;
-    int err = list_empty(&route->waiting) ? send_ask(ask) : ERR_NOT_LEADER;
+    int err = list_empty(&route->waiting) || ask->anywhere ? send_ask(ask) : ERR_NOT_LEADER;
     if (err == ERR_BUSY) {
         cluster->asks--;
         cluster->ask_bytes -= ask->bytes.n;
@@ -179,6 +224,7 @@ int cluster_read(struct cluster *cluster, Loquat__Read *read, upstream_done done
     if (ask == NULL)
         return ERR_BUSY;
     ask->page = upstream_page_of(read);
+    ask->anywhere = read->seen != 0;
     read->id = 0;
     size_t size = loquat__read__get_packed_size(read);
     loquat__read__pack(read, (uint8_t *)buf_grow(&ask->bytes, size));
@@ -204,11 +250,22 @@ static void give_up_old(struct list *list, uint64_t now_ms)
     }
 }
 
+static void leave_slow_replicas(struct cluster_route *route, uint64_t now_ms)
+{
+    for (struct list_link *link = list_first(&route->flying), *next; link != NULL; link = next) {
+        struct ask *ask = container_of(link, struct ask, link);
+        next = list_next(&route->flying, link);
+        if (ask->anywhere && now_ms >= ask->replica_until_ms)
+            leave_replica(ask, ask->flight->node);
+    }
+}
+
 void cluster_tick(struct cluster *cluster)
 {
     uint64_t now = uv_now(cluster->loop);
     for (uint32_t p = 0; p < cluster->partitions && cluster->asks > 0; p++) {
         struct cluster_route *route = &cluster->routes[p];
+        leave_slow_replicas(route, now);
         send_waiting(route);
         give_up_old(&route->waiting, now);
         give_up_old(&route->flying, now); /* the node hangs, and nobody has taken its place */

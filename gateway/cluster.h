@@ -4,6 +4,8 @@
  * serves its partition. With several nodes it waits while nobody does, and goes again, in the order
  * in which requests came, when its node has gone, has lost the partition, or another one says that
  * it has it now: what writes has a cid or is the same the second time. A client sees a pause.
+ * A read that says how far its log must reach (`seen`) goes to any replica, by turns, and to who
+ * serves it when that one does not answer it.
  * With one node nobody else could answer: a request fails at once when it is away.
  * Thread: the loop's.
  * Limits: CLUSTER_ASKS_MAX requests and CLUSTER_BYTES_MAX bytes of them (above: ERR_BUSY), each for
@@ -21,6 +23,8 @@ enum {
     CLUSTER_ASKS_MAX = UPSTREAM_CALLS_MAX,
     CLUSTER_BYTES_MAX = 64 << 20,
     CLUSTER_WAIT_MS = 10000,
+    CLUSTER_REPLICA_MS = 1500, /* a replica that has not answered by then is given up */
+    CLUSTER_REFUSED_MS = 5000, /* and for so long not asked again */
 };
 
 struct cluster_ops {
@@ -43,6 +47,8 @@ struct cluster_route {
     struct cluster_node *node; /* who serves the partition; NULL: nobody that is known */
     uint64_t term;
     struct list waiting, flying; /* requests, by rising number */
+    uint64_t refused;            /* nodes that are not asked as replicas, by their place */
+    uint64_t refused_until_ms;
 };
 
 struct cluster {
@@ -58,6 +64,7 @@ struct cluster {
     bool *changed;        /* room for on_routed */
     uint64_t asks, asked; /* under way; so far */
     uint64_t ask_bytes;
+    size_t turn; /* whose it is among replicas */
 };
 
 /* Nodes over TCP: some of them at least, which name the others. */

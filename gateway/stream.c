@@ -224,6 +224,8 @@ static bool move_on(struct conn *conn, const Loquat__Reply *reply)
         stream->read.max = (uint32_t)stream->left;
     if (reply->next == 0 || stream->left == 0 || conn->head_only)
         return false;
+    if (stream->read.seen == 0) /* from here on any replica will do that has as much */
+        stream->read.seen = reply->head;
     if (!begin_windows(stream, reply))
         stream->read.from = reply->next;
     return true;

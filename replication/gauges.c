@@ -119,6 +119,10 @@ static struct metric moved = {.name = "loquat_journal_moved_bytes_total",
                               .help = "Entries that were written again, so that segments can go",
                               .type = METRIC_COUNTER};
 
+static struct metric followed = {.name = "loquat_follower_reads_total",
+                                 .help = "Pages that were read here of partitions led elsewhere",
+                                 .type = METRIC_COUNTER};
+
 void gauges_register(void)
 {
     static bool registered;
@@ -129,6 +133,7 @@ void gauges_register(void)
         metric_register(&gauges[i]);
     metric_register(&flushes);
     metric_register(&moved);
+    metric_register(&followed);
     bounds_register(BOUND_OF_NODE);
 }
 
@@ -205,6 +210,7 @@ static void take_links(const struct gauges_env *env)
     set(GAUGE_PENDING, sizes.pending);
     set(GAUGE_PENDING_LARGEST, sizes.pending_largest);
     set(GAUGE_READS, env->rpc->reads);
+    metric_set(&followed, (int64_t)env->rpc->followed);
     set(GAUGE_READS_LARGEST, sizes.reads_largest);
     set(GAUGE_FEED_READS, env->feed->reads);
     set(GAUGE_TOPICS, env->feed->topics.count);

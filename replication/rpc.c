@@ -141,6 +141,7 @@ struct range_read {
     struct arena arena;
     struct buf body, reply;
     uint64_t now_ms;
+    bool led; /* else whatever fails is for who leads to say */
 };
 
 static void on_range_work(uv_work_t *work)
@@ -155,6 +156,8 @@ static void on_range_work(uv_work_t *work)
     if (err == ERR_CORRUPT)
         log_error("a record is damaged and is not served", {"conv", log_str(read->conv)},
                   {"do", log_str("loquat-compact verify")});
+    if (err != 0 && !job->led)
+        err = ERR_NOT_LEADER;
     if (err != 0) {
         loquat__reply__init(&reply);
         reply.msg = (char *)(uintptr_t)(err == ERR_NOT_FOUND ? "no such conversation"
@@ -204,13 +207,15 @@ static void on_range_done(uv_work_t *work, int status)
     unref(peer);
 }
 
-static void read_range(struct peer *peer, struct span body)
+static void read_range(struct peer *peer, const Loquat__Read *read, struct span body)
 {
     struct range_read *job = range_new(peer->env);
     job->peer = peer;
     job->body.n = 0;
     buf_add_span(&job->body, body);
     job->now_ms = clock_wall_ms();
+    job->led = peer->env->shards[read->partition].serving;
+    peer->env->followed += !job->led;
     peer->env->reads++;
     int rv = uv_queue_work(peer->env->loop, &job->work, on_range_work, on_range_done);
     ASSERT(rv == 0);
@@ -219,7 +224,7 @@ static void read_range(struct peer *peer, struct span body)
 static void read_now(struct peer *peer, const Loquat__Read *read, struct span body)
 {
     if (read->op == LOQUAT__READ_OP__READ_RANGE)
-        read_range(peer, body);
+        read_range(peer, read, body);
     else
         read_state(peer, read, body);
 }
@@ -275,13 +280,16 @@ static void on_read(struct peer *peer, struct span body)
         send_error(peer, read->id, ERR_BUSY, "too many reads at once");
         return;
     }
-    if (!peer->env->shards[read->partition].serving) {
+    const struct shard *shard = &peer->env->shards[read->partition];
+    bool anywhere = read->op == LOQUAT__READ_OP__READ_RANGE && read->seen != 0 &&
+                    shard_fresh(shard, clock_mono_ms());
+    if (!shard->serving && !anywhere) {
         send_error(peer, read->id, ERR_NOT_LEADER, "not served here now");
         return;
     }
     peer->reads++;
     peer->refs++;
-    if (peer->env->readindex != NULL)
+    if (peer->env->readindex != NULL && !anywhere)
         read_confirmed(peer, read, body);
     else
         read_now(peer, read, body);

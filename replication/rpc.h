@@ -35,6 +35,7 @@ struct rpc_env { /* what the links need of their node */
     void *arg;
     struct list peers;
     size_t peer_count, reads; /* reads: under way on the thread pool */
+    uint64_t followed;        /* pages read of partitions that are led elsewhere; so far */
     uint64_t taken_bytes;     /* of commands, since the disk was looked at */
     struct range_read *idle_reads[IDLE_READS_MAX];
     size_t idle_read_count;

@@ -423,6 +423,8 @@ int shard_receive(struct shard *shard, const Loquat__Raft *message, uint64_t now
     if (message->kind == LOQUAT__RAFT_KIND__RAFT_SNAPSHOT)
         return ERR_CORRUPT; /* comes with what it is about */
     int err = rcore_receive(shard->core, message, now_ms);
+    if (message->from == rcore_leader(shard->core))
+        shard->heard_ms = now_ms;
     shard_settle(shard, now_ms);
     return err;
 }
@@ -531,6 +533,12 @@ bool shard_led_elsewhere(const struct shard *shard)
 bool shard_behind(const struct shard *shard)
 {
     return shard->committed > shard->applied + SHARD_NEARLY;
+}
+
+bool shard_fresh(const struct shard *shard, uint64_t now_ms)
+{
+    return shard->serving || (shard->heard_ms != 0 && now_ms < shard->heard_ms + SHARD_HEARD_MS &&
+                              !shard_behind(shard));
 }
 
 bool shard_idle(const struct shard *shard)

@@ -21,6 +21,7 @@ enum {
     SHARD_TRAILING = 64, /* entries kept below the flushed index, for followers a little behind */
     SHARD_TRAILING_MAX = 65536,    /* the same, where there are followers: see trailing_bytes */
     SHARD_CHUNK_BYTES = 256 << 10, /* of a snapshot, at a time */
+    SHARD_HEARD_MS = 2 * RCORE_ELECTION_MS,
     SHARD_NEARLY = 64, /* entries to apply: with more it is behind, and should not lead */
 };
 
@@ -90,6 +91,7 @@ struct shard {
     uint64_t due_ms; /* when a tick has something to do though nothing has; 0: look */
     uint64_t applied_at_start;
     uint64_t term_start;      /* last index when this node began to lead */
+    uint64_t heard_ms;        /* when its leader, which is another node, said something */
     uint64_t committed;       /* as told by consensus */
     uint64_t pushed;          /* handed to the applier */
     uint64_t applied;         /* and come back */
@@ -146,6 +148,9 @@ void shard_owed_forget(struct owed *owed);
 /* Another node is known to lead it, or this one has no part in it. */
 bool shard_led_elsewhere(const struct shard *shard);
 bool shard_behind(const struct shard *shard); /* it has much to apply */
+/* What is read here is not older than SHARD_HEARD_MS and what it has to apply: it leads, or its
+ * leader counts on it and has just been heard. */
+bool shard_fresh(const struct shard *shard, uint64_t now_ms);
 bool shard_idle(const struct shard *shard); /* nothing waits, nothing is owed */
 /* Ends the process: an entry can't be read back. */
 NORETURN void shard_damaged_log(const struct shard *shard, int err);

@@ -304,10 +304,12 @@ static int read_page(struct reader *r)
     else
         kv_iter_open(&iter, r->kv, &r->view, KV_LOG, key_span(&from), key_span(&until));
     const Loquat__Read *read = r->read;
-    if (read->scan && read->to != 0 && !read->desc)
+    if (read->scan && read->to != 0 && !read->desc && r->head >= read->seen)
         r->head = read->to - 1 > r->head ? read->to - 1 : r->head;
     else
         err = find_head(r, &iter);
+    if (err == 0 && r->head < read->seen)
+        err = ERR_NOT_LEADER;
     r->reply->head = r->head;
     r->reply->floor = r->floor;
     if (err == 0 && read->desc) {

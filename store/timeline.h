@@ -7,7 +7,8 @@
  * Limits: TIMELINE_BYTES_MAX per page, and as many records as `read->max` says:
  *         TIMELINE_RECORDS_MAX when it says nothing, TIMELINE_RECORDS_MOST at most. */
 /* Errors: ERR_NOT_FOUND  no such conversation for this user.
- *         ERR_CORRUPT    a record's checksum failed; nothing is returned. */
+ *         ERR_CORRUPT    a record's checksum failed; nothing is returned.
+ *         ERR_NOT_LEADER the log does not reach as far as `read->seen` here. */
 #ifndef LOQUAT_STORE_TIMELINE_H
 #define LOQUAT_STORE_TIMELINE_H
 

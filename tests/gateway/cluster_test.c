@@ -315,6 +315,77 @@ Test(cluster, reads)
     cr_assert(eq(int, answers[3], 1));
 }
 
+static void page(size_t number, uint64_t seen)
+{
+    char user[2] = {(char)('a' + number), '\0'};
+    Loquat__Read read = LOQUAT__READ__INIT;
+    read.op = LOQUAT__READ_OP__READ_RANGE;
+    read.partition = 1;
+    read.user = user;
+    read.conv = (char *)(uintptr_t) "c";
+    read.seen = seen;
+    cr_assert(zero(int, cluster_read(&cluster, &read, on_answer, (void *)number)));
+    turn();
+}
+
+/* What any replica may answer goes to each in turn; what none of them can goes to the leader. */
+Test(cluster, reads_of_replicas)
+{
+    leads(0, 1, 5);
+    size_t before[NODES];
+    for (int i = 0; i < NODES; i++)
+        before[i] = fake[i].count;
+    for (size_t i = 0; i < NODES; i++)
+        page(i, 10);
+    for (int i = 0; i < NODES; i++) {
+        cr_assert(eq(sz, fake[i].count, before[i] + 1));
+        reply(i, before[i], 0);
+    }
+    for (size_t i = 0; i < NODES; i++)
+        cr_assert(eq(int, answers[i], 1));
+    page(NODES, 0);
+    cr_assert(eq(sz, fake[0].count, before[0] + 2), "one that names nothing goes to the leader");
+    reply(0, before[0] + 1, 0);
+    cr_assert(eq(int, answers[NODES], 1));
+}
+
+Test(cluster, replica_that_is_behind)
+{
+    leads(0, 1, 5);
+    for (size_t i = 0; i < NODES; i++)
+        page(i, 10);
+    size_t leader = fake[0].count, other = fake[1].count;
+    reply(1, other - 1, ERR_NOT_LEADER);
+    cr_assert(eq(sz, fake[0].count, leader + 1), "asked at once");
+    reply(0, leader, 0);
+    reply(0, leader - 1, 0);
+    cr_assert(eq(sz, fake[1].count, other));
+    for (size_t i = 0; i < 3 * NODES; i++)
+        page(NODES + i, 10);
+    cr_assert(eq(sz, fake[1].count, other), "it is left alone for a while");
+}
+
+/* The node of a page goes away: the leader is asked; nobody leads: it waits for one. */
+Test(cluster, replica_that_goes_away)
+{
+    leads(0, 1, 5);
+    for (size_t i = 0; i < NODES; i++)
+        page(i, 10);
+    size_t leader = fake[0].count;
+    link_close(&fake[1].link, ERR_CLOSED);
+    turn();
+    cr_assert(eq(sz, fake[0].count, leader + 1));
+    reply(0, leader, ERR_NOT_LEADER);
+    leads(0, 1, 6);
+    cr_assert(eq(sz, fake[0].count, leader + 2));
+    reply(0, leader + 1, 0);
+    reply(0, leader - 1, 0);
+    int sum = 0;
+    for (size_t i = 0; i < NODES; i++)
+        sum += answers[i];
+    cr_assert(ge(int, sum, 2));
+}
+
 /* Another store at an address of this one is not used. */
 Test(cluster, another_store)
 {

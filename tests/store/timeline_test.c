@@ -453,6 +453,29 @@ Test(timeline, folded_view)
 }
 
 /* Who is not in it is told the same as for one that does not exist. */
+/* A replica that has as much as was seen elsewhere answers, with whatever page is asked for; one
+ * that has less does not, and gives nothing away. */
+Test(timeline, seen_elsewhere)
+{
+    Loquat__Reply reply;
+    for (int i = 0; i < 5; i++)
+        say("ann", "hello");
+    for (int scan = 0; scan < 2; scan++) {
+        for (uint64_t more = 0; more < 2; more++) {
+            Loquat__Read read = range("bob", scan, false, 2, 4);
+            cr_assert(eq(int, machine_range(&m, &read, &reply), 0));
+            read.scan = scan;
+            read.seen = 6 + more;
+            cr_assert(eq(int, machine_range(&m, &read, &reply), more == 0 ? 0 : ERR_NOT_LEADER));
+            cr_assert(eq(sz, reply.n_items, more == 0 ? 2 : 0));
+        }
+    }
+    say("ann", "and one more");
+    Loquat__Read read = range("bob", false, false, 2, 4);
+    read.seen = 7;
+    cr_assert(eq(int, machine_range(&m, &read, &reply), 0));
+}
+
 Test(timeline, only_members_read)
 {
     say("ann", "hello");
