@@ -67,6 +67,8 @@ int journal_open(const char *dir, journal_take take, void *arg, char *why, size_
 int journal_begin(struct journal *journal, uint64_t *at);
 int journal_write(struct journal *journal, struct journal_batch *batch); /* returns when synced */
 int journal_read(struct journal *journal, uint64_t at, char *to, size_t n);
+/* So that journal_read finds it in memory; any thread, but one at a time. */
+void journal_warm(const struct journal *journal, uint64_t at, size_t n);
 /* Segments below are needed no more; what says so is synced. They go once the next frame told of
  * it: what is missing without that is damage. */
 void journal_release(struct journal *journal, uint64_t segment);

@@ -101,7 +101,7 @@ static bool idle(const struct node *node)
     for (uint32_t i = 0; i < node->dir.partitions; i++)
         if (!shard_idle(&node->shards[i]))
             return false;
-    return !node->flushing && !node->raise.running && wal_idle(node->wal) &&
+    return !node->flushing && !node->raise.running && !node->warm.running && wal_idle(node->wal) &&
            applier_idle(node->applier) && node->feed.reads == 0 && node->rpc.reads == 0 &&
            node->rpc.peer_count == 0 && control_idle(node->control) && door_idle(node->door) &&
            (node->net == NULL || (rnet_idle(node->net) && readindex_idle(&node->readindex)));

@@ -12,7 +12,7 @@
 #include "replication/readindex.h"
 #include "replication/rnet.h"
 
-enum { NODE_CONNECTS_MAX = 64 };
+enum { NODE_CONNECTS_MAX = 64, NODE_WARM_MAX = 64 };
 
 enum node_phase {
     NODE_STARTING,
@@ -29,6 +29,15 @@ struct node_raise {
     uv_work_t work;
     char why[256];
     int err, said; /* said: the error that the log has */
+    bool running;
+};
+
+/* Entries of the journal that are about to be written again (node_journal.c), on the pool. */
+struct node_warm {
+    uv_work_t work;
+    const struct journal *journal;
+    struct rlog_place places[NODE_WARM_MAX];
+    size_t count;
     bool running;
 };
 
@@ -75,6 +84,7 @@ struct node {
     struct buf packed;    /* an answer to it */
     struct node_led *led; /* per partition: which other node leads it, as it says */
     struct node_raise raise;
+    struct node_warm warm;
     bool disk_full, drained, writers_stopped;
     bool moving; /* entries are written again, so that more of the journal can go */
     uint64_t ticks;

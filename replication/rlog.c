@@ -354,6 +354,22 @@ uint64_t rlog_oldest(const struct rlog *log)
     return oldest;
 }
 
+size_t rlog_places(const struct rlog *log, uint64_t below, uint64_t most, struct rlog_place *places,
+                   size_t max)
+{
+    uint64_t bytes = 0;
+    size_t count = 0;
+    for (size_t i = 0; i < log->count && bytes < most && count < max; i++) {
+        const struct rlog_entry *entry = slot(log, log->first + i);
+        if (journal_segment(entry->at) >= below)
+            continue;
+        bytes += cost(entry);
+        if (entry->bytes == NULL)
+            places[count++] = (struct rlog_place){entry->at, RLOG_ENTRY_HEAD + entry->size};
+    }
+    return count;
+}
+
 int rlog_move(struct rlog *log, struct wal *wal, uint64_t below, uint64_t most, uint64_t *moved)
 {
     struct buf payload = {0};

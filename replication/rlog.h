@@ -86,6 +86,13 @@ void rlog_drop_payload(struct rlog *log, uint64_t index);
 
 /* The oldest segment of the journal that has an entry of this log; UINT64_MAX: none has. */
 uint64_t rlog_oldest(const struct rlog *log);
+/* Where entries stand that rlog_move would read: so many positions and sizes at most. */
+struct rlog_place {
+    uint64_t at;
+    size_t size;
+};
+size_t rlog_places(const struct rlog *log, uint64_t below, uint64_t most, struct rlog_place *places,
+                   size_t max);
 /* Entries that stand in segments below go into the batch again, up to about `most` bytes: *moved
  * are so many. Errors as of rlog_read. */
 int rlog_move(struct rlog *log, struct wal *wal, uint64_t below, uint64_t most, uint64_t *moved);

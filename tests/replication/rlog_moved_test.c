@@ -101,6 +101,24 @@ Test(rlog_moved, payloads)
 }
 
 /* What is in memory is moved from there; what can't be read is not moved. */
+/* What would have to be read for it, and no more than was asked for. */
+Test(rlog_moved, places)
+{
+    struct rlog_place places[16];
+    cr_assert(zero(sz, rlog_places(rlog, 1, SOME, places, 16)));
+    size_t count = rlog_places(rlog, 2, SOME, places, 16);
+    cr_assert(eq(sz, count, 7), "2 to 8: 1 is a configuration, 9 and 10 are in memory");
+    for (size_t i = 0; i < count; i++) {
+        const struct rlog_entry *entry = rlog_get(rlog, 2 + i);
+        cr_assert(eq(u64, places[i].at, entry->at));
+        cr_assert(eq(sz, places[i].size, RLOG_ENTRY_HEAD + entry->size));
+    }
+    cr_assert(eq(sz, rlog_places(rlog, 2, SOME, places, 3), 3));
+    cr_assert(le(sz, rlog_places(rlog, 2, 1, places, 16), 1));
+    move(P, 2, SOME);
+    cr_assert(zero(sz, rlog_places(rlog, 2, SOME, places, 16)));
+}
+
 Test(rlog_moved, damaged)
 {
     uint64_t moved = 0;
