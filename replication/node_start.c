@@ -204,7 +204,7 @@ static void init_loop(struct node *node)
         .id = node->id,
         .data = node->data,
         .dir = node->path,
-        .trailing = SHARD_TRAILING,
+        .trailing = node->roster.count > 1 ? SHARD_TRAILING : 1, /* alone: nobody needs them */
         .trailing_bytes = node->roster.count > 1 ? TRAILING_BYTES / node->dir.partitions : 0,
         .held_bytes = node->roster.count > 1 ? HELD_BYTES / node->dir.partitions : 0,
         .eager = node->roster.count > 1 ? 1 : SHARD_INFLIGHT_MAX,
