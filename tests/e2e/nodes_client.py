@@ -2,9 +2,9 @@
 Each user lives at one of the gateways and goes to another when its own has gone. Every record must
 come to every member exactly once and in order, whatever happens to the servers meanwhile; what was
 acknowledged must stand in the log once, as the sequence that was answered. A refusal with `retry`
-is followed by the same request again. Who was cut off may have to read what he missed; nobody else
-may. Environment: LOQUAT_TOKEN_U0, U1, …. The last line says how
-often users of each gateway were cut off."""
+is followed by the same request again. Who was cut off, or has fallen behind by more than a window
+(his gateway came back to a node later than others), reads what he missed. Environment:
+LOQUAT_TOKEN_U0, U1, …. The last line says how often that was, by gateway where users were cut off."""
 
 import asyncio
 import json
@@ -137,7 +137,6 @@ class User:
             self.record(message)
         elif message.get("ev") == "lag":
             self.lags += 1
-            assert sum(self.cut), f"u{self.number} was told to read by itself: {message}"
             self.behind.append(("range", message["c"]))
         elif message.get("id") in self.reads:
             self.caught_up(message)
@@ -232,6 +231,7 @@ async def main():
     count = verify(rooms)
     cut = [sum(user.cut[i] for user in rooms.users) for i in range(len(URLS))]
     print(f"{count} acknowledged and found once, {sum(u.refused for u in rooms.users)} refused for a while, "
+          f"{sum(u.lags for u in rooms.users)} times behind by more than a window, "
           f"cut off: {' '.join(map(str, cut))}")
 
 
