@@ -138,32 +138,19 @@ static int on_progress(void *arg, const char *phase, uint64_t at, uint64_t all)
     return 0;
 }
 
-struct logs {
-    struct rlog *logs;
-    uint32_t partitions;
-};
-
-static int take_frame(void *arg, uint64_t at, struct span records)
-{
-    const struct logs *logs = arg;
-    return rlog_take(logs->logs, logs->partitions, at, records);
-}
-
 /* The raft logs are no part of the data DB, but of what must be whole: their sums and indexes are
  * read; what they hold beyond the data DB's files is applied at the next start. */
 static int check_raft(const struct datadir *dir, struct kv *data, struct outcome *outcome,
                       char *why, size_t size)
 {
-    struct logs logs = {xcalloc(dir->partitions, sizeof *logs.logs), dir->partitions};
+    struct rlog *logs = xcalloc(dir->partitions, sizeof *logs);
     struct journal *journal = NULL;
     uint64_t ahead = 0;
-    for (uint32_t p = 0; p < dir->partitions; p++)
-        rlog_open(&logs.logs[p], p);
-    int err = journal_open(dir->journal, take_frame, &logs, why, size, &journal);
+    int err = rlog_load(dir->journal, logs, dir->partitions, why, size, &journal);
     if (err != 0 && err != ERR_IO)
         outcome_damage(outcome, KV_LOG, 0, "", 0, why);
     for (uint32_t p = 0; p < dir->partitions; p++) {
-        struct rlog *log = &logs.logs[p];
+        struct rlog *log = &logs[p];
         uint64_t index = 0, term = 0;
         if (err == 0 && rlog_finish(log) != 0)
             outcome_damage(outcome, KV_LOG, p, "", 0, "the raft log of the partition has a gap");
@@ -172,7 +159,7 @@ static int check_raft(const struct datadir *dir, struct kv *data, struct outcome
             ahead += rlog_last(log) - index;
         rlog_close(log);
     }
-    free(logs.logs);
+    free(logs);
     journal_close(journal);
     if (ahead > 0)
         outcome_note(outcome,

@@ -44,6 +44,8 @@ bool journal_batch_empty(const struct journal_batch *batch);
 void journal_batch_begin(struct journal_batch *batch, uint64_t at);
 /* Room for `more` bytes, counted at once; *at: where the first of them will stand. */
 char *journal_batch_grow(struct journal_batch *batch, size_t more, uint64_t *at);
+/* False: what stands at that position is not in it. */
+bool journal_batch_read(const struct journal_batch *batch, uint64_t at, char *to, size_t n);
 
 static inline uint64_t journal_segment(uint64_t at)
 {

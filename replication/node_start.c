@@ -22,33 +22,14 @@ enum {
     HELD_BYTES = 2 << 20, /* of these, in memory */
 };
 
-/* Looked at first, so that a directory of which one half is damaged stays as it was found. */
-static int look_at_data(const struct node *node)
+static int open_data(const struct node *node, const struct kv_options *options, struct kv **kv,
+                     char *why, size_t size)
 {
-    struct kv_options options = {.read_only = true};
-    struct kv *kv = NULL;
-    int err = kv_open(node->dir.data, KV_DATA, &options, &kv);
-    kv_close(kv);
-    return err;
-}
-
-static int open_data(struct node *node, const struct node_config *config, char *why, size_t size)
-{
-    struct kv_options options = {.create = node->dir.fresh,
-                                 .memtable_bytes = config->memtable_bytes,
-                                 .filter = filter_row,
-                                 .filter_arg = node->filter};
-    int err = kv_open(node->dir.data, KV_DATA, &options, &node->data);
+    int err = kv_open(node->dir.data, KV_DATA, options, kv);
     if (err != 0)
         snprintf(why, size, "%s can't be opened: %s%s", node->dir.data, kv_error(),
                  kv_damaged(err) ? "; restore the directory from a backup" : "");
     return err;
-}
-
-static int take_frame(void *arg, uint64_t at, struct span records)
-{
-    struct node *node = arg;
-    return rlog_take(node->logs, node->dir.partitions, at, records);
 }
 
 static int damaged(const struct node *node, uint32_t partition, int err, const char *detail,
@@ -71,9 +52,8 @@ static int open_journal(struct node *node, char *why, size_t size)
     if (node->dir.fresh) /* of a first start that was cut short; nothing was acknowledged */
         file_empty_directory(node->dir.journal);
     node->logs = xcalloc(node->dir.partitions, sizeof *node->logs);
-    for (uint32_t p = 0; p < node->dir.partitions; p++)
-        rlog_open(&node->logs[p], p);
-    int err = journal_open(node->dir.journal, take_frame, node, what, sizeof what, &node->journal);
+    int err = rlog_load(node->dir.journal, node->logs, node->dir.partitions, what, sizeof what,
+                        &node->journal);
     if (err != 0)
         snprintf(why, size, "%s%s", what,
                  err == ERR_CORRUPT ? "; restore the directory from a backup" : "");
@@ -83,17 +63,25 @@ static int open_journal(struct node *node, char *why, size_t size)
     return err;
 }
 
+/* The database is looked at first, so that a directory of which one half is damaged stays as it was
+ * found. */
 static int open_both(struct node *node, const struct node_config *config, char *why, size_t size)
 {
+    struct kv_options look = {.read_only = true},
+                      options = {.create = node->dir.fresh,
+                                 .memtable_bytes = config->memtable_bytes,
+                                 .filter = filter_row,
+                                 .filter_arg = node->filter};
+    struct kv *looked_at = NULL;
     int err = datadir_check_room(node->path, why, size);
-    if (err == 0 && !node->dir.fresh && (err = look_at_data(node)) != 0)
-        snprintf(why, size, "%s can't be opened: %s%s", node->dir.data, kv_error(),
-                 kv_damaged(err) ? "; restore the directory from a backup" : "");
+    if (err == 0 && !node->dir.fresh)
+        err = open_data(node, &look, &looked_at, why, size);
+    kv_close(looked_at);
     if (err == 0 && !node->dir.fresh)
         err = rlog_old_convert(&node->dir, node->path, why, size);
     if (err == 0)
         err = open_journal(node, why, size);
-    return err == 0 ? open_data(node, config, why, size) : err;
+    return err == 0 ? open_data(node, &options, &node->data, why, size) : err;
 }
 
 /* Of a node that has to be told everything: it votes for nobody until it is. */

@@ -57,6 +57,9 @@ void rlog_bootstrap_empty(struct rlog *log, struct journal_batch *batch, uint32_
 void rlog_open(struct rlog *log, uint32_t partition);
 int rlog_take(struct rlog *logs, uint32_t partitions, uint64_t at, struct span records);
 int rlog_finish(struct rlog *log);
+/* The first two, of all logs of a journal; each is still to be finished. As journal_open. */
+int rlog_load(const char *dir, struct rlog *logs, uint32_t partitions, char *why, size_t size,
+              struct journal **journal);
 void rlog_close(struct rlog *log);
 
 uint64_t rlog_last(const struct rlog *log); /* first - 1 when empty */

@@ -34,8 +34,7 @@ enum {
 struct conversion {
     const char *path;
     uint32_t partitions;
-    struct rlog log;   /* of the partition that is being read */
-    struct rlog *logs; /* of all, when they are read again */
+    struct rlog log; /* of the partition that is being read */
     struct journal *journal;
     struct journal_batch batch;
     struct rlog_snapshot snapshot; /* read, and not put yet: where entries begin is told by them */
@@ -232,22 +231,14 @@ static int write_journal(const struct datadir *dir, const char *path, struct kv 
     return err;
 }
 
-static int take_frame(void *arg, uint64_t at, struct span records)
-{
-    const struct conversion *conv = arg;
-    return rlog_take(conv->logs, conv->partitions, at, records);
-}
-
 /* As the next start reads it: before the only other copy goes. */
 static int check_journal(const struct datadir *dir, char *why, size_t size)
 {
-    struct conversion conv = {.partitions = dir->partitions};
-    conv.logs = xcalloc(conv.partitions, sizeof *conv.logs);
-    for (uint32_t p = 0; p < conv.partitions; p++)
-        rlog_open(&conv.logs[p], p);
-    int err = journal_open(dir->journal, take_frame, &conv, why, size, &conv.journal);
-    for (uint32_t p = 0; p < conv.partitions && err == 0; p++) {
-        if (rlog_finish(&conv.logs[p]) == 0)
+    struct rlog *logs = xcalloc(dir->partitions, sizeof *logs);
+    struct journal *journal = NULL;
+    int err = rlog_load(dir->journal, logs, dir->partitions, why, size, &journal);
+    for (uint32_t p = 0; p < dir->partitions && err == 0; p++) {
+        if (rlog_finish(&logs[p]) == 0)
             continue;
         err = ERR_CORRUPT;
         snprintf(why, size,
@@ -255,10 +246,10 @@ static int check_journal(const struct datadir *dir, char *why, size_t size)
                  "backup",
                  dir->raft, p);
     }
-    for (uint32_t p = 0; p < conv.partitions; p++)
-        rlog_close(&conv.logs[p]);
-    free(conv.logs);
-    journal_close(conv.journal);
+    for (uint32_t p = 0; p < dir->partitions; p++)
+        rlog_close(&logs[p]);
+    free(logs);
+    journal_close(journal);
     return err;
 }
 

@@ -21,38 +21,6 @@ struct journal {
     uint64_t last; /* index of the entry that was written last */
 };
 
-/* ---- batches ---- */
-
-void journal_batch_close(struct journal_batch *batch)
-{
-    free(batch->p);
-    *batch = (struct journal_batch){0};
-}
-
-bool journal_batch_empty(const struct journal_batch *batch)
-{
-    return batch->n <= JOURNAL_HEAD;
-}
-
-void journal_batch_begin(struct journal_batch *batch, uint64_t at)
-{
-    batch->n = 0;
-    batch->at = at;
-}
-
-char *journal_batch_grow(struct journal_batch *batch, size_t more, uint64_t *at)
-{
-    if (batch->n == 0)
-        batch->n = JOURNAL_HEAD;
-    if (batch->n + more > batch->cap) {
-        batch->cap = (batch->n + more) * 2;
-        batch->p = xrealloc(batch->p, batch->cap);
-    }
-    *at = batch->at + batch->n;
-    batch->n += more;
-    return batch->p + batch->n - more;
-}
-
 uint64_t journal_after(const struct journal_batch *batch)
 {
     uint64_t end = batch->at + batch->n;

@@ -100,20 +100,11 @@ void wal_write(struct wal *wal)
     }
 }
 
-static bool holds(const struct journal_batch *batch, uint64_t at, size_t n)
-{
-    return at >= batch->at && at - batch->at <= batch->n && n <= batch->n - (at - batch->at);
-}
-
 int wal_read(struct wal *wal, uint64_t at, char *to, size_t n)
 {
-    const struct journal_batch *batch = holds(&wal->filling, at, n)  ? &wal->filling
-                                        : holds(&wal->flying, at, n) ? &wal->flying
-                                                                     : NULL;
-    if (batch == NULL)
-        return journal_read(wal->journal, at, to, n);
-    memcpy(to, batch->p + (at - batch->at), n);
-    return 0;
+    if (journal_batch_read(&wal->filling, at, to, n) || journal_batch_read(&wal->flying, at, to, n))
+        return 0;
+    return journal_read(wal->journal, at, to, n);
 }
 
 uint64_t sim_wal_due(const struct wal *wal)
