@@ -7,16 +7,7 @@ cd "$(dirname "$0")/../.." || exit 1
 . tests/e2e/lib.sh
 pids=() gateways=() client= acks_turns=400 partitions=6
 
-stop_all() {
-    local pid
-    for pid in "${gateways[@]}" "${pids[@]}" $client; do
-        [[ -n $pid ]] || continue
-        kill -CONT "$pid" 2>/dev/null
-        kill -KILL "$pid" 2>/dev/null
-        wait "$pid" 2>/dev/null
-    done
-}
-trap 'stop_all; cleanup' EXIT
+trap 'kill_all ${gateways[@]} ${pids[@]} $client; cleanup' EXIT
 
 node_ready() { # N
     await_ready "$scratch/n$1.out" "${pids[$1]}"

@@ -100,6 +100,16 @@ kill_server() {
     server_pid=
 }
 
+# Of these processes what still runs is ended, hanging or not.
+kill_all() { # PID…
+    local pid
+    for pid; do
+        kill -CONT "$pid" 2>/dev/null
+        kill -KILL "$pid" 2>/dev/null
+        wait "$pid" 2>/dev/null
+    done
+}
+
 # more_acks N: waits until so many more of the process $client have come to $scratch/acks; at most
 # $acks_turns twentieths of a second.
 more_acks() {

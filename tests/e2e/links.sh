@@ -5,17 +5,9 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/e2e/lib.sh
-pids=() partitions=3
+pids=() partitions=3 says_turns=300
 
-stop_all() {
-    local pid
-    for pid in "${pids[@]}"; do
-        [[ -n $pid ]] || continue
-        kill -KILL "$pid" 2>/dev/null
-        wait "$pid" 2>/dev/null
-    done
-}
-trap 'stop_all; cleanup' EXIT
+trap 'kill_all ${pids[@]}; cleanup' EXIT
 
 if ! command -v openssl >/dev/null; then
     echo "skipped: TLS of links (openssl is not installed; .ci/setup test installs it)"
@@ -64,15 +56,6 @@ end_gateway() {
     end_node 10
 }
 
-says() { # FILE TEXT: comes to stand in it
-    local i
-    for ((i = 0; i < 300; i++)); do
-        grep -qF -- "$2" "$1" && return
-        sleep 0.05
-    done
-    return 1
-}
-
 refuses() { # STATUS TEXT COMMAND…
     local want=$1 text=$2 status
     shift 2
@@ -81,11 +64,7 @@ refuses() { # STATUS TEXT COMMAND…
     ((status == want)) && grep -qF -- "$text" "$scratch/refused"
 }
 
-read -r p1 p2 p3 <<<"$(/usr/bin/python3 -c '
-import socket
-all = [socket.socket() for _ in range(3)]
-for one in all: one.bind(("127.0.0.1", 0))
-print(*[one.getsockname()[1] for one in all])')"
+read -r p1 p2 p3 <<<"$(ports 3)"
 cluster=1=127.0.0.1:$p1,2=127.0.0.1:$p2,3=127.0.0.1:$p3
 nodes=127.0.0.1:$p1,127.0.0.1:$p2,127.0.0.1:$p3
 make_secret "$scratch/cluster"

@@ -8,14 +8,7 @@ cd "$(dirname "$0")/../.." || exit 1
 . tests/e2e/lib.sh
 node= gateways=()
 
-stop_all() {
-    local pid
-    for pid in "${gateways[@]}" $node; do
-        kill -KILL "$pid" 2>/dev/null
-        wait "$pid" 2>/dev/null
-    done
-}
-trap 'stop_all; cleanup' EXIT
+trap 'kill_all ${gateways[@]} $node; cleanup' EXIT
 
 start_node() { # at the same address again
     : >"$scratch/node.out"

@@ -6,15 +6,7 @@ cd "$(dirname "$0")/../.." || exit 1
 . tests/e2e/lib.sh
 pids=() partitions=4 messages=40000
 
-stop_all() {
-    local pid
-    for pid in "${pids[@]}"; do
-        [[ -n $pid ]] || continue
-        kill -KILL "$pid" 2>/dev/null
-        wait "$pid" 2>/dev/null
-    done
-}
-trap 'stop_all; cleanup' EXIT
+trap 'kill_all ${pids[@]}; cleanup' EXIT
 
 read -r p1 p2 p3 <<<"$(ports 3)"
 cluster=1=127.0.0.1:$p1,2=127.0.0.1:$p2,3=127.0.0.1:$p3

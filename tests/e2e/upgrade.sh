@@ -10,15 +10,7 @@ next=$build/next
 pids=() client= acks_turns=400 says_turns=600 partitions=6
 declare -A gateways=()
 
-stop_all() {
-    local pid
-    for pid in "${gateways[@]}" "${pids[@]}" $client; do
-        [[ -n $pid ]] || continue
-        kill -KILL "$pid" 2>/dev/null
-        wait "$pid" 2>/dev/null
-    done
-}
-trap 'stop_all; cleanup' EXIT
+trap 'kill_all ${gateways[@]} ${pids[@]} $client; cleanup' EXIT
 
 start_as() { # N PROGRAMS: and waits for it
     build=$2 start_node "$1"
