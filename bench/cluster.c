@@ -89,17 +89,21 @@ static void print(struct sides *sides, struct rounds *rounds, const char *bench,
     result_print(&result);
 }
 
-static void close_sides(struct sides *sides, uv_loop_t *loop)
+static void stop_peers(struct sides *sides)
 {
-    senders_close(&sides->senders, loop);
-    gateway_drop(&sides->gateway);
-    nodes_drop(sides->nodes, NODES);
     peer_load_close(&sides->nats_load);
     peer_load_close(&sides->etcd_load);
     for (size_t i = 0; i < TRIO; i++) {
         peer_stop(&sides->nats[i]);
         peer_stop(&sides->etcd[i]);
     }
+}
+
+static void close_sides(struct sides *sides, uv_loop_t *loop)
+{
+    senders_close(&sides->senders, loop);
+    gateway_drop(&sides->gateway);
+    nodes_drop(sides->nodes, NODES);
     series_close(&sides->rates);
     series_close(&sides->p50);
     series_close(&sides->p99);
@@ -116,6 +120,7 @@ int main(int argc, char **argv)
     senders_run(&sides.senders, secs); /* warm */
     for (int i = 0; i < ROUNDS; i++)
         round_of(&sides, secs);
+    stop_peers(&sides); /* six servers that have nothing to do still do it */
     latency(&sides, secs);
     print(&sides, &sides.etcd_rounds, "cluster-etcd", "three etcd, put", 3);
     print(&sides, &sides.nats_rounds, "cluster", "NATS JetStream R3, answers before the sync", 1);

@@ -70,6 +70,7 @@ static int open_both(struct node *node, const struct node_config *config, char *
     struct kv_options look = {.read_only = true},
                       options = {.create = node->dir.fresh,
                                  .memtable_bytes = config->memtable_bytes,
+                                 .stagger = node->id - 1,
                                  .filter = filter_row,
                                  .filter_arg = node->filter};
     struct kv *looked_at = NULL;

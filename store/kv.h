@@ -30,6 +30,9 @@ struct kv_options {
     bool create;             /* else the database must exist */
     bool read_only;          /* for inspection: nothing is written */
     uint64_t memtable_bytes; /* 0: the default */
+    /* Another number for each database that gets the same rows: they are flushed, and compacted, at
+     * different times, so that most of them are at hand at any time. */
+    uint64_t stagger;
     /* Called in compaction threads for rows of KV_LOG; NULL: nothing is filtered.
      * KV_KEEP, KV_DROP, or KV_REPLACE with the new value in `value`. */
     int (*filter)(void *arg, struct span key, struct span old, struct buf *value);

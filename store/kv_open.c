@@ -10,6 +10,8 @@
 enum {
     MEMTABLE_DATA = 32 << 20,
     MEMTABLE_SMALL = 16 << 20,
+    STAGGER_STEPS = 4, /* kv_options.stagger: memtables smaller by so many */
+    STAGGER_PART = 8,  /* of these parts */
     MEMTABLES_TOTAL = 256 << 20,
     MEMTABLE_RAFT = 128 << 20,
     WAL_TOTAL = 384 << 20,
@@ -221,6 +223,7 @@ static rocksdb_options_t *data_options(struct kv *kv, enum kv_cf cf)
     int level0 = grows ? LEVEL0_FILES : LEVEL0_FILES_SMALL;
     if (kv->config.memtable_bytes > 0)
         memtable = kv->config.memtable_bytes;
+    memtable -= memtable / STAGGER_PART * (kv->config.stagger % STAGGER_STEPS);
     rocksdb_options_set_write_buffer_size(o, memtable);
     rocksdb_options_set_max_write_buffer_number(o, 4);
     rocksdb_options_set_db_write_buffer_size(o, MEMTABLES_TOTAL);

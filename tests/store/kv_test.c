@@ -162,6 +162,39 @@ Test(kv, crash_leaves_whole_batches)
     end();
 }
 
+/* So many rows until the first memtable is full. */
+static int rows_of_a_memtable(uint64_t stagger)
+{
+    struct kv_options options = {.create = true, .memtable_bytes = 512 << 10, .stagger = stagger};
+    static char filler[300];
+    char key[24];
+    int rows = 0;
+    memset(filler, 'x', sizeof filler - 1);
+    cr_assert(eq(int, kv_open(dir, KV_DATA, &options, &kv), 0));
+    kv_batch_init(&batch, kv);
+    for (uint64_t before = 0, now = 0; now >= before; rows++) {
+        before = now;
+        snprintf(key, sizeof key, "%08d", rows);
+        put(KV_LOG, key, filler);
+        cr_assert(eq(int, kv_write(&batch), 0));
+        now = kv_property(kv, KV_LOG, "rocksdb.cur-size-active-mem-table");
+    }
+    end();
+    scratch_remove(dir);
+    return rows;
+}
+
+/* Databases that get the same rows, as replicas do, are flushed at different times. */
+Test(kv, replicas_are_flushed_at_different_times)
+{
+    int rows[4];
+    for (int i = 0; i < 4; i++)
+        rows[i] = rows_of_a_memtable((uint64_t)i);
+    for (int i = 1; i < 4; i++)
+        cr_assert(lt(int, rows[i] * 20, rows[i - 1] * 19), "%d and %d rows", rows[i - 1], rows[i]);
+    cr_assert(eq(int, rows_of_a_memtable(4), rows[0]));
+}
+
 /* The raft database keeps every write that returned. */
 Test(kv, raft_writes_survive_a_crash)
 {
