@@ -33,9 +33,8 @@ enum {
 };
 enum {                      /* what must hold */
        LONG_S = 1800,       /* from here on memory is judged by its slope */
-       WARM_S = 600,        /* after this, and two thirds of the run: the levels of the data DB fill
-                               for most of an hour, and with them what RocksDB keeps of files */
-       GROWTH_PERCENT = 2,  /* of memory, from then to the end */
+       WARM_S = 600,        /* after this, and a third of the run */
+       GROWTH_PERCENT = 5,  /* of memory, from then to the end */
        GROWTH_MIB = 16,     /* or so much, which is more where little is used */
        RSS_MIB_MAX = 1200,  /* memtables and caches of both databases, all full, and what is ours */
        KEPT_BYTES_MAX = 6,  /* beside it, for each record: filters and indexes */
@@ -181,7 +180,7 @@ static double part_of(const struct soak *soak, size_t column, int third, double 
  * line through its samples; its mean. */
 static double growth(const struct soak *soak, double *mean)
 {
-    double n = 0, t = 0, y = 0, tt = 0, ty = 0, from = fmax(WARM_S, soak->secs * 2 / 3);
+    double n = 0, t = 0, y = 0, tt = 0, ty = 0, from = fmax(WARM_S, soak->secs / 3);
     for (size_t i = 0; i < soak->watch.n; i++) {
         const struct watch_sample *sample = &soak->watch.samples[i];
         if (sample->at_s < from)
