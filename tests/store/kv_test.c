@@ -162,7 +162,8 @@ Test(kv, crash_leaves_whole_batches)
     end();
 }
 
-/* So many rows until the first memtable is full. */
+/* So many rows until the first memtable is full: a few more or less each time, as the heights of a
+ * skip list are random. */
 static int rows_of_a_memtable(uint64_t stagger)
 {
     struct kv_options options = {.create = true, .memtable_bytes = 512 << 10, .stagger = stagger};
@@ -192,7 +193,8 @@ Test(kv, replicas_are_flushed_at_different_times)
         rows[i] = rows_of_a_memtable((uint64_t)i);
     for (int i = 1; i < 4; i++)
         cr_assert(lt(int, rows[i] * 20, rows[i - 1] * 19), "%d and %d rows", rows[i - 1], rows[i]);
-    cr_assert(eq(int, rows_of_a_memtable(4), rows[0]));
+    int fifth = rows_of_a_memtable(4);
+    cr_assert(lt(int, abs(fifth - rows[0]) * 20, rows[0]), "%d and %d rows", rows[0], fifth);
 }
 
 /* The raft database keeps every write that returned. */
