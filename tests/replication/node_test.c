@@ -496,19 +496,18 @@ Test(node, gauges_tell)
     reaches("loquat_raft_flushed_index", applied);
 }
 
-/* More reads at once than a link may have: the rest is refused, and counted. */
-Test(node, reads_are_bounded)
+/* So many reads in one go; how many of them are refused. */
+static int64_t refused_of(int many)
 {
-    enum { MANY = PEER_READS_MAX + 500 };
     Loquat__Read read = LOQUAT__READ__INIT;
     read.op = LOQUAT__READ_OP__READ_USER;
     read.user = "ann";
     int64_t refused = 0;
     uint64_t first = gw.next_id;
-    for (int i = 0; i < MANY; i++)
+    for (int i = 0; i < many; i++)
         nodelink_read(&gw, &read, "ann");
     nodelink_flush(&gw);
-    for (int i = 0; i < MANY; i++) {
+    for (int i = 0; i < many; i++) {
         int type;
         struct span body;
         cr_assert(nodelink_next(&gw, &type, &body));
@@ -518,6 +517,17 @@ Test(node, reads_are_bounded)
         cr_assert(ge(u64, reply->id, first));
         refused += reply->err == ERR_BUSY;
     }
+    return refused;
+}
+
+/* More reads at once than a link may have: the rest is refused, and counted. A node that is quick
+ * may have answered the first before the last have come: then it is tried again. */
+Test(node, reads_are_bounded)
+{
+    enum { MANY = PEER_READS_MAX + 500, TRIES = 20 };
+    int64_t refused = 0;
+    for (int i = 0; i < TRIES && refused == 0; i++)
+        refused = refused_of(MANY);
     cr_assert(ge(i64, refused, 1));
     cr_assert(eq(i64, measured("loquat_bound_hits_total{bound=\"link_reads\"}"), refused));
 }
