@@ -37,6 +37,7 @@
     X(REPLAY, "loquat_raft_replay_bytes", NULL,                                                    \
       "Of the raft logs, that a start after a crash would have to apply again")                    \
     X(SERVING, "loquat_partitions_serving", NULL, "Partitions that take writes here")              \
+    X(KEPT, "loquat_partitions_kept", NULL, "Partitions of which there is something here")         \
     X(LEADERLESS, "loquat_partitions_leaderless", NULL,                                            \
       "Partitions that nobody serves, as far as this node knows")                                  \
     X(PARTITIONS, "loquat_partitions", NULL, "Partitions of the directory")                        \
@@ -96,7 +97,9 @@
     X(DB##_ERRORS, "loquat_rocksdb_background_errors", "db=\"" label "\"",                         \
       "Flushes and compactions that failed since the start")                                       \
     X(DB##_TABLES, "loquat_rocksdb_table_bytes", "db=\"" label "\"",                               \
-      "Indexes and filters of files, in memory")
+      "Indexes and filters of files, in memory")                                                   \
+    X(DB##_CACHE, "loquat_rocksdb_cache_bytes", "db=\"" label "\"",                                \
+      "Blocks of files that are kept in memory; 256 MiB")
 
 enum gauge {
 #define X(id, name, labels, help) GAUGE_##id,
@@ -178,6 +181,7 @@ static void take_shards(const struct gauges_env *env)
         sums[GAUGE_LOG_BYTES] += shard->log.bytes;
         sums[GAUGE_REPLAY] += shard->unflushed_bytes;
         sums[GAUGE_SERVING] += shard->serving;
+        sums[GAUGE_KEPT] += shard_holds(shard);
         sums[GAUGE_LEADERLESS] += !shard->serving && !shard_led_elsewhere(shard);
         sums[GAUGE_CONVS] += shard->sizes.convs;
         sums[GAUGE_MEMBERS] += shard->sizes.members;
@@ -185,10 +189,10 @@ static void take_shards(const struct gauges_env *env)
         sums[GAUGE_FILTERS] += shard->sizes.filter_bytes;
     }
     static const enum gauge SUMMED[] = {
-        GAUGE_WAITING, GAUGE_INFLIGHT, GAUGE_UNANSWERED, GAUGE_LAG,
-        GAUGE_STORED,  GAUGE_APPLIED,  GAUGE_FLUSHED,    GAUGE_LOG_ENTRIES,
-        GAUGE_SERVING, GAUGE_CONVS,    GAUGE_MEMBERS,    GAUGE_CIDS,
-        GAUGE_FILTERS, GAUGE_REPLAY,   GAUGE_LEADERLESS, GAUGE_LOG_BYTES};
+        GAUGE_WAITING,   GAUGE_INFLIGHT, GAUGE_UNANSWERED,  GAUGE_LAG,     GAUGE_STORED,
+        GAUGE_APPLIED,   GAUGE_FLUSHED,  GAUGE_LOG_ENTRIES, GAUGE_SERVING, GAUGE_CONVS,
+        GAUGE_MEMBERS,   GAUGE_CIDS,     GAUGE_FILTERS,     GAUGE_REPLAY,  GAUGE_LEADERLESS,
+        GAUGE_LOG_BYTES, GAUGE_KEPT};
     for (size_t i = 0; i < sizeof SUMMED / sizeof *SUMMED; i++)
         set(SUMMED[i], sums[SUMMED[i]]);
     set(GAUGE_WAITING_LARGEST, largest);
@@ -235,7 +239,8 @@ static void take_kv(struct kv *kv, enum gauge first)
                                kv_property(kv, KV_LOG, "rocksdb.is-write-stopped"),
                                kv_property(kv, KV_LOG, "rocksdb.num-running-compactions"),
                                kv_property(kv, KV_LOG, "rocksdb.background-errors"),
-                               tables};
+                               tables,
+                               kv_property(kv, KV_LOG, "rocksdb.block-cache-usage")};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         set(first + (enum gauge)i, values[i]);
 }

@@ -83,6 +83,8 @@ struct node {
     struct arena arena;   /* of a message of another node */
     struct buf packed;    /* an answer to it */
     struct node_led *led; /* per partition: which other node leads it, as it says */
+    uint64_t holders;     /* a sum of what the others were told of configurations */
+    uint64_t said_ms;     /* when that was */
     struct node_raise raise;
     struct node_warm warm;
     bool disk_full, drained, writers_stopped;
@@ -105,6 +107,9 @@ void node_check_disk(struct node *node);
 /* node_members.c */
 void node_members_asked(void *arg, const Loquat__ClusterAsk *ask, struct buf *out); /* see rpc.h */
 void node_members_tick(struct node *node); /* of a node among others, now and then */
+/* Who leads a partition says in whose configuration it is. */
+void node_members_told(struct node *node, uint32_t partition, uint64_t term,
+                       const Loquat__Holders *holders);
 
 /* node_format.c: when the directory is raised to the newest format. */
 void node_format_begin(struct node *node); /* before other nodes are let in */

@@ -54,8 +54,11 @@ int node_lead_told(struct node *node, uint64_t from, struct span body)
             node->led[p].node = 0;
     for (size_t i = 0; i < leads->n_partitions && i < leads->n_terms; i++) {
         uint32_t p = leads->partitions[i];
-        if (p < node->dir.partitions && leads->terms[i] >= node->led[p].term)
-            node->led[p] = (struct node_led){from, leads->terms[i]};
+        if (p >= node->dir.partitions || leads->terms[i] < node->led[p].term)
+            continue;
+        node->led[p] = (struct node_led){from, leads->terms[i]};
+        if (i < leads->n_holders)
+            node_members_told(node, p, leads->terms[i], leads->holders[i]);
     }
     return 0;
 }

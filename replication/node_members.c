@@ -1,10 +1,17 @@
 /* replication/node_members.c: which nodes hold the partitions that are led here, changed one at a
- * time and one server at a time: who comes gets everything first, then a vote; and how all of it
- * stands, for whoever asks. */
+ * time and one server at a time: who comes gets everything first, then a vote; who goes is told so,
+ * and removes what it has; and how all of it stands, for whoever asks. */
 #include "replication/node_inside.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
 #include "store/base/wire.h"
+#include "store/key.h"
+
+enum {
+    HOLDERS_AGAIN_MS = 30000,
+    HOLDERS_PRIME = 1000003,
+    ROOM_AFTER_MS = 30000, /* after the last of several that left, as one compaction is for all */
+};
 
 struct members {
     struct rcore_server servers[ROSTER_NODES_MAX]; /* addresses are lent by the core */
@@ -141,6 +148,51 @@ static void promote_one(struct shard *shard)
     }
 }
 
+/* ---- who has a part in it, said to the others ---- */
+
+void node_members_told(struct node *node, uint32_t partition, uint64_t term,
+                       const Loquat__Holders *holders)
+{
+    if (holders->index == 0 || node->phase != NODE_SERVING)
+        return;
+    for (size_t i = 0; i < holders->n_nodes; i++)
+        if (holders->nodes[i] == node->id)
+            return;
+    shard_leave(&node->shards[partition], term, holders->index);
+}
+
+/* When it has changed, and now and then: who could not leave a partition then is told again. */
+static void tell_holders(struct node *node)
+{
+    uint64_t now = clock_mono_ms(), sum = 0;
+    for (uint32_t p = 0; p < node->dir.partitions; p++) {
+        const struct rcore *core = node->shards[p].core;
+        if (node->shards[p].serving && rcore_uncommitted_conf_index(core) == 0)
+            sum = sum * HOLDERS_PRIME + rcore_conf_index(core) + p;
+    }
+    if (sum == node->holders && now < node->said_ms + HOLDERS_AGAIN_MS)
+        return;
+    node->holders = sum;
+    node->said_ms = now;
+    node_lead_say(node, 0);
+}
+
+/* Of what has left the room on the disk is free when files have been compacted. */
+static void free_room(struct node *node)
+{
+    uint64_t newest = 0;
+    for (uint32_t p = 0; p < node->dir.partitions; p++)
+        newest = newest < node->shards[p].left_ms ? node->shards[p].left_ms : newest;
+    if (newest == 0 || clock_mono_ms() < newest + ROOM_AFTER_MS)
+        return;
+    for (uint32_t p = 0; p < node->dir.partitions; p++) {
+        struct key from = key_partition(p), until = key_partition(p + 1);
+        for (enum kv_cf cf = 0; cf < KV_CF_COUNT && node->shards[p].left_ms != 0; cf++)
+            kv_compact_later(node->data, cf, key_span(&from), key_span(&until));
+        node->shards[p].left_ms = 0;
+    }
+}
+
 void node_members_tick(struct node *node)
 {
     for (uint32_t p = 0; p < node->dir.partitions; p++) {
@@ -152,6 +204,8 @@ void node_members_tick(struct node *node)
             promote_one(shard);
     }
     rpc_tell_nodes(&node->rpc);
+    tell_holders(node);
+    free_room(node);
 }
 
 static void make_changes(struct node *node, const Loquat__ClusterAsk *ask)

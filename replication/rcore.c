@@ -496,14 +496,6 @@ uint64_t rcore_match(const struct rcore *core, uint64_t id)
     return raft_match_index(&core->raft, id, &index) == 0 ? index : 0;
 }
 
-static bool votes(const struct raft_configuration *conf, raft_id id)
-{
-    for (unsigned i = 0; i < conf->n; i++)
-        if (conf->servers[i].id == id)
-            return conf->servers[i].role == RAFT_VOTER;
-    return false;
-}
-
 static bool change_is_safe(const struct rcore *core, const struct raft_configuration *conf)
 {
     const struct raft_configuration *before = &core->raft.configuration;
@@ -516,7 +508,7 @@ static bool change_is_safe(const struct rcore *core, const struct raft_configura
             continue;
         uint64_t match = id == core->raft.id ? last : rcore_match(core, id);
         voters++;
-        if (votes(before, id))
+        if (rcore_conf_votes(before, id))
             knowing += match >= known_from;
         else if (match + RCORE_BEHIND_MAX < last)
             return false;
@@ -593,4 +585,10 @@ uint64_t rcore_last_stored(const struct rcore *core)
 uint64_t rcore_uncommitted_conf_index(const struct rcore *core)
 {
     return core->raft.configuration_uncommitted_index;
+}
+
+uint64_t rcore_conf_index(const struct rcore *core)
+{
+    uint64_t newest = rcore_uncommitted_conf_index(core);
+    return newest != 0 ? newest : core->raft.configuration_committed_index;
 }

@@ -119,6 +119,7 @@ uint64_t rcore_commit_index(const struct rcore *core);
 uint64_t rcore_last_index(const struct rcore *core);
 uint64_t rcore_last_stored(const struct rcore *core);
 uint64_t rcore_uncommitted_conf_index(const struct rcore *core);
+uint64_t rcore_conf_index(const struct rcore *core); /* of the newest one; 0: there is none */
 
 /* Encoded configuration for a first start, appended to `out` (see rlog_bootstrap). */
 struct buf;

@@ -38,3 +38,11 @@ void rcore_encode_conf(const struct rcore_server *servers, size_t count, struct 
     raft_free(buffer.base);
     raft_configuration_close(&conf);
 }
+
+bool rcore_conf_votes(const struct raft_configuration *conf, raft_id id)
+{
+    for (unsigned i = 0; i < conf->n; i++)
+        if (conf->servers[i].id == id)
+            return conf->servers[i].role == RAFT_VOTER;
+    return false;
+}

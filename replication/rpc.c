@@ -318,24 +318,46 @@ static size_t addresses(const struct rpc_env *env, char *nodes[ROSTER_NODES_MAX]
     return count;
 }
 
+static Loquat__Holders *holders(const struct shard *shard, uint64_t term, struct arena *arena)
+{
+    struct rcore_server servers[ROSTER_NODES_MAX];
+    Loquat__Holders *made = arena_alloc(arena, sizeof *made);
+    loquat__holders__init(made);
+    size_t count = rcore_servers(shard->core, servers, ROSTER_NODES_MAX);
+    if (!shard->serving || rcore_term(shard->core) != term || count > ROSTER_NODES_MAX ||
+        rcore_uncommitted_conf_index(shard->core) != 0)
+        return made;
+    made->index = rcore_conf_index(shard->core);
+    made->nodes = arena_alloc(arena, count * sizeof *made->nodes);
+    for (size_t i = 0; i < count; i++)
+        made->nodes[made->n_nodes++] = servers[i].id;
+    return made;
+}
+
 void rpc_pack_leads(const struct rpc_env *env, struct buf *out)
 {
     uint32_t partitions[PARTITIONS_MAX];
     uint64_t terms[PARTITIONS_MAX];
+    Loquat__Holders *held[PARTITIONS_MAX];
+    struct arena arena;
+    arena_init(&arena);
     Loquat__Leads leads = LOQUAT__LEADS__INIT;
     leads.partitions = partitions;
     leads.terms = terms;
+    leads.holders = held;
     for (uint32_t p = 0; p < env->partitions; p++) {
         if (env->told[p] == 0)
             continue;
         partitions[leads.n_partitions++] = p;
         terms[leads.n_terms++] = env->told[p];
+        held[leads.n_holders++] = holders(&env->shards[p], env->told[p], &arena);
     }
     char *nodes[ROSTER_NODES_MAX];
     leads.nodes = nodes;
     leads.n_nodes = addresses(env, nodes);
     size_t size = loquat__leads__get_packed_size(&leads);
     loquat__leads__pack(&leads, (uint8_t *)buf_grow(out, size));
+    arena_close(&arena);
 }
 
 static void send_leads(struct peer *peer)

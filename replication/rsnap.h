@@ -10,6 +10,11 @@
  *   3. the log is emptied, begins behind `index`, and the note goes: one synced frame.
  * A crash before 1 leaves everything as it was; one after it is made good by the next start.
  *
+ * A replica whose partition is kept elsewhere becomes nothing in the same way: by a snapshot at
+ * index 0, without a row and without a configuration. It then votes for nobody, as a server that
+ * has just been made, until it is taken in again. While that is done its core gets no messages and
+ * no timeouts.
+ *
  * Thread: the loop's; reading and collecting are jobs of the apply thread.
  * Errors: of a stream: it begins anew. Of an installation: the process ends, and tries again when
  *         it starts. */
@@ -35,6 +40,9 @@ void rsnap_out_close(struct shard *shard);
 void rsnap_chunk(struct shard *shard, const Loquat__Chunk *chunk);
 void rsnap_install(struct shard *shard, const struct rlog_snapshot *snapshot); /* the core agrees */
 bool rsnap_installing(const struct shard *shard);
+/* What there is of the partition goes, since who leads in `term` said so. */
+void rsnap_leave(struct shard *shard, uint64_t term);
+bool rsnap_leaving(const struct shard *shard);
 bool rsnap_in_idle(const struct shard *shard);
 int rsnap_finish(struct shard *shard); /* at start, before the rest: what a crash cut short */
 void rsnap_in_close(struct shard *shard);

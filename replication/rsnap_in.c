@@ -95,6 +95,7 @@ struct snap_install {
     struct rlog_snapshot at;
     struct buf conf;
     uint64_t to, id; /* who is told */
+    uint64_t term;   /* from then on; of one that leaves */
     struct job job;
     bool working;
     int err;
@@ -107,6 +108,12 @@ static void install_free(struct snap_install *install)
 }
 
 static void on_noted(void *arg, uint64_t unused1, uint64_t unused2);
+
+static void note(struct shard *shard)
+{
+    rlog_put_install(&shard->log, wal_batch(shard->env->wal), &shard->install->at);
+    wal_notify(shard->env->wal, on_noted, shard, 0, 0);
+}
 
 /* The core is given the last chunk's message; if it agrees, the installation begins. */
 static int give_core(struct shard *shard, struct span last, uint64_t to, uint64_t id)
@@ -123,8 +130,7 @@ static int give_core(struct shard *shard, struct span last, uint64_t to, uint64_
         return err;
     install->to = to;
     install->id = id;
-    rlog_put_install(&shard->log, wal_batch(shard->env->wal), &install->at);
-    wal_notify(shard->env->wal, on_noted, shard, 0, 0);
+    note(shard);
     return 0;
 }
 
@@ -237,6 +243,14 @@ static void call_install(struct job *job)
         install->err = apply_reload(shard->apply);
 }
 
+static void left(struct shard *shard)
+{
+    shard_begin_anew(shard);
+    shard->left_ms = clock_mono_ms();
+    log_info("the partition is kept elsewhere; what was here of it is gone",
+             {"partition", log_int(shard->partition)});
+}
+
 static void on_log_begun(void *arg, uint64_t unused1, uint64_t unused2)
 {
     (void)unused1, (void)unused2;
@@ -247,8 +261,13 @@ static void on_log_begun(void *arg, uint64_t unused1, uint64_t unused2)
     struct watermark_row row = {at->term, at->index, shard->cuts_durable};
     watermark_put(shard->env->mark, shard->partition, row);
     remove_stage(shard);
-    shard_stands_at(shard, at->index);
     shard->install = NULL;
+    if (at->index == 0) {
+        left(shard);
+        install_free(install);
+        return;
+    }
+    shard_stands_at(shard, at->index);
     rcore_installed(shard->core, at->index, at->term, at->conf_index, at->conf, clock_mono_ms());
     say_next(shard, install->to, install->id, 0, true);
     log_info("a snapshot was installed", {"partition", log_int(shard->partition)},
@@ -278,6 +297,58 @@ static void on_noted(void *arg, uint64_t unused1, uint64_t unused2)
     struct shard *shard = arg;
     shard->install->working = true;
     shard_call(shard, &shard->install->job, call_install, on_installed, shard);
+}
+
+/* ---- leaving ---- */
+
+static void call_stage_nothing(struct job *job)
+{
+    struct shard *shard = job->owner;
+    struct kv_stage *stage = NULL;
+    char dir[STAGE_PATH_MAX];
+    stage_dir(shard, dir);
+    int err = kv_stage_open(shard->env->data, dir, &stage);
+    if (err == 0)
+        err = kv_stage_finish(stage);
+    kv_stage_close(stage);
+    shard->install->err = err;
+}
+
+static void on_nothing_staged(struct job *job)
+{
+    struct shard *shard = job->owner;
+    struct snap_install *install = shard->install;
+    install->working = false;
+    if (install->err == 0) {
+        /* What it said in its term before may still be on its way to who leads: so that nobody
+         * counts on that, if it is taken in again, it is in a later one from now on. */
+        rlog_put_hard(&shard->log, wal_batch(shard->env->wal), install->term, 0);
+        note(shard);
+        return;
+    }
+    log_warn("what is here of a partition that is kept elsewhere can't be removed now; it is tried "
+             "again",
+             {"partition", log_int(shard->partition)}, {"why", log_str(kv_error())});
+    shard->install = NULL;
+    remove_stage(shard);
+    install_free(install);
+    shard_settle(shard, clock_mono_ms());
+}
+
+void rsnap_leave(struct shard *shard, uint64_t term)
+{
+    struct rlog_snapshot nothing = {0};
+    uint64_t own = rcore_term(shard->core);
+    in_drop(shard);
+    rsnap_install(shard, &nothing);
+    shard->install->term = term > own ? term : own + 1;
+    shard->install->working = true;
+    shard_call(shard, &shard->install->job, call_stage_nothing, on_nothing_staged, shard);
+}
+
+bool rsnap_leaving(const struct shard *shard)
+{
+    return shard->install != NULL && shard->install->at.index == 0;
 }
 
 int rsnap_finish(struct shard *shard)

@@ -422,6 +422,8 @@ int shard_receive(struct shard *shard, const Loquat__Raft *message, uint64_t now
 {
     if (message->kind == LOQUAT__RAFT_KIND__RAFT_SNAPSHOT)
         return ERR_CORRUPT; /* comes with what it is about */
+    if (rsnap_leaving(shard))
+        return 0;
     int err = rcore_receive(shard->core, message, now_ms);
     if (message->from == rcore_leader(shard->core))
         shard->heard_ms = now_ms;
@@ -477,7 +479,7 @@ void shard_tick(struct shard *shard, uint64_t now_ms)
 {
     if (still(shard) && now_ms < shard->due_ms)
         return;
-    if (now_ms >= rcore_next_ms(shard->core))
+    if (now_ms >= rcore_next_ms(shard->core) && !rsnap_leaving(shard))
         rcore_timeout(shard->core, now_ms);
     rsnap_tick(shard, now_ms);
     shard_settle(shard, now_ms);
@@ -533,6 +535,11 @@ bool shard_led_elsewhere(const struct shard *shard)
 bool shard_behind(const struct shard *shard)
 {
     return shard->committed > shard->applied + SHARD_NEARLY;
+}
+
+bool shard_holds(const struct shard *shard)
+{
+    return shard->applied > 0 || rlog_last(&shard->log) > 0;
 }
 
 bool shard_fresh(const struct shard *shard, uint64_t now_ms)

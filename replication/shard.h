@@ -92,6 +92,7 @@ struct shard {
     uint64_t applied_at_start;
     uint64_t term_start;      /* last index when this node began to lead */
     uint64_t heard_ms;        /* when its leader, which is another node, said something */
+    uint64_t left_ms;         /* when all of it was removed here, until its room is asked for; 0 */
     uint64_t committed;       /* as told by consensus */
     uint64_t pushed;          /* handed to the applier */
     uint64_t applied;         /* and come back */
@@ -132,6 +133,10 @@ int shard_receive(struct shard *shard, const Loquat__Raft *message, uint64_t now
 void shard_chunk(struct shard *shard, const Loquat__Chunk *chunk, uint64_t now_ms);
 void shard_chunk_reply(struct shard *shard, const Loquat__ChunkReply *reply, uint64_t now_ms);
 
+/* Who leads in `term` says that by the configuration at `conf_index`, which is committed, this node
+ * has no part in the partition: what it has of it goes (rsnap.h). Nothing happens when it knows
+ * better, or can't now: so it is to be told again. */
+void shard_leave(struct shard *shard, uint64_t term, uint64_t conf_index);
 /* The connection to that node has broken. */
 void shard_lost(struct shard *shard, uint64_t node, uint64_t now_ms);
 /* 0: the answer comes through env->on_answer, once, later. ERR_NOT_LEADER, ERR_BUSY: it won't. */
@@ -148,6 +153,7 @@ void shard_owed_forget(struct owed *owed);
 /* Another node is known to lead it, or this one has no part in it. */
 bool shard_led_elsewhere(const struct shard *shard);
 bool shard_behind(const struct shard *shard); /* it has much to apply */
+bool shard_holds(const struct shard *shard);  /* there is something of the partition here */
 /* What is read here is not older than SHARD_HEARD_MS and what it has to apply: it leads, or its
  * leader counts on it and has just been heard. */
 bool shard_fresh(const struct shard *shard, uint64_t now_ms);

@@ -26,6 +26,9 @@ void shard_call(struct shard *shard, struct job *job, void (*call)(struct job *)
 /* The state machine and the log stand at `index` now, and nowhere else. */
 void shard_stands_at(struct shard *shard, uint64_t index);
 
+/* shard_start.c: of the partition there is nothing here any more, neither rows nor a log. */
+void shard_begin_anew(struct shard *shard);
+
 /* shard_owed.c: effects in other partitions. */
 void shard_owe(struct shard *shard, const struct apply_out *out, struct deferred *deferred);
 /* What is owed from before: read, then counted as owed (`shard->owing`) if it still leads then. */

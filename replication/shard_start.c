@@ -1,4 +1,5 @@
-/* replication/shard_start.c: how a shard begins, from what log and database say, and ends. */
+/* replication/shard_start.c: how a shard begins, from what log and database say; begins anew, when
+ * its partition is kept elsewhere; and ends. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -59,6 +60,36 @@ static void send_raft(void *arg, uint64_t to, struct span message)
     shard->env->on_message(shard->env->arg, to, LINK_RAFT, message);
 }
 
+static void start_core(struct shard *shard, uint64_t now_ms)
+{
+    const struct rlog *log = &shard->log;
+    struct rcore_entry *entries = xcalloc(log->count, sizeof *entries);
+    for (size_t i = 0; i < log->count; i++) {
+        const struct rlog_entry *entry = rlog_get(log, log->first + i);
+        entries[i] =
+            (struct rcore_entry){entry->term, entry->type, span_of(entry->bytes, entry->size)};
+    }
+    char address[24];
+    snprintf(address, sizeof address, "%llu", (unsigned long long)shard->env->id);
+    struct rcore_start start = {
+        .id = shard->env->id,
+        .address = address,
+        .seed = (uint32_t)random_u64(),
+        .term = log->term,
+        .voted_for = log->voted_for,
+        .snapshot_index = log->snapshot_index,
+        .snapshot_term = log->snapshot_term,
+        .conf_index = log->conf_index,
+        .conf = buf_span(&log->conf),
+        .first_index = log->first,
+        .entries = entries,
+        .entry_count = log->count,
+        .now_ms = now_ms,
+    };
+    shard->core = rcore_new(&start, &shard_core_ops, shard);
+    free(entries);
+}
+
 int shard_start(struct shard *shard, struct rlog *log, uint32_t partitions,
                 const struct shard_env *env)
 {
@@ -78,41 +109,40 @@ int shard_start(struct shard *shard, struct rlog *log, uint32_t partitions,
     if (err != 0)
         return err;
     log = &shard->log;
-    struct rcore_entry *entries = xcalloc(log->count, sizeof *entries);
-    for (size_t i = 0; i < log->count; i++) {
-        const struct rlog_entry *entry = rlog_get(log, log->first + i);
-        entries[i] =
-            (struct rcore_entry){entry->term, entry->type, span_of(entry->bytes, entry->size)};
-    }
-    uint64_t now_ms = clock_mono_ms();
-    char address[24];
-    snprintf(address, sizeof address, "%llu", (unsigned long long)env->id);
-    struct rcore_start start = {
-        .id = env->id,
-        .address = address,
-        .seed = (uint32_t)random_u64(),
-        .term = log->term,
-        .voted_for = log->voted_for,
-        .snapshot_index = log->snapshot_index,
-        .snapshot_term = log->snapshot_term,
-        .conf_index = log->conf_index,
-        .conf = buf_span(&log->conf),
-        .first_index = log->first,
-        .entries = entries,
-        .entry_count = log->count,
-        .now_ms = now_ms,
-    };
     shard->pushed = log->snapshot_index;
     shard->cuts_durable = log->cuts;
     shard->applied = shard->applied_at_start = apply_index(shard->apply);
-    shard->core = rcore_new(&start, &shard_core_ops, shard);
-    free(entries);
+    uint64_t now_ms = clock_mono_ms();
+    start_core(shard, now_ms);
     raise_watermark(shard);
     for (uint64_t i = log->first; i <= shard->applied && i <= rlog_last(log); i++)
         rlog_drop_payload(log, i);
     shard->held_from = shard->applied + 1;
     shard_settle(shard, now_ms);
     return 0;
+}
+
+void shard_leave(struct shard *shard, uint64_t term, uint64_t conf_index)
+{
+    const struct rcore *core = shard->core;
+    if (!shard_holds(shard) || rcore_state(core) == RCORE_LEADER || term < rcore_term(core) ||
+        conf_index < rcore_conf_index(core))
+        return; /* or it was said before this node was taken in again */
+    if (rsnap_installing(shard) || !list_empty(&shard->sends) || shard->loading)
+        return;
+    rsnap_leave(shard, term);
+}
+
+void shard_begin_anew(struct shard *shard)
+{
+    uint64_t now_ms = clock_mono_ms();
+    rcore_free(shard->core);
+    shard->committed = shard->heard_ms = shard->trimmed_at = shard->unflushed_bytes = 0;
+    shard->held = 0;
+    shard->held_from = 1;
+    shard_stands_at(shard, 0);
+    start_core(shard, now_ms);
+    shard_settle(shard, now_ms);
 }
 
 static void free_proposals(struct list *list)

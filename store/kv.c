@@ -263,6 +263,14 @@ void kv_compact(struct kv *kv, enum kv_cf cf, struct span from, struct span unti
     rocksdb_compactoptions_destroy(options);
 }
 
+void kv_compact_later(struct kv *kv, enum kv_cf cf, struct span from, struct span until)
+{
+    char *message = NULL; /* what is not compacted now is so at some time */
+    rocksdb_suggest_compact_range_cf(kv->db, kv->cf[cf], from.p, from.n, until.p, until.n,
+                                     &message);
+    free(message);
+}
+
 uint64_t kv_property(struct kv *kv, enum kv_cf cf, const char *name)
 {
     char *text = rocksdb_property_value_cf(kv->db, kv->cf[cf], name); /* some are text only */

@@ -110,6 +110,9 @@ int kv_iter_error(const struct kv_iter *iter); /* after it became invalid: 0 at 
  * there from before is removed. */
 int kv_flush(struct kv *kv, const char *scratch);
 void kv_compact(struct kv *kv, enum kv_cf cf, struct span from, struct span until);
+/* The same without waiting for it: files that hold rows of the range are compacted with those below
+ * them when background threads come to it. */
+void kv_compact_later(struct kv *kv, enum kv_cf cf, struct span from, struct span until);
 uint64_t kv_property(struct kv *kv, enum kv_cf cf, const char *name); /* rocksdb property; 0 */
 uint64_t kv_files(struct kv *kv);  /* another number, when other rows are in files */
 uint64_t kv_memory(struct kv *kv); /* bytes that are still to be written to files: all families */

@@ -230,6 +230,12 @@ for n in 1 2 4 5; do [[ " $has " == *" $n "* ]] || to=$n; done
 from=${has%% *}
 ask_cluster move 0 "$from" "$to" && [[ " $(holders_of 0) " == *" $to "* && " $(holders_of 0) " != *" $from "* ]]
 check "a partition is moved from one node to another" $?
+says "$scratch/n$from.log" "the partition is kept elsewhere"
+check "where it was it is removed" $?
+ask_cluster move 0 "$to" "$from" && [[ " $(holders_of 0) " == *" $from "* ]]
+check "and it comes back" $?
+ask_cluster move 0 "$from" "$to" && [[ " $(holders_of 0) " == *" $to "* ]]
+check "and goes again" $?
 more_acks 100
 check "and talk goes on" $?
 kill_node "$to"
@@ -239,6 +245,12 @@ start_node "$to"
 node_ready "$to"
 ask_cluster remove 5 && [[ $(holds 5) == 0 ]]
 check "a node that is there gives up what it holds" $?
+for ((i = 0; i < 200; i++)); do
+    [[ $(metric 5 loquat_partitions_kept) == 0 ]] && break
+    sleep 0.1
+done
+[[ $(metric 5 loquat_partitions_kept) == 0 ]]
+check "and removes it" $?
 kill_node 5
 ask_cluster spread && more_acks 100
 check "and may go" $?

@@ -139,6 +139,35 @@ Test(rlog, installs)
     cr_assert(holds(71, 5, "on"));
 }
 
+/* A replica whose partition is kept elsewhere: no entry, no configuration; its term stays. */
+Test(rlog, becomes_nothing)
+{
+    struct rlog_snapshot nothing = {0}, found;
+    trim(7, 5);
+    rlog_put_hard(rlog, &batch, 5, 0);
+    rlog_put_install(rlog, &batch, &nothing);
+    comes_back();
+    reload();
+    cr_assert(eq(u64, rlog_last(rlog), 10), "not yet");
+    cr_assert(eq(int, rlog_get_install(rlog, &found), 0));
+    cr_assert(found.index == 0 && found.conf.n == 0);
+    rlog_install(rlog, &batch, &found);
+    next_segment();
+    comes_back();
+    for (int i = 0; i < 2; i++) {
+        cr_assert(rlog->count == 0 && rlog->first == 1 && rlog_last(rlog) == 0);
+        cr_assert(rlog->snapshot_index == 0 && rlog->conf_index == 0 && rlog->conf.n == 0);
+        cr_assert(rlog->term == 5 && rlog->voted_for == 0);
+        cr_assert(eq(int, rlog_get_install(rlog, &found), ERR_NOT_FOUND));
+        reload();
+    }
+    put(1, 6, "on");
+    comes_back();
+    drop_below(oldest_needed());
+    reload();
+    cr_assert(holds(1, 6, "on"));
+}
+
 /* Trimming keeps what lies above, and the snapshot's place; the ring goes on over its end. */
 Test(rlog, trims)
 {

@@ -50,9 +50,8 @@ static bool is_vote(struct span bytes)
     return vote;
 }
 
-static void on_message(void *arg, uint64_t to, enum link_type type, struct span message)
+void node_say(struct node *node, uint64_t to, enum link_type type, struct span message)
 {
-    struct node *node = arg;
     if (world.doom > 0 && type == LINK_RAFT && is_vote(message) && doomed())
         node->doomed = true;
     unsigned a = node->number, b = (unsigned)to - 1;
@@ -74,6 +73,11 @@ static void on_message(void *arg, uint64_t to, enum link_type type, struct span 
         at = &(*at)->next;
     packet->next = *at;
     *at = packet;
+}
+
+static void on_message(void *arg, uint64_t to, enum link_type type, struct span message)
+{
+    node_say(arg, to, type, message);
 }
 
 static void trace_message(const struct node *node, const Loquat__Raft *message)
@@ -108,6 +112,8 @@ static void deliver(struct packet *packet)
         return;
     if (packet->type == LINK_RAFT) {
         deliver_raft(node, packet->from, bytes);
+    } else if (packet->type == LINK_LEADS) {
+        leavers_told(node, bytes);
     } else if (packet->type == LINK_CHUNK) {
         Loquat__Chunk *chunk = loquat__chunk__unpack(NULL, bytes.n, (const uint8_t *)bytes.p);
         shard_chunk(&node->shard, chunk, sim_now_ms);
@@ -394,6 +400,8 @@ static void step(void)
     if (!world.failed)
         newcomer_step();
     if (!world.failed)
+        leavers_step();
+    if (!world.failed)
         readers_step();
 }
 
@@ -405,6 +413,7 @@ static void open_world(uint64_t seed)
     world.nodes = sim_chance(40) ? 3 : 5;
     world.members_change = world.nodes == NODES_MAX && sim_chance(70);
     choose_weather();
+    leavers_expected();
     group_id(span_str("ann"), span_str("k0"), world.conv);
     for (unsigned i = 0; i < world.nodes; i++) {
         struct node *node = &world.node[i];
@@ -494,7 +503,7 @@ int main(int argc, char **argv)
     log_setup("cluster", LOG_ERROR, LOG_TEXT);
     sim_set_mutant(mutant);
     uint64_t passed = 0, failures = 0, commits = 0, crashes = 0, elections = 0, acked = 0;
-    uint64_t changes = 0, newcomers = 0, reads = 0;
+    uint64_t changes = 0, newcomers = 0, leaves = 0, reads = 0;
     for (uint64_t seed = first; seed < first + count && failures < FAILURES_MAX; seed++) {
         bool fine = run(seed, trace);
         passed += fine;
@@ -504,6 +513,7 @@ int main(int argc, char **argv)
         elections += world.elections;
         changes += world.changes;
         newcomers += world.newcomers;
+        leaves += world.leaves;
         reads += world.reads;
         acked += world.cids;
         if (!fine)
@@ -511,11 +521,11 @@ int main(int argc, char **argv)
                    mutant != NULL ? " --mutant " : "", mutant != NULL ? mutant : "");
     }
     printf("%llu entries, %llu messages, %llu crashes, %llu elections, %llu changes of members, "
-           "%llu snapshots, %llu newcomers, %llu reads\n",
+           "%llu snapshots, %llu newcomers, %llu who left, %llu reads\n",
            (unsigned long long)commits, (unsigned long long)acked, (unsigned long long)crashes,
            (unsigned long long)elections, (unsigned long long)changes,
            (unsigned long long)sim_installs, (unsigned long long)newcomers,
-           (unsigned long long)reads);
+           (unsigned long long)leaves, (unsigned long long)reads);
     printf("%llu passed, %llu failed\n", (unsigned long long)passed, (unsigned long long)failures);
     return failures > 0;
 }

@@ -77,6 +77,7 @@ struct world {
     struct packet *net, *read_net;
     uint64_t newcomer_dice, newcomer_ms, newcomers; /* when it comes; that have come */
     unsigned lost;                                  /* number + 1 of the node in whose place */
+    uint64_t leave_dice, leaves; /* of runs in which nodes leave: 0, none do; that have left */
     uint64_t read_dice, reads, acked_index; /* of the log: what was acknowledged is not behind it */
     struct client client[CLIENTS];
     char conv[MADE_ID_SIZE + 1];
@@ -110,6 +111,7 @@ void node_bootstrap(struct node *node);
 void node_start(struct node *node);
 void node_crash(struct node *node);
 void node_tidy(struct node *node, bool moves); /* its journal */
+void node_say(struct node *node, uint64_t to, enum link_type type, struct span message);
 
 /* cluster_faults.c */
 void choose_weather(void);           /* of this run */
@@ -125,6 +127,12 @@ void on_client_answer(struct client *client, const struct waiter *waiter,
 void newcomer_expected(const struct node *lost); /* it is gone for good */
 void newcomer_step(void);
 bool newcomer_is_in(const struct shard *leader);
+
+/* cluster_leavers.c */
+void leavers_expected(void); /* in this run, or not */
+void leavers_step(void);
+void leavers_told(struct node *node, struct span leads); /* by another node */
+bool leavers_are_back(const struct shard *leader);
 
 /* cluster_readers.c */
 void readers_start(struct node *node);

@@ -51,7 +51,7 @@ bool all_equal(void)
         if (rcore_state(shard->core) != RCORE_LEADER)
             continue;
         last = rcore_last_index(shard->core);
-        if (!newcomer_is_in(shard))
+        if (!newcomer_is_in(shard) || !leavers_are_back(shard))
             return false;
     }
     if (last != applied)
@@ -73,7 +73,7 @@ void check_node(struct node *node)
     const struct shard *shard = &node->shard;
     uint64_t stored = rcore_last_stored(shard->core);
     uint64_t changes = rcore_uncommitted_conf_index(shard->core);
-    if (rcore_installing(shard->core))
+    if (rcore_installing(shard->core) || shard->install != NULL)
         return;
     if (rlog_get(&shard->log, stored) != NULL &&
         !sim_journal_has(node->journal, stored, rlog_term_at(&shard->log, stored)))

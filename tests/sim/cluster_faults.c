@@ -28,10 +28,12 @@ static void change_members(struct node *node)
     struct rcore *core = node->shard.core;
     struct rcore_server servers[NODES_MAX];
     size_t count = rcore_servers(core, servers, NODES_MAX), voters = 0;
+    if (count == 0)
+        return;
     size_t at = sim_roll(count);
     for (size_t i = 0; i < count; i++)
         voters += servers[i].voter;
-    if (rcore_state(core) != RCORE_LEADER || rcore_transferring(core) || count < NODES_MAX ||
+    if (rcore_state(core) != RCORE_LEADER || rcore_transferring(core) ||
         servers[at].id == node->number + 1 || (servers[at].voter && voters <= 3))
         return;
     struct buf conf = {0};
@@ -127,6 +129,8 @@ static unsigned about(unsigned steps) /* from an eighth of it to eight times as 
 int world_season = -1;
 
 /* What is rare in any weather, but for one that is made for it. */
+enum { SEASON_LEAVERS = 6 };
+
 static void choose_season(void)
 {
     struct weather *weather = &world.weather;
@@ -174,6 +178,16 @@ static void choose_season(void)
         weather->heal = 40;
         world.lag = 60;
         world.uneven = true;
+        break;
+    case SEASON_LEAVERS: /* only when asked for: who goes and comes at once */
+        world.nodes = NODES_MAX;
+        world.members_change = true;
+        world.loss = 0;
+        world.lag = 60;
+        weather->crash = 1500;
+        weather->start = 200;
+        weather->transfer = 1000;
+        weather->change = 4;
         break;
     default:
         break;

@@ -7,6 +7,7 @@
 
 #include "store/base/err.h"
 #include "store/key.h"
+#include "tests/lib/dice.h"
 #include "tests/lib/scratch.h"
 
 static char root[SCRATCH_MAX], dir[SCRATCH_MAX + 16], tmp[SCRATCH_MAX + 16], at[SCRATCH_MAX + 16];
@@ -153,6 +154,42 @@ Test(kv_stage, replaces_a_partition)
     kv_compact(kv, KV_LOG, (struct span){0}, (struct span){0});
     cr_assert(eq(u64, count(KV_LOG, 2), 501));
     cr_assert(eq(str, (char *)text_of(KV_LOG, 2, 4), "written after"));
+}
+
+static uint64_t file_bytes(void)
+{
+    return kv_property(kv, KV_LOG, "rocksdb.total-sst-files-size");
+}
+
+/* Nothing is staged: the range is empty then, and takes no room for long. */
+Test(kv_stage, nothing_takes_the_place)
+{
+    enum { ROWS = 20000, WAIT_MS = 20000 };
+    struct kv_stage *stage = NULL;
+    static char text[1001];
+    uint64_t state = 1;
+    for (uint64_t i = 0; i < ROWS; i++) {
+        for (size_t b = 0; b < sizeof text - 1; b++)
+            text[b] = (char)('a' + dice_roll(&state, 26));
+        put(KV_LOG, 2, i, text);
+        if (i % 1000 == 999)
+            write_batch();
+    }
+    put(KV_LOG, 3, 1, "stays");
+    write_batch();
+    kv_compact(kv, KV_LOG, (struct span){0}, (struct span){0});
+    uint64_t before = file_bytes();
+    cr_assert(eq(int, kv_stage_open(kv, at, &stage), 0));
+    cr_assert(eq(int, kv_stage_finish(stage), 0));
+    kv_stage_close(stage);
+    cr_assert(eq(int, install(), 0), "%s", kv_error());
+    cr_assert(eq(u64, count(KV_LOG, 2), 0));
+    struct key from = key_partition(2), until = key_partition(3);
+    kv_compact_later(kv, KV_LOG, key_span(&from), key_span(&until));
+    for (int ms = 0; file_bytes() > before / 10 && ms < WAIT_MS; ms += 20)
+        usleep(20000);
+    cr_assert(lt(u64, file_bytes(), before / 10), "%lu of %lu bytes", file_bytes(), before);
+    cr_assert(eq(str, (char *)text_of(KV_LOG, 3, 1), "stays"));
 }
 
 /* Done twice, and over what was written in between, it is the same: a crash cut it short. */
