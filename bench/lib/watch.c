@@ -17,7 +17,7 @@ static const struct {
 } columns[] = {COLUMN(at_s),    COLUMN(live),       COLUMN(rate),       COLUMN(p50_ms),
                COLUMN(p99_ms),  COLUMN(ack_p99_ms), COLUMN(rss),        COLUMN(sockets),
                COLUMN(files),   COLUMN(threads),    COLUMN(raft_bytes), COLUMN(data_bytes),
-               COLUMN(sync_ms), COLUMN(lags),       COLUMN(kept)};
+               COLUMN(sync_ms), COLUMN(lags),       COLUMN(kept),       COLUMN(cache)};
 enum { COLUMNS = sizeof columns / sizeof *columns, FAILURES_MAX = 3 };
 
 /* ---- /metrics ---- */
@@ -57,6 +57,7 @@ static void on_metrics(struct net *net, const char *why)
     watch->new_lags = lags - watch->lags;
     watch->kept = metric(text, "\nloquat_dedup_filter_bytes ") +
                   metric(text, "\nloquat_rocksdb_table_bytes{db=\"data\"} ");
+    watch->cache = metric(text, "\nloquat_rocksdb_cache_bytes{db=\"data\"} ");
     watch->syncs = syncs;
     watch->sync_s = sync_s;
     watch->lags = lags;
@@ -123,7 +124,8 @@ static void take(struct watch *watch)
     *sample = (struct watch_sample){.at_s = now_s() - watch->begin_s,
                                     .sync_ms = watch->sync_ms,
                                     .lags = watch->new_lags,
-                                    .kept = watch->kept};
+                                    .kept = watch->kept,
+                                    .cache = watch->cache};
     read_status(watch->gateway->pid, sample);
     read_files(watch->gateway->pid, sample);
     snprintf(path, sizeof path, "%s/journal", watch->gateway->dir);

@@ -8,7 +8,8 @@
 struct watch_sample {
     double at_s; /* since the watch began */
     double rss, raft_bytes, data_bytes;
-    double kept; /* of rss: what there is for each message stored, indexes and filters */
+    double kept;  /* of rss: what there is for each message stored, indexes and filters */
+    double cache; /* of rss: blocks of files that were read last */
     double sockets, files, threads; /* files: descriptors that are no sockets */
     double sync_ms;                 /* mean of those since the last sample; 0: none */
     double lags;                    /* since the last sample */
@@ -26,7 +27,7 @@ struct watch {
     double begin_s;
     struct net metrics;
     bool asking;
-    double kept;
+    double kept, cache;
     int failures;               /* of /metrics, in a row */
     double syncs, sync_s, lags; /* sums of /metrics at the last sample */
     double sync_ms, new_lags;   /* since the one before */

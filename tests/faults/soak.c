@@ -37,6 +37,7 @@ enum {                      /* what must hold */
        GROWTH_PERCENT = 5,  /* of memory, from then to the end */
        GROWTH_MIB = 16,     /* or so much, which is more where little is used */
        RSS_MIB_MAX = 1200,  /* memtables and caches of both databases, all full, and what is ours */
+       CACHE_MIB_MAX = 260, /* of it, blocks of files: full after some GB were read, and some */
        KEPT_BYTES_MAX = 6,  /* beside it, for each record: filters and indexes */
        KEPT_MIB_MORE = 128, /* a filter that grows is there twice */
        FILES_MAX = 1100,    /* both databases: OPEN_FILES_MAX each, and some */
@@ -176,8 +177,9 @@ static double part_of(const struct soak *soak, size_t column, int third, double 
     return watch_quantile(&soak->watch, column, third / 3.0, (third + 1) / 3.0, q);
 }
 
-/* What resident memory, without what there is for each message, grew by in the last part, by the
- * line through its samples; its mean. */
+/* What resident memory, without what there is for each message and without the cache of blocks,
+ * which fills as quickly as files are read, grew by in the last part, by the line through its
+ * samples; its mean. */
 static double growth(const struct soak *soak, double *mean)
 {
     double n = 0, t = 0, y = 0, tt = 0, ty = 0, from = fmax(WARM_S, soak->secs / 3);
@@ -185,7 +187,7 @@ static double growth(const struct soak *soak, double *mean)
         const struct watch_sample *sample = &soak->watch.samples[i];
         if (sample->at_s < from)
             continue;
-        double own = sample->rss - sample->kept;
+        double own = sample->rss - sample->kept - sample->cache;
         n++;
         t += sample->at_s;
         y += own;
@@ -198,12 +200,15 @@ static double growth(const struct soak *soak, double *mean)
 
 static void judge_memory(const struct soak *soak)
 {
-    double most = 0, mean = 0, kept = soak->watch.samples[soak->watch.n - 1].kept / MIB;
+    double most = 0, cache = watch_quantile(&soak->watch, COLUMN(cache), 0, 1, 1) / MIB;
+    double mean = 0, kept = soak->watch.samples[soak->watch.n - 1].kept / MIB;
     double may = (double)town_records(&soak->town) * KEPT_BYTES_MAX / MIB + KEPT_MIB_MORE;
     for (size_t i = 0; i < soak->watch.n; i++)
         most = fmax(most, soak->watch.samples[i].rss - soak->watch.samples[i].kept);
     verdict(!MEASURES || most / MIB <= RSS_MIB_MAX, "memory: %.0f MiB at most, bound %d",
             most / MIB, RSS_MIB_MAX);
+    verdict(cache <= CACHE_MIB_MAX, "of it %.0f MiB at most are blocks of files, bound %d", cache,
+            CACHE_MIB_MAX);
     verdict(kept <= may, "and for what is stored %.1f MiB of filters and indexes, bound %.1f", kept,
             may);
     if (soak->secs < LONG_S || !MEASURES) {
@@ -277,14 +282,15 @@ static void print_table(const struct soak *soak)
 {
     const struct watch *watch = &soak->watch;
     puts("     s  live   msg/s  p50 ms  p99 ms  ack p99  RSS MiB  sockets files threads  raft MiB"
-         "  data MiB  sync ms");
+         "  data MiB  sync ms  cache MiB");
     size_t rows = watch->n < TABLE_ROWS ? watch->n : TABLE_ROWS;
     for (size_t i = 0; i < rows; i++) {
         const struct watch_sample *s = &watch->samples[(watch->n - 1) * (i + 1) / rows];
-        printf("%6.0f %5.0f %7.0f %7.1f %7.1f %8.1f %8.0f %8.0f %5.0f %7.0f %9.1f %9.1f %8.2f\n",
+        printf("%6.0f %5.0f %7.0f %7.1f %7.1f %8.1f %8.0f %8.0f %5.0f %7.0f %9.1f %9.1f %8.2f "
+               "%10.1f\n",
                s->at_s, s->live, s->rate, s->p50_ms, s->p99_ms, s->ack_p99_ms, s->rss / MIB,
                s->sockets, s->files, s->threads, s->raft_bytes / MIB, s->data_bytes / MIB,
-               s->sync_ms);
+               s->sync_ms, s->cache / MIB);
     }
 }
 
@@ -294,7 +300,10 @@ static void draw(const struct soak *soak)
         {"messages a second", 1, 0, {{"acknowledged", COLUMN(rate)}}},
         {"delivered, ms", 1, 0, {{"p50", COLUMN(p50_ms)}, {"p99", COLUMN(p99_ms)}}},
         {"acknowledged, ms", 1, 0, {{"p99", COLUMN(ack_p99_ms)}, {"sync, mean", COLUMN(sync_ms)}}},
-        {"memory, MiB", MIB, RSS_MIB_MAX, {{"resident", COLUMN(rss)}}},
+        {"memory, MiB",
+         MIB,
+         RSS_MIB_MAX,
+         {{"resident", COLUMN(rss)}, {"of it blocks of files", COLUMN(cache)}}},
         {"descriptors", 1, 0, {{"sockets", COLUMN(sockets)}, {"files", COLUMN(files)}}},
         {"threads", 1, 0, {{"threads", COLUMN(threads)}}},
         {"raft log, MiB", MIB, RAFT_MIB_MAX, {{"on disk", COLUMN(raft_bytes)}}},
