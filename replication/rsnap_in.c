@@ -328,7 +328,7 @@ static void on_nothing_staged(struct job *job)
     }
     log_warn("what is here of a partition that is kept elsewhere can't be removed now; it is tried "
              "again",
-             {"partition", log_int(shard->partition)}, {"why", log_str(kv_error())});
+             {"partition", log_int(shard->partition)}, {"err", log_str(err_name(install->err))});
     shard->install = NULL;
     remove_stage(shard);
     install_free(install);
