@@ -307,6 +307,17 @@ void node_start(struct node *node)
     TRACE("node %u starts", node->number);
 }
 
+void node_change(struct node *node, const struct rcore_server *servers, size_t count)
+{
+    struct buf conf = {0};
+    rcore_encode_conf(servers, count, &conf);
+    if (shard_change(&node->shard, buf_span(&conf), sim_now_ms) == 0) {
+        TRACE("node %u: %zu servers now", node->number, count);
+        world.changes++;
+    }
+    buf_close(&conf);
+}
+
 static void look_at_leader(struct node *node)
 {
     if (rcore_state(node->shard.core) != RCORE_LEADER)

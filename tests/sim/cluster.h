@@ -111,6 +111,8 @@ void node_bootstrap(struct node *node);
 void node_start(struct node *node);
 void node_crash(struct node *node);
 void node_tidy(struct node *node, bool moves); /* its journal */
+/* It leads, and changes the configuration, or is refused. */
+void node_change(struct node *node, const struct rcore_server *servers, size_t count);
 void node_say(struct node *node, uint64_t to, enum link_type type, struct span message);
 
 /* cluster_faults.c */

@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+#include "replication/rsnap.h"
 #include "store/base/check.h"
 #include "store/base/record.h"
 #include "store/key.h"
@@ -73,7 +74,7 @@ void check_node(struct node *node)
     const struct shard *shard = &node->shard;
     uint64_t stored = rcore_last_stored(shard->core);
     uint64_t changes = rcore_uncommitted_conf_index(shard->core);
-    if (rcore_installing(shard->core) || shard->install != NULL)
+    if (rcore_installing(shard->core) || rsnap_leaving(shard))
         return;
     if (rlog_get(&shard->log, stored) != NULL &&
         !sim_journal_has(node->journal, stored, rlog_term_at(&shard->log, stored)))

@@ -128,9 +128,9 @@ static unsigned about(unsigned steps) /* from an eighth of it to eight times as 
 
 int world_season = -1;
 
-/* What is rare in any weather, but for one that is made for it. */
-enum { SEASON_LEAVERS = 6 };
+enum { SEASON_LEAVERS = 6 }; /* behind those that are rolled for */
 
+/* What is rare in any weather, but for one that is made for it. */
 static void choose_season(void)
 {
     struct weather *weather = &world.weather;
@@ -179,7 +179,7 @@ static void choose_season(void)
         world.lag = 60;
         world.uneven = true;
         break;
-    case SEASON_LEAVERS: /* only when asked for: who goes and comes at once */
+    case SEASON_LEAVERS: /* who goes and comes at once */
         world.nodes = NODES_MAX;
         world.members_change = true;
         world.loss = 0;

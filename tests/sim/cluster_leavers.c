@@ -24,28 +24,20 @@ void leavers_expected(void)
         world.weather.trailing = 1; /* who comes back is sent everything: rcore.h on index 1 */
 }
 
-static bool is_in(const struct rcore_server *servers, size_t count, uint64_t id)
-{
-    for (size_t i = 0; i < count; i++)
-        if (servers[i].id == id)
-            return true;
-    return false;
-}
-
 /* False: nothing is to be changed now. */
 static bool next_servers(const struct node *leader, struct rcore_server *servers, size_t *count)
 {
     static const char *const addresses[NODES_MAX] = {"1", "2", "3", "4", "5"};
     uint64_t any = dice_roll(&world.leave_dice, NODES_MAX) + 1;
-    if (!is_in(servers, *count, any)) {
+    size_t at = 0;
+    while (at < *count && servers[at].id != any)
+        at++;
+    if (at == *count) {
         if (!world.calm && !chance(BACK_PERCENT))
             return false;
         servers[(*count)++] = (struct rcore_server){any, addresses[any - 1], false};
         return true;
     }
-    size_t at = 0;
-    while (servers[at].id != any)
-        at++;
     if (world.calm || servers[at].voter || any == leader->number + 1 || *count <= STAY_MIN ||
         !chance(CHANGE_PERCENT))
         return false;
@@ -113,14 +105,7 @@ void leavers_step(void)
         size_t count = rcore_servers(node->shard.core, servers, NODES_MAX);
         if (chance(TOLD_PERCENT))
             tell(node, servers, count);
-        if (rcore_transferring(node->shard.core) || !next_servers(node, servers, &count))
-            continue;
-        struct buf conf = {0};
-        rcore_encode_conf(servers, count, &conf);
-        if (shard_change(&node->shard, buf_span(&conf), sim_now_ms) == 0) {
-            TRACE("node %u: %zu servers now", node->number, count);
-            world.changes++;
-        }
-        buf_close(&conf);
+        if (!rcore_transferring(node->shard.core) && next_servers(node, servers, &count))
+            node_change(node, servers, count);
     }
 }

@@ -71,13 +71,7 @@ static void take_in(struct node *node)
         dice_roll(&world.newcomer_dice, 100) >= CHANGE_PERCENT ||
         !next_members(core, world.nodes, servers, &count))
         return;
-    struct buf conf = {0};
-    rcore_encode_conf(servers, count, &conf);
-    if (shard_change(&node->shard, buf_span(&conf), sim_now_ms) == 0) {
-        TRACE("node %u: %zu servers now, the newcomer among them", node->number, count);
-        world.changes++;
-    }
-    buf_close(&conf);
+    node_change(node, servers, count);
 }
 
 /* It has a vote, and nobody counts on the lost one any more. */
