@@ -15,7 +15,7 @@ enum {
     MEMTABLES_TOTAL = 256 << 20,
     MEMTABLE_RAFT = 128 << 20,
     WAL_TOTAL = 384 << 20,
-    BLOCK_CACHE = 256 << 20,
+    BLOCK_CACHE = 64 << 20, /* the page cache is behind it */
     BLOCK_SIZE = 16 << 10,
     OPEN_FILES_MAX = 512,
     /* The data DB is compacted when so many files wait, into a level that is not small beside them:

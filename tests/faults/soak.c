@@ -37,7 +37,7 @@ enum {                      /* what must hold */
        GROWTH_PERCENT = 5,  /* of memory, from then to the end */
        GROWTH_MIB = 16,     /* or so much, which is more where little is used */
        RSS_MIB_MAX = 1200,  /* memtables and caches of both databases, all full, and what is ours */
-       CACHE_MIB_MAX = 260, /* of it, blocks of files: full after some GB were read, and some */
+       CACHE_MIB_MAX = 68,  /* of it, blocks of files: full after some GB were read, and some */
        KEPT_BYTES_MAX = 6,  /* beside it, for each record: filters and indexes */
        KEPT_MIB_MORE = 128, /* a filter that grows is there twice */
        FILES_MAX = 1100,    /* both databases: OPEN_FILES_MAX each, and some */
