@@ -27,8 +27,9 @@ struct rcore {
     const struct rcore_ops *ops;
     void *arg;
     uint64_t snapshot_index, snapshot_term;
-    uint64_t hurry_until_ms; /* the leader was lost just now */
-    struct arena arena;      /* of a message that leaves */
+    uint64_t hurry_until_ms;      /* the leader was lost just now */
+    uint64_t own_term, own_index; /* the last in which it led and made entries; its first one */
+    struct arena arena;           /* of a message that leaves */
 };
 
 /* ---- what the core asks for ---- */
@@ -46,6 +47,10 @@ static void give_entries(struct rcore *core, const struct raft_update *update)
                                           span_of(entry->buf.base, entry->buf.len)};
     }
     core->ops->on_entries(core->arg, update->entries.index, entries, n);
+    if (core->raft.state == RAFT_LEADER && core->own_term != raft_current_term(&core->raft)) {
+        core->own_term = raft_current_term(&core->raft);
+        core->own_index = update->entries.index;
+    }
     if (entries != stack)
         free(entries);
     raft_free(update->entries.batch[0].batch); /* one batch for all of them: freed once */
@@ -496,6 +501,20 @@ uint64_t rcore_match(const struct rcore *core, uint64_t id)
     return raft_match_index(&core->raft, id, &index) == 0 ? index : 0;
 }
 
+/* A majority has an entry of this leader's term. Before that the one before may have made a change
+ * that hardly anybody knows: with it, and with another one from here, two majorities could be found
+ * that have no server in common. The source is Diego Ongaro, raft-dev, 10 July 2015, "bug in
+ * single-server membership changes". A leader of this library all of whose entries are committed
+ * makes none by itself: it is made here, and the change is for later. */
+static bool led_for_sure(struct rcore *core, uint64_t now_ms)
+{
+    static const char nothing[8];
+    if (core->own_term != raft_current_term(&core->raft))
+        (void)submit(core, RCORE_BARRIER, span_of(nothing, sizeof nothing), now_ms);
+    return core->own_term == raft_current_term(&core->raft) &&
+           core->own_index <= raft_commit_index(&core->raft);
+}
+
 static bool change_is_safe(const struct rcore *core, const struct raft_configuration *conf)
 {
     const struct raft_configuration *before = &core->raft.configuration;
@@ -518,7 +537,8 @@ static bool change_is_safe(const struct rcore *core, const struct raft_configura
 
 int rcore_change(struct rcore *core, struct span conf, uint64_t now_ms)
 {
-    if (rcore_uncommitted_conf_index(core) != 0 || rcore_state(core) != RCORE_LEADER)
+    if (rcore_uncommitted_conf_index(core) != 0 || rcore_state(core) != RCORE_LEADER ||
+        !led_for_sure(core, now_ms))
         return RCORE_REFUSED;
     struct raft_configuration next;
     rcore_conf_decode(&next, conf);

@@ -2,9 +2,10 @@
  * A thin shell around the pure core of libraft 0.22: no I/O, no clock, no randomness of its own.
  * Events go in with the caller's time; what must be done comes out through `ops`, in the order in
  * which it must be made durable: hard state, then entries; then messages to peers.
- * Three faults of 0.22.1 are guarded here (docs/decisions/0002-raft-guards.md): AppendEntries that
- * begin below the own snapshot, CHANGE entries that are not first in a batch, and answers to votes
- * tried in a term that is over. A fourth is for who names snapshots: of one at index 1 a leader
+ * Faults of 0.22.1 are guarded here (docs/decisions/0002-raft-guards.md): AppendEntries that
+ * begin below the own snapshot, CHANGE entries that are not first in a batch, answers to votes
+ * tried in a term that is over, and changes of members before an entry of the own term is
+ * committed. A fifth is for who names snapshots: of one at index 1 a leader
  * sends an empty server neither it nor entries. The version is checked when this is compiled;
  * programs are linked with -z now, so that an older library, which lacks raft_step, ends them at
  * start.
@@ -100,7 +101,8 @@ void rcore_installed(struct rcore *core, uint64_t index, uint64_t term, uint64_t
 int rcore_receive(struct rcore *core, const Loquat__Raft *message, uint64_t now_ms);
 /* The leadership goes to `id`, 0: to whom has most; it takes nothing more meanwhile. */
 int rcore_transfer(struct rcore *core, uint64_t id, uint64_t now_ms);
-/* One server at a time, that comes, goes, gets a vote or loses it. Refused as well: a vote for who
+/* One server at a time, that comes, goes, gets a vote or loses it. Refused as well, until an entry of
+ * this leader's term is committed, which is made if there is none; then a vote for who
  * is RCORE_BEHIND_MAX entries behind; and a change after which those who are known to have the
  * newest configuration are no majority: who has a vote and does not know it gives it to nobody. */
 int rcore_change(struct rcore *core, struct span conf, uint64_t now_ms);

@@ -227,6 +227,35 @@ Test(rcore, changes_that_are_safe)
     buf_close(&next);
 }
 
+/* Guard 4: who has won with a log that is committed has no entry of its own term. A change is made
+ * only when such an entry is committed: it comes first. */
+Test(rcore, no_change_before_an_own_entry)
+{
+    start_follower();
+    struct rcore_entry entry = command(1, "a");
+    receive(1, 1, 1, 2, &entry, 1);
+    rcore_persisted(core, 2, 3);
+    cr_assert(eq(u64, rcore_commit_index(core), 2));
+    win(3);
+    cr_assert(eq(u64, rcore_last_index(core), 2), "the library has made one");
+    struct buf next = {0};
+    struct rcore_server two[] = {{2, "2", true}, {3, "3", true}};
+    rcore_encode_conf(two, 2, &next);
+    stored(3, 2);
+    cr_assert(eq(int, rcore_change(core, buf_span(&next), 5002), RCORE_REFUSED));
+    cr_assert(eq(u64, rcore_last_index(core), 3));
+    cr_assert(eq(u64, seen.entry_term[seen.count - 1], rcore_term(core)));
+    cr_assert(eq(int, seen.type[seen.count - 1], RCORE_BARRIER));
+    rcore_persisted(core, 3, 5003);
+    cr_assert(eq(int, rcore_change(core, buf_span(&next), 5003), RCORE_REFUSED), "not committed");
+    cr_assert(eq(u64, rcore_last_index(core), 3), "one is enough");
+    stored(3, 3);
+    cr_assert(eq(u64, rcore_commit_index(core), 3));
+    cr_assert(eq(int, rcore_change(core, buf_span(&next), 5004), 0));
+    cr_assert(eq(int, seen.type[seen.count - 1], RCORE_CHANGE));
+    buf_close(&next);
+}
+
 /* A vote is for who has caught up. */
 Test(rcore, vote_for_who_is_behind)
 {
@@ -255,6 +284,7 @@ Test(rcore, vote_for_who_is_behind)
     rcore_encode_conf(three, 3, &next);
     cr_assert(eq(int, rcore_change(core, buf_span(&next), 2), RCORE_REFUSED), "it leads not yet");
     win(1);
+    rcore_persisted(core, rcore_last_index(core), 5001);
     stored(1, rcore_last_index(core));
     cr_assert(eq(int, rcore_change(core, buf_span(&next), 5002), RCORE_REFUSED));
     stored(3, rcore_last_index(core) - RCORE_BEHIND_MAX);
