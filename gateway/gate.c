@@ -18,6 +18,7 @@
 #include "store/base/err.h"
 #include "store/base/log.h"
 #include "store/base/metrics.h"
+#include "store/base/process.h"
 #include "store/base/thread.h"
 
 enum { ACCEPT_PAUSE_MS = 200, HOARD_PAUSE_MS = 20, INNER_BYTES_MAX = 1 << 20 };
@@ -46,6 +47,7 @@ void gate_metrics(void)
     fanout_metrics();
     follow_metrics();
     gate_gauges_register();
+    process_metrics();
 }
 
 /* ---- accepting ---- */

@@ -2,6 +2,7 @@
 
 #include "store/base/bound.h"
 #include "store/base/metrics.h"
+#include "store/base/process.h"
 #include "store/base/wire.h"
 
 /* name of ours, of the metric, its labels, what it says */
@@ -138,6 +139,7 @@ void gauges_register(void)
     metric_register(&moved);
     metric_register(&followed);
     bounds_register(BOUND_OF_NODE);
+    process_metrics();
 }
 
 void gauges_moved(uint64_t bytes)

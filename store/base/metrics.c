@@ -159,6 +159,18 @@ static void write_head(const struct metric *metric, struct buf *out)
     buf_addf(out, "# TYPE %s %s\n", metric->name, TYPES[metric->type]);
 }
 
+static void write_value(struct metric *metric, struct buf *out)
+{
+    const char *labels = metric->labels != NULL ? metric->labels : "";
+    const char *open = *labels != '\0' ? "{" : "", *shut = *labels != '\0' ? "}" : "";
+    buf_addf(out, "%s%s%s%s ", metric->name, open, labels, shut);
+    if (metric->micros)
+        write_seconds(out, value_of(metric));
+    else
+        buf_addf(out, "%" PRId64, value_of(metric));
+    buf_add_byte(out, '\n');
+}
+
 void metrics_write(struct buf *out)
 {
     pthread_mutex_lock(&lock);
@@ -166,13 +178,10 @@ void metrics_write(struct buf *out)
     for (struct metric *metric = metrics; metric != NULL; last = metric, metric = metric->next) {
         if (last == NULL || strcmp(last->name, metric->name) != 0)
             write_head(metric, out);
-        if (metric->type == METRIC_HISTOGRAM) {
+        if (metric->type == METRIC_HISTOGRAM)
             write_histogram(metric, out);
-        } else if (metric->labels != NULL) {
-            buf_addf(out, "%s{%s} %" PRId64 "\n", metric->name, metric->labels, value_of(metric));
-        } else {
-            buf_addf(out, "%s %" PRId64 "\n", metric->name, value_of(metric));
-        }
+        else
+            write_value(metric, out);
     }
     pthread_mutex_unlock(&lock);
 }

@@ -20,6 +20,7 @@ struct metric {
     _Atomic int64_t value; /* histogram: sum of microseconds */
     _Atomic int64_t count;
     _Atomic int64_t buckets[METRIC_BUCKETS];
+    bool micros;                /* no histogram: counted in microseconds, written in seconds */
     int64_t (*read)(void *arg); /* gauge or counter taken at the moment of writing; may be NULL */
     void *arg;
     struct metric *next;

@@ -5,11 +5,20 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "store/base/bound.h"
+#include "store/base/process.h"
 #include "tests/lib/measured.h"
 
 static struct buf out;
+
+static int64_t one_and_a_half(void *arg)
+{
+    (void)arg;
+    return 1500001;
+}
 
 static void teardown(void)
 {
@@ -38,6 +47,52 @@ static int times(const char *part)
 Test(metrics, none_is_empty)
 {
     cr_assert(eq(str, (char *)text(), (char *)""));
+}
+
+/* What is counted in microseconds is written in seconds. */
+Test(metrics, seconds)
+{
+    static struct metric busy = {.name = "busy_seconds_total",
+                                 .help = "Busy",
+                                 .labels = "cpu=\"0\"",
+                                 .type = METRIC_COUNTER,
+                                 .micros = true,
+                                 .read = one_and_a_half};
+    metric_register(&busy);
+    cr_assert(eq(int, times("\nbusy_seconds_total{cpu=\"0\"} 1.500001\n"), 1));
+}
+
+static int64_t number_of(const char *name)
+{
+    const char *at = strstr(text(), name);
+    cr_assert(at != NULL, "%s", name);
+    return (int64_t)strtoll(at + strlen(name), NULL, 10);
+}
+
+/* What the system says of this process. */
+Test(metrics, process)
+{
+    process_metrics();
+    process_metrics();
+    int64_t open = number_of("\nprocess_open_fds "),
+            before = number_of("\nprocess_resident_memory_bytes ");
+    enum { MORE = 7, BYTES = 32 << 20 };
+    int fds[MORE];
+    for (int i = 0; i < MORE; i++)
+        fds[i] = dup(0);
+    cr_assert(eq(i64, number_of("\nprocess_open_fds "), open + MORE));
+    for (int i = 0; i < MORE; i++)
+        close(fds[i]);
+    char *memory = malloc(BYTES);
+    memset(memory, 1, BYTES);
+    cr_assert(gt(i64, number_of("\nprocess_resident_memory_bytes "), before + BYTES / 2));
+    free(memory);
+    cr_assert(ge(i64, number_of("\nprocess_max_fds "), open));
+    cr_assert(le(i64, number_of("\nprocess_start_time_seconds "), (int64_t)time(NULL)));
+    cr_assert(gt(i64, number_of("\nprocess_start_time_seconds "), 1700000000));
+    for (clock_t end = clock() + CLOCKS_PER_SEC / 5; clock() < end;)
+        ;
+    cr_assert(eq(int, times("\nprocess_cpu_seconds_total 0.0"), 0)); /* 0.2 at least */
 }
 
 /* Counter and gauge are a line each, after their HELP and TYPE. */

@@ -42,7 +42,7 @@ function names(text) {
 /** Every name, and every value asked for of a label, in an expression. `rest`: names without one. */
 export function expressionProblems(where, expr, known) {
   const problems = [];
-  for (const [, name, selector] of expr.matchAll(/\b(loquat_[a-z0-9_]+)(?:\{([^}]*)\})?/g)) {
+  for (const [, name, selector] of expr.matchAll(/\b((?:loquat|process)_[a-z0-9_]+)(?:\{([^}]*)\})?/g)) {
     const labels = known.get(name);
     if (!labels) {
       problems.push(`${where}: there is no ${name}`);
@@ -91,7 +91,7 @@ export function dashboardProblems(text, known) {
       if (refs.has(target.refId)) problems.push(`${where}: ${target.refId} twice`);
       refs.add(target.refId);
       if (target.datasource?.uid !== source) problems.push(`${where}: another source`);
-      if (!/loquat_/.test(target.expr)) problems.push(`${where}: asks for nothing of ours`);
+      if (!/loquat_|process_/.test(target.expr)) problems.push(`${where}: asks for nothing of ours`);
       problems.push(...expressionProblems(where, target.expr, known));
     }
   }
@@ -114,7 +114,7 @@ export function operatingProblems(operating, alerts, text) {
   const problems = [];
   const served = names(text);
   const known = exposition(text);
-  const named = new Set(operating.match(/\bloquat_[a-z0-9_]+/g));
+  const named = new Set(operating.match(/\b(?:loquat|process)_[a-z0-9_]+/g));
   for (const name of served)
     if (!named.has(name)) problems.push(`OPERATING.md does not say what ${name} is`);
   for (const name of named)
