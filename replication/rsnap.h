@@ -2,8 +2,9 @@
  *
  * The leader's core asks for it. Its rows are read at one moment, at which the state machine stands
  * at `index`, and go as chunks, each one when the one before was answered; what is not answered is
- * sent again. The receiver collects them beside its data DB, while all goes on as before. The last
- * chunk holds what the cores have to say to each other. When the receiver's core agrees:
+ * sent again. The receiver collects them beside its data DB, while all goes on as before, and from
+ * time to time marks how far it is: if it starts again it asks for what comes behind the mark, from
+ * the same moment, which the sender keeps while it is answered. The last chunk holds what the cores have to say to each other. When the receiver's core agrees:
  *   1. "being installed" is written to the log, and synced;
  *   2. the rows collected take the place of the partition's (store/kv_stage.h), and the state
  *      machine begins anew from them;
@@ -25,7 +26,7 @@
 
 enum {
     SNAPSHOT_AGAIN_MS = 1000,    /* a chunk that was not answered is sent again */
-    SNAPSHOT_GIVE_UP_MS = 60000, /* nothing was answered for so long: who was it for is gone */
+    SNAPSHOT_GIVE_UP_MS = 60000, /* nothing was answered, or came, for so long: the other is gone */
 };
 
 /* rsnap_out.c. The core wants this message and a snapshot sent; lent. */
@@ -38,13 +39,14 @@ void rsnap_out_close(struct shard *shard);
 
 /* rsnap_in.c */
 void rsnap_chunk(struct shard *shard, const Loquat__Chunk *chunk);
+void rsnap_in_tick(struct shard *shard, uint64_t now_ms);
 void rsnap_install(struct shard *shard, const struct rlog_snapshot *snapshot); /* the core agrees */
 bool rsnap_installing(const struct shard *shard);
 /* What there is of the partition goes, since who leads in `term` said so. */
 void rsnap_leave(struct shard *shard, uint64_t term);
 bool rsnap_leaving(const struct shard *shard);
 bool rsnap_in_idle(const struct shard *shard);
-int rsnap_finish(struct shard *shard); /* at start, before the rest: what a crash cut short */
+int rsnap_finish(struct shard *shard); /* at start, before the rest: what was cut short */
 void rsnap_in_close(struct shard *shard);
 
 #endif

@@ -13,9 +13,13 @@
 #include "store/key.h"
 #include "store/kv_stage.h"
 
+enum { NOTE_SIZE = 4 * 8 };
+
 struct snap_in {
     struct shard *shard;
     uint64_t from, id, next, sum;
+    bool resumed; /* from its mark, and no chunk has come since */
+    uint64_t heard_ms;
     struct buf last; /* the Raft of the last chunk, packed */
     struct job job;
     bool working, dead;
@@ -67,6 +71,17 @@ static int take_rows(const struct snap_in *in)
     return more < 0 ? more : err;
 }
 
+/* With what is needed to go on from here after a restart. */
+static int mark(struct snap_in *in)
+{
+    char note[NOTE_SIZE];
+    put_le64(note, in->from);
+    put_le64(note + 8, in->id);
+    put_le64(note + 16, in->next + 1); /* the chunk that is taken now is in it */
+    put_le64(note + 24, in->sum);
+    return kv_stage_mark(in->stage, span_of(note, sizeof note));
+}
+
 static void call_take(struct job *job)
 {
     struct snap_in *in = job->owner;
@@ -77,18 +92,38 @@ static void call_take(struct job *job)
         in->err = take_rows(in);
     if (in->err == 0 && in->last.n > 0)
         in->err = kv_stage_finish(in->stage);
+    else if (in->err == 0 && kv_stage_unmarked(in->stage) >= in->shard->env->mark_bytes)
+        in->err = mark(in);
 }
 
-static void say_next(struct shard *shard, uint64_t to, uint64_t id, uint64_t next, bool done)
+static Loquat__ChunkReply reply_to(const struct shard *shard, uint64_t to, uint64_t id)
 {
     Loquat__ChunkReply reply = LOQUAT__CHUNK_REPLY__INIT;
     reply.partition = shard->partition;
     reply.from = shard->env->id;
     reply.to = to;
     reply.id = id;
+    return reply;
+}
+
+static void say_next(struct shard *shard, uint64_t to, uint64_t id, uint64_t next, bool done)
+{
+    Loquat__ChunkReply reply = reply_to(shard, to, id);
     reply.next = next;
     reply.done = done;
     shard_say(shard, to, LINK_CHUNK_REPLY, &reply.base);
+}
+
+/* Behind which row the sender is to go on. */
+static void say_resumed(struct shard *shard, const struct snap_in *in)
+{
+    Loquat__ChunkReply reply = reply_to(shard, in->from, in->id);
+    struct span after;
+    reply.family = kv_stage_last(in->stage, &after);
+    reply.after = (ProtobufCBinaryData){after.n, (uint8_t *)(uintptr_t)after.p};
+    reply.next = in->next;
+    reply.sum = in->sum;
+    shard_say(shard, in->from, LINK_CHUNK_REPLY, &reply.base);
 }
 
 struct snap_install {
@@ -152,6 +187,7 @@ static void on_taken(struct job *job)
         return;
     }
     in->next++;
+    in->resumed = false;
     if (in->last.n == 0) {
         say_next(shard, from, id, in->next, false);
         return;
@@ -174,6 +210,7 @@ static void in_begin(struct shard *shard, const Loquat__Chunk *chunk)
     in->shard = shard;
     in->from = chunk->from;
     in->id = chunk->id;
+    in->heard_ms = clock_mono_ms();
     shard->in = in;
 }
 
@@ -191,11 +228,19 @@ void rsnap_chunk(struct shard *shard, const Loquat__Chunk *chunk)
     if ((shard->in == NULL || shard->in->id != chunk->id) && chunk->number == 0)
         in_begin(shard, chunk);
     struct snap_in *in = shard->in;
-    if (in != NULL && in->id == chunk->id && in->working)
+    if (in == NULL || in->id != chunk->id) {
+        say_next(shard, chunk->from, chunk->id, 0, false);
         return;
-    if (in == NULL || in->id != chunk->id || in->next != chunk->number) {
-        say_next(shard, chunk->from, chunk->id, in != NULL && in->id == chunk->id ? in->next : 0,
-                 false);
+    }
+    in->heard_ms = clock_mono_ms();
+    if (in->working)
+        return;
+    if (in->next != chunk->number && in->resumed && chunk->resumes) {
+        say_resumed(shard, in);
+        return;
+    }
+    if (in->next != chunk->number) {
+        say_next(shard, chunk->from, chunk->id, in->resumed ? 0 : in->next, false);
         return;
     }
     if (XXH3_64bits_withSeed(chunk->rows.data, chunk->rows.len, in->sum) != chunk->sum) {
@@ -208,6 +253,41 @@ void rsnap_chunk(struct shard *shard, const Loquat__Chunk *chunk)
     buf_add_span(&in->last, last);
     in->working = true;
     shard_call(shard, &in->job, call_take, on_taken, in);
+}
+
+/* Nobody sends the rest any more. */
+void rsnap_in_tick(struct shard *shard, uint64_t now_ms)
+{
+    const struct snap_in *in = shard->in;
+    if (in == NULL || in->working || now_ms <= in->heard_ms + SNAPSHOT_GIVE_UP_MS)
+        return;
+    in_drop(shard);
+    remove_stage(shard);
+}
+
+/* One that was on its way when this process ended. */
+static void resume(struct shard *shard)
+{
+    char dir[STAGE_PATH_MAX];
+    struct kv_stage *stage = NULL;
+    struct buf note = {0};
+    stage_dir(shard, dir);
+    if (kv_stage_resume(shard->env->data, dir, &stage, &note) == 0 && note.n == NOTE_SIZE) {
+        struct snap_in *in = xcalloc(1, sizeof *in);
+        *in = (struct snap_in){.shard = shard,
+                               .from = get_le64(note.p),
+                               .id = get_le64(note.p + 8),
+                               .next = get_le64(note.p + 16),
+                               .sum = get_le64(note.p + 24),
+                               .resumed = true,
+                               .heard_ms = clock_mono_ms(),
+                               .stage = stage};
+        shard->in = in;
+    } else {
+        kv_stage_close(stage);
+        remove_stage(shard);
+    }
+    buf_close(&note);
 }
 
 /* ---- installing ---- */
@@ -361,8 +441,10 @@ int rsnap_finish(struct shard *shard)
         rlog_install(&shard->log, wal_batch(shard->env->wal), &at);
         wal_write(shard->env->wal);
     }
-    if (err == 0 || err == ERR_NOT_FOUND)
+    if (err == 0)
         remove_stage(shard);
+    if (err == ERR_NOT_FOUND)
+        resume(shard);
     return err == ERR_NOT_FOUND ? 0 : err;
 }
 

@@ -29,6 +29,7 @@ struct snap_out {
     enum kv_cf cf;
     struct buf rows;
     uint64_t sum;
+    struct buf back; /* go on in `cf` behind this key; empty: where it is */
     int err;
 };
 
@@ -47,6 +48,7 @@ static void out_free(struct snap_out *out)
     close_view(out);
     buf_close(&out->conf);
     buf_close(&out->rows);
+    buf_close(&out->back);
     free(out);
 }
 
@@ -80,18 +82,37 @@ static int open_view(struct snap_out *out)
     return err;
 }
 
+static void open_family(struct snap_out *out)
+{
+    uint32_t partition = out->shard->partition;
+    struct key from = key_partition(partition), until = key_partition(partition + 1);
+    kv_iter_open_scan(&out->iter, out->shard->env->data, &out->view, out->cf, key_span(&from),
+                      key_span(&until));
+    out->iterating = true;
+}
+
+static void go_back(struct snap_out *out)
+{
+    struct span key = buf_span(&out->back);
+    if (out->iterating)
+        kv_iter_close(&out->iter);
+    open_family(out);
+    kv_iter_seek(&out->iter, key);
+    if (kv_iter_valid(&out->iter) && span_eq(kv_iter_key(&out->iter), key))
+        kv_iter_next(&out->iter);
+    out->back.n = 0;
+}
+
 static int fill(struct snap_out *out)
 {
-    struct shard *shard = out->shard;
-    struct key from = key_partition(shard->partition), until = key_partition(shard->partition + 1);
     int err = 0;
     out->rows.n = 0;
-    while (err == 0 && out->cf < KV_CF_COUNT && out->rows.n < shard->env->chunk_bytes) {
+    if (out->back.n > 0)
+        go_back(out);
+    while (err == 0 && out->cf < KV_CF_COUNT && out->rows.n < out->shard->env->chunk_bytes) {
         if (!out->iterating) {
-            kv_iter_open_scan(&out->iter, shard->env->data, &out->view, out->cf, key_span(&from),
-                              key_span(&until));
+            open_family(out);
             kv_iter_first(&out->iter);
-            out->iterating = true;
         }
         if (kv_iter_valid(&out->iter)) {
             rsnap_row_put(&out->rows, &(struct rsnap_row){out->cf, kv_iter_key(&out->iter),
@@ -132,6 +153,7 @@ static void say_chunk(struct snap_out *out)
     chunk.index = message.index = out->at.index;
     chunk.rows = (ProtobufCBinaryData){out->rows.n, (uint8_t *)out->rows.p};
     chunk.sum = out->sum;
+    chunk.resumes = true;
     if (out->complete) {
         message.kind = LOQUAT__RAFT_KIND__RAFT_SNAPSHOT;
         message.version = out->version;
@@ -157,6 +179,7 @@ static void begin(struct snap_out *out)
     out->id = random_u64();
     out->number = out->sum = 0;
     out->cf = 0;
+    out->back.n = 0;
     out->complete = out->failed = false;
     out->held = shard->applied;
     work(out);
@@ -231,6 +254,21 @@ void rsnap_send(struct shard *shard, const Loquat__Raft *message)
     begin(out);
 }
 
+/* To the row that the other one has on disk; from there on it has nothing. */
+static void resume(struct snap_out *out, const Loquat__ChunkReply *reply)
+{
+    out->number = reply->next;
+    out->sum = reply->sum;
+    out->cf = (enum kv_cf)reply->family;
+    out->complete = out->failed = false;
+    out->back.n = 0;
+    buf_add(&out->back, reply->after.data, reply->after.len);
+    log_info("a snapshot goes on where it was when its receiver ended",
+             {"partition", log_int(out->shard->partition)}, {"node", log_int((int64_t)out->to)},
+             {"chunk", log_int((int64_t)out->number)});
+    work(out);
+}
+
 void rsnap_reply(struct shard *shard, const Loquat__ChunkReply *reply, uint64_t now_ms)
 {
     struct list_link *link = list_first(&shard->sends);
@@ -243,6 +281,9 @@ void rsnap_reply(struct shard *shard, const Loquat__ChunkReply *reply, uint64_t 
         } else if (reply->next == out->number + 1 && !out->complete) {
             out->number++;
             work(out);
+        } else if (reply->after.len > 0 && reply->next <= out->number &&
+                   reply->family < KV_CF_COUNT) {
+            resume(out, reply);
         } else if (reply->next == 0 && out->number > 0) {
             begin(out); /* what it had is lost */
         }

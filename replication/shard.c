@@ -482,6 +482,7 @@ void shard_tick(struct shard *shard, uint64_t now_ms)
     if (now_ms >= rcore_next_ms(shard->core) && !rsnap_leaving(shard))
         rcore_timeout(shard->core, now_ms);
     rsnap_tick(shard, now_ms);
+    rsnap_in_tick(shard, now_ms);
     shard_settle(shard, now_ms);
     warm_some(shard, now_ms);
     uint64_t next = rcore_next_ms(shard->core), warm = shard->warming ? next : shard->warm_ms;

@@ -54,6 +54,8 @@ struct shard_env { /* what a shard needs of its node */
     size_t eager; /* with so many entries in flight one that is not full waits for more commands */
     uint64_t held_bytes; /* of payloads that were applied, kept for followers a little behind */
     size_t chunk_bytes;  /* SHARD_CHUNK_BYTES; likewise */
+    size_t mark_bytes;   /* STAGE_FILE_BYTES; likewise: of a snapshot that comes, at most so many
+                            must come again after a restart */
     struct wal *wal;
     struct applier *applier;
     struct watermark *mark;

@@ -284,6 +284,7 @@ void node_start(struct node *node)
                                    .trailing = trailing_of(node),
                                    .eager = node->number % 2 == 0 ? 1 : SHARD_INFLIGHT_MAX,
                                    .chunk_bytes = CHUNK_BYTES,
+                                   .mark_bytes = MARK_BYTES,
                                    .wal = node->wal,
                                    .applier = node->applier,
                                    .mark = node->mark,
@@ -532,11 +533,11 @@ int main(int argc, char **argv)
                    mutant != NULL ? " --mutant " : "", mutant != NULL ? mutant : "");
     }
     printf("%llu entries, %llu messages, %llu crashes, %llu elections, %llu changes of members, "
-           "%llu snapshots, %llu newcomers, %llu who left, %llu reads\n",
+           "%llu snapshots, %llu of them resumed, %llu newcomers, %llu who left, %llu reads\n",
            (unsigned long long)commits, (unsigned long long)acked, (unsigned long long)crashes,
            (unsigned long long)elections, (unsigned long long)changes,
-           (unsigned long long)sim_installs, (unsigned long long)newcomers,
-           (unsigned long long)leaves, (unsigned long long)reads);
+           (unsigned long long)sim_installs, (unsigned long long)sim_resumes,
+           (unsigned long long)newcomers, (unsigned long long)leaves, (unsigned long long)reads);
     printf("%llu passed, %llu failed\n", (unsigned long long)passed, (unsigned long long)failures);
     return failures > 0;
 }

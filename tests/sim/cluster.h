@@ -21,7 +21,8 @@ enum {
     FAILURES_MAX = 5,
     TRAILING_MAX = 12,
     UNEVEN_TRAILING = 200,
-    CHUNK_BYTES = 2000,
+    CHUNK_BYTES = 400,
+    MARK_BYTES = 500,
     MOVE_BYTES = 1500,
     MEMBER_EVERY = 8, /* of what clients write is a member who is added */
 };

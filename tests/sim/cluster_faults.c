@@ -2,6 +2,8 @@
 #include "store/base/check.h"
 #include "tests/sim/cluster.h"
 
+enum { RECEIVER_STEPS = 20 }; /* of a snapshot, until it crashes: few have so many */
+
 /* What a disk does to a node that is down; to one of them at most: the others have a majority. */
 static void harm(struct node *node)
 {
@@ -94,7 +96,8 @@ void faults(void)
 {
     const struct weather *weather = &world.weather;
     unsigned a = (unsigned)sim_roll(world.nodes), b = (unsigned)sim_roll(world.nodes);
-    if (once_in(weather->crash) && world.node[a].up) {
+    bool receives = world.node[a].up && world.node[a].shard.in != NULL; /* a snapshot */
+    if (world.node[a].up && (once_in(weather->crash) || (receives && once_in(RECEIVER_STEPS)))) {
         node_crash(&world.node[a]);
         world.crashes++;
     }

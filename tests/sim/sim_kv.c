@@ -16,6 +16,8 @@ struct table {
 struct kv {
     struct table tables[KV_CF_COUNT], flushed[KV_CF_COUNT];
     struct table staged[KV_CF_COUNT]; /* a stage: of a data DB one at most */
+    struct table marked[KV_CF_COUNT]; /* what there was of it then */
+    struct buf note;                  /* of the mark; empty: there is none */
     bool finished, torn;
 };
 
@@ -120,7 +122,9 @@ void sim_kv_free(struct kv *kv)
         table_clear(&kv->tables[i]);
         table_clear(&kv->flushed[i]);
         table_clear(&kv->staged[i]);
+        table_clear(&kv->marked[i]);
     }
+    buf_close(&kv->note);
     free(kv);
 }
 
@@ -327,15 +331,35 @@ int kv_view_get(const struct kv_view *view, enum kv_cf cf, struct span key, stru
 
 struct kv_stage {
     struct kv *kv;
+    size_t unmarked;
+    enum kv_cf cf;
+    struct buf last;
+    bool resumed; /* and nothing was put since */
 };
+
+uint64_t sim_resumes;
+
+static struct kv_stage *stage_new(struct kv *kv)
+{
+    struct kv_stage *stage = xcalloc(1, sizeof *stage);
+    stage->kv = kv;
+    return stage;
+}
 
 int kv_stage_open(struct kv *kv, const char *dir, struct kv_stage **stage)
 {
     (void)dir;
     drop_staged(kv);
-    *stage = xcalloc(1, sizeof **stage);
-    (*stage)->kv = kv;
+    kv->note.n = 0;
+    *stage = stage_new(kv);
     return 0;
+}
+
+static void put_last(struct kv_stage *stage, enum kv_cf cf, struct span key)
+{
+    stage->cf = cf;
+    stage->last.n = 0;
+    buf_add_span(&stage->last, key);
 }
 
 int kv_stage_put(struct kv_stage *stage, enum kv_cf cf, struct span key, struct span value)
@@ -343,6 +367,51 @@ int kv_stage_put(struct kv_stage *stage, enum kv_cf cf, struct span key, struct 
     struct row *row = find_or_add(&stage->kv->staged[cf], key);
     ASSERT(row->value.n == 0);
     buf_add_span(&row->value, value);
+    stage->unmarked += key.n + value.n;
+    sim_resumes += stage->resumed;
+    stage->resumed = false;
+    put_last(stage, cf, key);
+    return 0;
+}
+
+size_t kv_stage_unmarked(const struct kv_stage *stage)
+{
+    return stage->unmarked;
+}
+
+enum kv_cf kv_stage_last(const struct kv_stage *stage, struct span *key)
+{
+    *key = buf_span(&stage->last);
+    return stage->cf;
+}
+
+int kv_stage_mark(struct kv_stage *stage, struct span note)
+{
+    struct kv *kv = stage->kv;
+    for (size_t i = 0; i < KV_CF_COUNT; i++)
+        table_copy(&kv->marked[i], &kv->staged[i]);
+    kv->note.n = 0;
+    buf_add_span(&kv->note, note);
+    stage->unmarked = 0;
+    return 0;
+}
+
+int kv_stage_resume(struct kv *kv, const char *dir, struct kv_stage **out, struct buf *note)
+{
+    (void)dir;
+    if (kv->note.n == 0)
+        return ERR_NOT_FOUND;
+    struct kv_stage *stage = stage_new(kv);
+    for (size_t i = 0; i < KV_CF_COUNT; i++) {
+        const struct table *marked = &kv->marked[i];
+        table_copy(&kv->staged[i], marked);
+        if (marked->count > 0)
+            put_last(stage, (enum kv_cf)i, buf_span(&marked->rows[marked->count - 1].key));
+    }
+    kv->finished = false;
+    stage->resumed = true;
+    buf_add_span(note, buf_span(&kv->note));
+    *out = stage;
     return 0;
 }
 
@@ -354,6 +423,8 @@ int kv_stage_finish(struct kv_stage *stage)
 
 void kv_stage_close(struct kv_stage *stage)
 {
+    if (stage != NULL)
+        buf_close(&stage->last);
     free(stage);
 }
 
@@ -384,6 +455,8 @@ int kv_stage_install(struct kv *kv, const char *dir, struct span from, struct sp
         table_copy(&kv->flushed[i], &kv->tables[i]);
     }
     kv->torn = upto < KV_CF_COUNT;
+    if (!kv->torn)
+        kv->note.n = 0;
     return kv->torn ? ERR_IO : 0;
 }
 
@@ -432,6 +505,13 @@ void kv_iter_first(struct kv_iter *iter)
 void kv_iter_last(struct kv_iter *iter)
 {
     move_to(iter, ((struct place *)iter->rocks)->until - 1);
+}
+
+void kv_iter_seek(struct kv_iter *iter, struct span key)
+{
+    const struct place *place = iter->rocks;
+    size_t at = lower(place->table, key);
+    move_to(iter, at > place->from ? at : place->from);
 }
 
 void kv_iter_next(struct kv_iter *iter)

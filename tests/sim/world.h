@@ -30,6 +30,7 @@ void sim_kv_clear(struct kv *kv);
 /* An installation of staged rows has come to its half: the process ends now. */
 bool sim_kv_torn(struct kv *kv);
 extern uint64_t sim_installs; /* begun */
+extern uint64_t sim_resumes;  /* of stages, that then went on */
 uint64_t sim_kv_hash(struct kv *kv, enum kv_cf cf);
 
 /* A journal: what was written, and stays through crashes. */

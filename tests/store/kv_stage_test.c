@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "store/base/err.h"
+#include "store/base/file.h"
 #include "store/key.h"
 #include "tests/lib/dice.h"
 #include "tests/lib/scratch.h"
@@ -104,18 +105,28 @@ static void fill(void)
     write_batch();
 }
 
-static void stage_some(void)
+static void stage_log(struct kv_stage *stage, uint64_t from, uint64_t until)
 {
-    struct kv_stage *stage = NULL;
-    cr_assert(eq(int, kv_stage_open(kv, at, &stage), 0));
-    for (uint64_t i = 0; i < 500; i++) {
+    for (uint64_t i = from; i < until; i++) {
         struct key key = row_key(2, i * 3);
         cr_assert(eq(int, kv_stage_put(stage, KV_LOG, key_span(&key), span_str("new")), 0));
     }
+}
+
+static void stage_end(struct kv_stage *stage)
+{
     struct key key = row_key(2, 0);
     cr_assert(eq(int, kv_stage_put(stage, KV_APL, key_span(&key), span_str("index")), 0));
     cr_assert(eq(int, kv_stage_finish(stage), 0));
     kv_stage_close(stage);
+}
+
+static void stage_some(void)
+{
+    struct kv_stage *stage = NULL;
+    cr_assert(eq(int, kv_stage_open(kv, at, &stage), 0));
+    stage_log(stage, 0, 500);
+    stage_end(stage);
 }
 
 static int install(void)
@@ -222,6 +233,80 @@ Test(kv_stage, survives_a_crash)
     close_kv();
     open_kv(left, false);
     check_installed();
+}
+
+static struct kv_stage *resume(const char *expected)
+{
+    struct kv_stage *stage = NULL;
+    value.n = 0;
+    cr_assert(eq(int, kv_stage_resume(kv, at, &stage, &value), 0));
+    buf_add(&value, "", 1);
+    cr_assert(eq(str, value.p, (char *)(uintptr_t)expected));
+    return stage;
+}
+
+/* What was put before a mark need not be put again, whatever came after it. */
+Test(kv_stage, goes_on_from_a_mark)
+{
+    struct kv_stage *stage = NULL;
+    struct key key = row_key(2, 199 * 3);
+    struct span last;
+    fill();
+    cr_assert(eq(int, kv_stage_open(kv, at, &stage), 0));
+    stage_log(stage, 0, 100);
+    cr_assert(gt(sz, kv_stage_unmarked(stage), 100));
+    cr_assert(eq(int, kv_stage_mark(stage, span_str("one")), 0));
+    cr_assert(zero(sz, kv_stage_unmarked(stage)));
+    stage_log(stage, 100, 200);
+    cr_assert(eq(int, kv_stage_mark(stage, span_str("two")), 0));
+    stage_log(stage, 200, 300);
+    kv_stage_close(stage);
+    stage = resume("two");
+    cr_assert(eq(int, kv_stage_last(stage, &last), KV_LOG));
+    cr_assert(span_eq(last, key_span(&key)));
+    cr_assert(eq(int, kv_stage_put(stage, KV_LOG, key_span(&key), span_str("x")), ERR_CORRUPT));
+    stage_log(stage, 200, 500);
+    stage_end(stage);
+    stage = resume("two"); /* it was finished, but nobody took it over */
+    cr_assert(eq(int, install(), ERR_CORRUPT));
+    stage_log(stage, 200, 400);
+    kv_stage_close(stage);
+    stage = resume("two");
+    stage_log(stage, 200, 500);
+    cr_assert(eq(int, kv_stage_mark(stage, span_str("three")), 0));
+    kv_stage_close(stage);
+    stage_end(resume("three"));
+    cr_assert(eq(int, install(), 0), "%s", kv_error());
+    check_installed();
+}
+
+/* A mark that is none any more: one begins anew. */
+Test(kv_stage, damaged_mark)
+{
+    char path[SCRATCH_MAX + 32];
+    struct kv_stage *stage = NULL;
+    struct buf mark = {0};
+    cr_assert(eq(int, kv_stage_resume(kv, at, &stage, &value), ERR_NOT_FOUND));
+    cr_assert(eq(int, kv_stage_open(kv, at, &stage), 0));
+    cr_assert(eq(int, kv_stage_resume(kv, at, &stage, &value), ERR_NOT_FOUND));
+    stage_log(stage, 0, 10);
+    cr_assert(eq(int, kv_stage_mark(stage, span_str("note")), 0));
+    kv_stage_close(stage);
+    snprintf(path, sizeof path, "%s/MARK", at);
+    cr_assert(eq(int, file_read(path, 4096, &mark, NULL), 0));
+    for (size_t i = 0; i < mark.n; i++) {
+        mark.p[i] ^= 16;
+        cr_assert(eq(int, file_replace(path, buf_span(&mark)), 0));
+        cr_assert(eq(int, kv_stage_resume(kv, at, &stage, &value), ERR_NOT_FOUND));
+        mark.p[i] ^= 16;
+        cr_assert(eq(int, file_replace(path, span_of(mark.p, i)), 0));
+        cr_assert(eq(int, kv_stage_resume(kv, at, &stage, &value), ERR_NOT_FOUND));
+    }
+    cr_assert(zero(sz, value.n));
+    buf_close(&mark);
+    cr_assert(eq(int, kv_stage_open(kv, at, &stage), 0)); /* it goes with all else */
+    kv_stage_close(stage);
+    cr_assert(eq(int, kv_stage_resume(kv, at, &stage, &value), ERR_NOT_FOUND));
 }
 
 /* Without a list, or with a file missing, nothing is taken over in part without an error. */
