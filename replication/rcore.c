@@ -178,29 +178,6 @@ static void must_step(struct rcore *core, struct raft_event *event, uint64_t now
 
 /* ---- start ---- */
 
-/* The core wants its entries in memory from raft_malloc, in one batch. */
-static struct raft_entry *raft_entries(const struct rcore_entry *entries, size_t count)
-{
-    if (count == 0)
-        return NULL;
-    size_t size = 8;
-    for (size_t i = 0; i < count; i++)
-        size += (entries[i].bytes.n + 7) & ~(size_t)7;
-    char *batch = raft_malloc(size), *at = batch;
-    struct raft_entry *made = xcalloc(count, sizeof *made);
-    for (size_t i = 0; i < count; i++) {
-        size_t n = entries[i].bytes.n;
-        if (n > 0)
-            memcpy(at, entries[i].bytes.p, n);
-        made[i] = (struct raft_entry){.term = entries[i].term,
-                                      .type = (enum raft_entry_type)entries[i].type,
-                                      .buf = {at, n},
-                                      .batch = batch};
-        at += (n + 7) & ~(size_t)7;
-    }
-    return made;
-}
-
 /* The library's own allocations end the process when there is no memory: see check.h. */
 static void *heap_malloc(void *data, size_t size)
 {
@@ -282,7 +259,7 @@ struct rcore *rcore_new(const struct rcore_start *start, const struct rcore_ops 
         rcore_conf_decode(&metadata.configuration, start->conf);
         event.start.metadata = &metadata;
     }
-    struct raft_entry *entries = raft_entries(start->entries, start->entry_count);
+    struct raft_entry *entries = rcore_entries_in(start->entries, start->entry_count);
     event.start.start_index = start->first_index;
     event.start.entries = entries;
     event.start.n_entries = (unsigned)start->entry_count;
@@ -309,7 +286,7 @@ static int submit(struct rcore *core, enum rcore_type type, struct span bytes, u
     if (core->raft.state != RAFT_LEADER || rcore_transferring(core))
         return RCORE_REFUSED;
     struct rcore_entry entry = {raft_current_term(&core->raft), (uint16_t)type, bytes};
-    struct raft_entry *entries = raft_entries(&entry, 1);
+    struct raft_entry *entries = rcore_entries_in(&entry, 1);
     struct raft_event event = {.type = RAFT_SUBMIT};
     event.submit.entries = entries;
     event.submit.n = 1;
@@ -417,7 +394,7 @@ static int receive_part(struct rcore *core, struct raft_message message,
     struct raft_append_entries *append = &message.append_entries;
     uint64_t upto = append->prev_log_index + count;
     append->leader_commit = append->leader_commit < upto ? append->leader_commit : upto;
-    struct raft_entry *made = raft_entries(entries, count);
+    struct raft_entry *made = rcore_entries_in(entries, count);
     append->entries = made;
     append->n_entries = (unsigned)count;
     int err = receive(core, &message, now_ms); /* the library has freed the batch, or will */

@@ -101,8 +101,8 @@ void rcore_installed(struct rcore *core, uint64_t index, uint64_t term, uint64_t
 int rcore_receive(struct rcore *core, const Loquat__Raft *message, uint64_t now_ms);
 /* The leadership goes to `id`, 0: to whom has most; it takes nothing more meanwhile. */
 int rcore_transfer(struct rcore *core, uint64_t id, uint64_t now_ms);
-/* One server at a time, that comes, goes, gets a vote or loses it. Refused as well, until an entry of
- * this leader's term is committed, which is made if there is none; then a vote for who
+/* One server at a time, that comes, goes, gets a vote or loses it. Refused as well, until an entry
+ * of this leader's term is committed, which is made if there is none; then a vote for who
  * is RCORE_BEHIND_MAX entries behind; and a change after which those who are known to have the
  * newest configuration are no majority: who has a vote and does not know it gives it to nobody. */
 int rcore_change(struct rcore *core, struct span conf, uint64_t now_ms);

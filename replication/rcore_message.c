@@ -221,3 +221,25 @@ int rcore_message_in(const Loquat__Raft *in, struct raft_message *message)
         return ERR_CORRUPT;
     }
 }
+
+struct raft_entry *rcore_entries_in(const struct rcore_entry *entries, size_t count)
+{
+    if (count == 0)
+        return NULL;
+    size_t size = 8;
+    for (size_t i = 0; i < count; i++)
+        size += (entries[i].bytes.n + 7) & ~(size_t)7;
+    char *batch = raft_malloc(size), *at = batch;
+    struct raft_entry *made = xcalloc(count, sizeof *made);
+    for (size_t i = 0; i < count; i++) {
+        size_t n = entries[i].bytes.n;
+        if (n > 0)
+            memcpy(at, entries[i].bytes.p, n);
+        made[i] = (struct raft_entry){.term = entries[i].term,
+                                      .type = (enum raft_entry_type)entries[i].type,
+                                      .buf = {at, n},
+                                      .batch = batch};
+        at += (n + 7) & ~(size_t)7;
+    }
+    return made;
+}

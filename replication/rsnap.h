@@ -4,7 +4,8 @@
  * at `index`, and go as chunks, each one when the one before was answered; what is not answered is
  * sent again. The receiver collects them beside its data DB, while all goes on as before, and from
  * time to time marks how far it is: if it starts again it asks for what comes behind the mark, from
- * the same moment, which the sender keeps while it is answered. The last chunk holds what the cores have to say to each other. When the receiver's core agrees:
+ * the same moment, which the sender keeps while it is answered. The last chunk holds what the cores
+ * have to say to each other. When the receiver's core agrees:
  *   1. "being installed" is written to the log, and synced;
  *   2. the rows collected take the place of the partition's (store/kv_stage.h), and the state
  *      machine begins anew from them;
