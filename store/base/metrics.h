@@ -17,10 +17,10 @@ enum { METRIC_BUCKETS = 24 }; /* histogram: powers of two of microseconds, 1 µs
 struct metric {
     const char *name, *help, *labels; /* labels may be NULL */
     enum metric_type type;
+    bool micros;           /* no histogram: counted in microseconds, written in seconds */
     _Atomic int64_t value; /* histogram: sum of microseconds */
     _Atomic int64_t count;
     _Atomic int64_t buckets[METRIC_BUCKETS];
-    bool micros;                /* no histogram: counted in microseconds, written in seconds */
     int64_t (*read)(void *arg); /* gauge or counter taken at the moment of writing; may be NULL */
     void *arg;
     struct metric *next;
