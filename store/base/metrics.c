@@ -129,6 +129,15 @@ static void write_seconds(struct buf *out, int64_t us)
     buf_addf(out, "%" PRId64 ".%06" PRId64, us / 1000000, us % 1000000);
 }
 
+/* Its name and labels, and what goes before the value. */
+static void write_series(const struct metric *metric, const char *suffix, struct buf *out)
+{
+    buf_addf(out, "%s%s", metric->name, suffix);
+    if (metric->labels != NULL)
+        buf_addf(out, "{%s}", metric->labels);
+    buf_add_byte(out, ' ');
+}
+
 /* The sums of a histogram that is being added to: +Inf is never below the last bucket. */
 static void write_histogram(struct metric *metric, struct buf *out)
 {
@@ -145,10 +154,11 @@ static void write_histogram(struct metric *metric, struct buf *out)
     if (count < sum)
         count = sum;
     buf_addf(out, "%s_bucket{%s%sle=\"+Inf\"} %" PRId64 "\n", metric->name, labels, comma, count);
-    const char *open = *labels != '\0' ? "{" : "", *shut = *labels != '\0' ? "}" : "";
-    buf_addf(out, "%s_sum%s%s%s ", metric->name, open, labels, shut);
+    write_series(metric, "_sum", out);
     write_seconds(out, atomic_load_explicit(&metric->value, memory_order_relaxed));
-    buf_addf(out, "\n%s_count%s%s%s %" PRId64 "\n", metric->name, open, labels, shut, count);
+    buf_add_byte(out, '\n');
+    write_series(metric, "_count", out);
+    buf_addf(out, "%" PRId64 "\n", count);
 }
 
 static void write_head(const struct metric *metric, struct buf *out)
@@ -161,9 +171,7 @@ static void write_head(const struct metric *metric, struct buf *out)
 
 static void write_value(struct metric *metric, struct buf *out)
 {
-    const char *labels = metric->labels != NULL ? metric->labels : "";
-    const char *open = *labels != '\0' ? "{" : "", *shut = *labels != '\0' ? "}" : "";
-    buf_addf(out, "%s%s%s%s ", metric->name, open, labels, shut);
+    write_series(metric, "", out);
     if (metric->micros)
         write_seconds(out, value_of(metric));
     else
