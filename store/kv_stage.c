@@ -17,7 +17,8 @@ enum {
     MARK_NAME = -3,
     PARENT_NAME = -4,
     LIST_VERSION = 1,
-    LIST_SUMMED = 1 + 4 * KV_CF_COUNT,
+    COUNTS_SIZE = 4 * KV_CF_COUNT,
+    LIST_SUMMED = 1 + COUNTS_SIZE,
     LIST_SIZE = LIST_SUMMED + 8,
     MARK_VERSION = 1,
     MARK_MAX = 64 << 10, /* keys are far smaller */
@@ -189,7 +190,7 @@ int kv_stage_mark(struct kv_stage *stage, struct span note)
     if (err != 0)
         return err;
     buf_add_byte(&mark, MARK_VERSION);
-    put_counts(buf_grow(&mark, 4 * KV_CF_COUNT), stage->count);
+    put_counts(buf_grow(&mark, COUNTS_SIZE), stage->count);
     buf_add_byte(&mark, (char)stage->cf);
     put_sized(&mark, buf_span(&stage->last));
     put_sized(&mark, note);
@@ -206,7 +207,7 @@ int kv_stage_mark(struct kv_stage *stage, struct span note)
 
 static bool read_mark(struct span mark, struct kv_stage *stage, struct buf *note)
 {
-    enum { HEAD = 1 + 4 * KV_CF_COUNT + 1 };
+    enum { HEAD = 1 + COUNTS_SIZE + 1 };
     struct span last, noted;
     if (mark.n < HEAD + 8 || mark.p[0] != MARK_VERSION ||
         get_le64(mark.p + mark.n - 8) != XXH3_64bits(mark.p, mark.n - 8))

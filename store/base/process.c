@@ -1,14 +1,17 @@
 #include "store/base/process.h"
 
 #include <dirent.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #include "store/base/clock.h"
+#include "store/base/file.h"
 #include "store/base/metrics.h"
+
+enum { STATM_MAX = 256 };
 
 static int64_t started_s;
 
@@ -28,13 +31,15 @@ static int64_t cpu(void *arg)
 static int64_t resident(void *arg)
 {
     (void)arg;
-    long size = 0, pages = 0;
-    FILE *file = fopen("/proc/self/statm", "re");
-    if (file == NULL)
-        return 0;
-    int n = fscanf(file, "%ld %ld", &size, &pages);
-    fclose(file);
-    return n == 2 ? (int64_t)pages * sysconf(_SC_PAGESIZE) : 0;
+    struct buf text = {0};
+    int64_t bytes = 0;
+    if (file_read("/proc/self/statm", STATM_MAX, &text, NULL) == 0) {
+        buf_add_byte(&text, '\0');
+        const char *second = strchr(text.p, ' '); /* pages in all, resident ones, … */
+        bytes = second != NULL ? strtoll(second, NULL, 10) * sysconf(_SC_PAGESIZE) : 0;
+    }
+    buf_close(&text);
+    return bytes;
 }
 
 /* The size of the directory is their number from Linux 6.2 on; before, they are counted. */
