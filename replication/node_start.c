@@ -12,7 +12,6 @@
 #include "store/base/file.h"
 #include "store/base/log.h"
 #include "store/base/thread.h"
-#include "store/kv_stage.h"
 
 /* ---- start ---- */
 
@@ -199,7 +198,7 @@ static void init_loop(struct node *node)
         .held_bytes = node->roster.count > 1 ? HELD_BYTES / node->dir.partitions : 0,
         .eager = node->roster.count > 1 ? 1 : SHARD_INFLIGHT_MAX,
         .chunk_bytes = SHARD_CHUNK_BYTES,
-        .mark_bytes = STAGE_FILE_BYTES,
+        .mark_bytes = SHARD_MARK_BYTES,
         .wal = node->wal,
         .applier = node->applier,
         .mark = &node->mark,

@@ -21,6 +21,7 @@ enum {
     SHARD_TRAILING = 64, /* entries kept below the flushed index, for followers a little behind */
     SHARD_TRAILING_MAX = 65536,    /* the same, where there are followers: see trailing_bytes */
     SHARD_CHUNK_BYTES = 256 << 10, /* of a snapshot, at a time */
+    SHARD_MARK_BYTES = 64 << 20, /* of one that comes: at most so many come again after a restart */
     SHARD_HEARD_MS = 2 * RCORE_ELECTION_MS,
     SHARD_NEARLY = 64, /* entries to apply: with more it is behind, and should not lead */
 };
@@ -54,8 +55,7 @@ struct shard_env { /* what a shard needs of its node */
     size_t eager; /* with so many entries in flight one that is not full waits for more commands */
     uint64_t held_bytes; /* of payloads that were applied, kept for followers a little behind */
     size_t chunk_bytes;  /* SHARD_CHUNK_BYTES; likewise */
-    size_t mark_bytes;   /* STAGE_FILE_BYTES; likewise: of a snapshot that comes, at most so many
-                            must come again after a restart */
+    size_t mark_bytes;   /* SHARD_MARK_BYTES; likewise */
     struct wal *wal;
     struct applier *applier;
     struct watermark *mark;

@@ -14,7 +14,7 @@
 
 #include "store/kv.h"
 
-enum { STAGE_FILE_BYTES = 64 << 20, STAGE_PATH_MAX = 4096, STAGE_NOTE_MAX = 256 };
+enum { STAGE_FILE_BYTES = 128 << 20, STAGE_PATH_MAX = 4096, STAGE_NOTE_MAX = 256 };
 
 struct kv_stage;
 /* An empty one: what is in `dir` from before goes; it is made when it is missing. */
