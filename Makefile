@@ -19,7 +19,8 @@ HARDEN := $(if $(SAN),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 CFLAGS = -std=c17 $(OPT) $(HARDEN) -fvisibility=hidden $(WARN) $(DEFS) $(INC) $(SANFLAGS) -MMD -MP $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CXXFLAGS = -std=c++17 $(OPT) $(HARDEN) -fvisibility=hidden $(WARNXX) $(DEFS) $(INC) $(SANFLAGS) -MMD -MP -fno-exceptions
-LDLIBS = -lrocksdb -lraft -lwslay -lsimdjson $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lyaml -lstdc++ -lpthread -lm
+# The sanitizers have an allocator of their own.
+LDLIBS = $(if $(SAN),,-ljemalloc) -lrocksdb -lraft -lwslay -lsimdjson $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lyaml -lstdc++ -lpthread -lm
 LDFLAGS = $(SANFLAGS) -Wl,-z,relro,-z,now
 
 # ---- what is built -----------------------------------------------------------------------------

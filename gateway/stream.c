@@ -13,8 +13,8 @@
 #include "store/base/log.h"
 
 enum {
-    STREAM_PAGE_RECORDS = 2000, /* about a millisecond of writing JSON: others wait no longer */
-    STREAM_PAGE_BYTES = 320 << 10,
+    STREAM_PAGE_RECORDS = 4000, /* some two milliseconds of writing JSON: others wait no longer */
+    STREAM_PAGE_BYTES = 640 << 10,
     STREAM_WINDOWS = 4, /* so many pages, and one more, wait at most for who does not read */
     STREAM_WINDOW_MIN = 16,
 };

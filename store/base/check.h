@@ -18,6 +18,9 @@ NORETURN void check_failed(const char *file, int line, const char *expr);
 
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
+/* Settings of the allocator. */
+extern const char *malloc_conf;
+
 /* Memory: a program that can't get a small block has no sane way on, so these end the process with
  * a message and status 1: no core, it is nobody's mistake. What was synced is there at the next
  * start, and files stand under their names only when they are whole. Sizes that come from outside

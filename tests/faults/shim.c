@@ -39,11 +39,6 @@
 
 enum { RANGES_MAX = 64 };
 
-/* Those of glibc that need no look-up, which itself allocates. */
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t count, size_t size);
-void *__libc_realloc(void *ptr, size_t size);
-
 static struct {
     char class[16];
     unsigned long at, times;
@@ -170,25 +165,38 @@ static size_t less(size_t n)
 
 /* ---- memory ---- */
 
+/* Looked up once: they are called often. The look-up does not allocate where it finds something. */
+#define NEXT_ONCE(name)                                                                            \
+    static __typeof__(&name) next;                                                                 \
+    next = next != NULL ? next : NEXT(name)
+
+static void *next_malloc(size_t size)
+{
+    NEXT_ONCE(malloc);
+    return next(size);
+}
+
 SHOWN void *malloc(size_t size)
 {
-    return HIT("alloc", "malloc") ? NULL : __libc_malloc(size);
+    return HIT("alloc", "malloc") ? NULL : next_malloc(size);
 }
 
 SHOWN void *calloc(size_t count, size_t size)
 {
-    return HIT("alloc", "calloc") ? NULL : __libc_calloc(count, size);
+    NEXT_ONCE(calloc);
+    return HIT("alloc", "calloc") ? NULL : next(count, size);
 }
 
 SHOWN void *realloc(void *ptr, size_t size)
 {
-    return HIT("alloc", "realloc") ? NULL : __libc_realloc(ptr, size);
+    NEXT_ONCE(realloc);
+    return HIT("alloc", "realloc") ? NULL : next(ptr, size);
 }
 
 SHOWN char *strdup(const char *text)
 {
     size_t n = strlen(text) + 1;
-    char *copy = HIT("alloc", "strdup") ? NULL : __libc_malloc(n);
+    char *copy = HIT("alloc", "strdup") ? NULL : next_malloc(n);
     return copy != NULL ? memcpy(copy, text, n) : NULL;
 }
 
@@ -198,14 +206,14 @@ SHOWN void *_ZnamRKSt9nothrow_t(size_t size, const void *tag);
 
 SHOWN void *_ZnwmRKSt9nothrow_t(size_t size, const void *tag)
 {
-    (void)tag;
-    return HIT("alloc", "new") ? NULL : __libc_malloc(size);
+    NEXT_ONCE(_ZnwmRKSt9nothrow_t);
+    return HIT("alloc", "new") ? NULL : next(size, tag);
 }
 
 SHOWN void *_ZnamRKSt9nothrow_t(size_t size, const void *tag)
 {
-    (void)tag;
-    return HIT("alloc", "new[]") ? NULL : __libc_malloc(size);
+    NEXT_ONCE(_ZnamRKSt9nothrow_t);
+    return HIT("alloc", "new[]") ? NULL : next(size, tag);
 }
 
 SHOWN void *mmap(void *at, size_t n, int protection, int flags, int fd, off_t offset)
