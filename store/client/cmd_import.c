@@ -51,8 +51,9 @@ int cmd_import(int argc, char **argv)
     int first = cmd_load(&cmd, argc, argv, "FILE",
                          "Put a chat archive (JSON Lines, zstd or not; - is standard input) into "
                          "the server, each line with its own time and author. The token must have "
-                         "the scope admin. Importing again writes nothing twice: a line's "
-                         "position is its id.",
+                         "the scope admin. The lines of a conversation come together and in "
+                         "their order. Importing again writes nothing twice: a line's position "
+                         "in its conversation is its id.",
                          true, options);
     struct loquat_options server;
     if (first + 1 != argc)

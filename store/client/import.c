@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <xxhash.h>
 
 #include "store/base/check.h"
 #include "store/base/clock.h"
@@ -123,23 +124,40 @@ static void loaded(struct import *import)
     list_add(import, conv);
 }
 
+/* A line's position in its conversation is its id: it can't be counted from two places. */
+static bool begins_once(struct import *import)
+{
+    struct span name = import_conv_name(import->loading);
+    XXH128_hash_t hash = XXH3_128bits(name.p, name.n);
+    bool fresh;
+    map_put(&import->begun, (struct map_key){hash.high64, hash.low64}, &fresh);
+    if (!fresh)
+        import_stop(import,
+                    "%s: line %llu: the lines of %.*s are not together: sort the file by "
+                    "conversation, with the lines of each in the order they have",
+                    import->path, (unsigned long long)import->line_number, (int)name.n, name.p);
+    return fresh;
+}
+
 /* Adds the line to the conversation that is being loaded, or begins the next one with it. */
 static bool take_line(struct import *import, struct span line)
 {
     const char *why = "";
     int err = 0;
-    if (import->loading == NULL)
+    bool begins = import->loading == NULL;
+    if (begins)
         import->loading = import_conv_new(import);
     err = import_conv_add(import->loading, import->json, line, import->keep, &why);
     if (err == ERR_CONFLICT) {
         loaded(import);
+        begins = true;
         import->loading = import_conv_new(import);
         err = import_conv_add(import->loading, import->json, line, import->keep, &why);
     }
     if (err != 0)
         import_stop(import, "%s: line %llu: %s", import->path,
                     (unsigned long long)import->line_number, why);
-    return err == 0;
+    return err == 0 && (!begins || begins_once(import));
 }
 
 static bool wants_more(const struct import *import)
@@ -335,6 +353,7 @@ static void forget(struct import *import)
     if (import->loading != NULL)
         import_conv_free(import->loading);
     buf_close(&import->request);
+    map_close(&import->begun);
     json_free(import->json);
 }
 
@@ -359,6 +378,7 @@ int import_run(struct import *import, const struct loquat_options *options)
     import->chat = loquat_new(&session, import->why, sizeof import->why);
     if (import->chat != NULL) {
         import->json = json_new(SOURCE_LINE_MAX);
+        map_init(&import->begun);
         progress_begin(&import->progress);
         begin_loop(import, &loop);
         loquat_start(import->chat);

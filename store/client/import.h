@@ -35,6 +35,7 @@ struct import {
     const char *path;
     struct import_conv *first, *last; /* under way */
     struct import_conv *loading;
+    struct map begun; /* conversations, by the hash of their names */
     size_t convs_open, bytes;
     bool ended, ready, stopped;
     uint64_t line_number;
@@ -46,7 +47,7 @@ struct import {
     uv_idle_t idle;
     uv_timer_t timer;
     uint64_t complaints;
-    char why[256];
+    char why[512];
 };
 
 /* 0: everything that could be was imported (see totals.failed); otherwise import->why. `options`:

@@ -33,7 +33,7 @@ size_t import_conv_size(const struct import_conv *conv)
 
 /* ---- loading ---- */
 
-static struct span conv_name(const struct import_conv *conv)
+struct span import_conv_name(const struct import_conv *conv)
 {
     return span_of(conv->bytes.p, conv->name.n);
 }
@@ -62,7 +62,7 @@ int import_conv_add(struct import_conv *conv, struct json *json, struct span tex
     struct buf more = {0};
     ASSERT(conv->state == IMPORT_LOADING);
     int err = import_line_parse(json, text, conv->count, &line, keep ? &more : NULL, why);
-    if (err == 0 && conv->count > 0 && !span_eq(line.conv, conv_name(conv)))
+    if (err == 0 && conv->count > 0 && !span_eq(line.conv, import_conv_name(conv)))
         err = ERR_CONFLICT;
     if (err == 0 && conv->bytes.n + (size_t)IMPORT_LINE_MAX * 2 > IMPORT_CONV_BYTES_MAX) {
         *why = "the conversation is too large to hold in memory";
@@ -111,9 +111,9 @@ static struct span writer_at(const struct import_conv *conv, size_t i)
 void import_conv_open(struct import_conv *conv, size_t size_max, struct buf *out)
 {
     buf_add_str(out, "\"op\":\"open\",\"kind\":\"group\",\"history\":\"all\",\"cid\":");
-    add_cid(conv_name(conv), out);
+    add_cid(import_conv_name(conv), out);
     buf_add_str(out, ",\"name\":");
-    json_put_string(out, conv_name(conv));
+    json_put_string(out, import_conv_name(conv));
     buf_add_str(out, ",\"members\":[");
     size_t i = 0;
     while (i < conv->writer_count && i < IMPORT_OPEN_USERS_MAX &&

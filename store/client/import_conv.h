@@ -51,7 +51,8 @@ struct import_conv {
 
 struct import_conv *import_conv_new(void *owner);
 void import_conv_free(struct import_conv *conv);
-size_t import_conv_size(const struct import_conv *conv); /* bytes held */
+struct span import_conv_name(const struct import_conv *conv); /* dies with the next line added */
+size_t import_conv_size(const struct import_conv *conv);      /* bytes held */
 
 /* Adds a line; the first gives the name. 0; ERR_CONFLICT: it is of another conversation;
  * ERR_BAD_REQUEST, ERR_TOO_LARGE with `why`. `keep`: fields that are not known go along. */

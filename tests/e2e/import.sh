@@ -134,6 +134,10 @@ check 'Ctrl-C ends tail with 0' $?
 "$log" import "$scratch/broken.jsonl" >"$scratch/errors" 2>&1
 [[ $? == 1 ]] && grep -q 'line 2' "$scratch/errors"
 check 'a broken line is named' $?
+for name in mixed-a mixed-b mixed-a; do line 1 ann one null; done >"$scratch/mixed.jsonl"
+"$log" import "$scratch/mixed.jsonl" >"$scratch/errors" 2>&1
+[[ $? == 1 ]] && grep -q 'line 3: the lines of mixed-a are not together: sort the file' "$scratch/errors"
+check 'mixed conversations are named' $?
 head -c 5000 "$sample" >"$scratch/cut.zst"
 "$log" import "$scratch/cut.zst" >"$scratch/errors" 2>&1
 [[ $? == 1 ]]
