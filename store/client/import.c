@@ -2,7 +2,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <xxhash.h>
 
 #include "store/base/check.h"
 #include "store/base/clock.h"
@@ -128,9 +127,8 @@ static void loaded(struct import *import)
 static bool begins_once(struct import *import)
 {
     struct span name = import_conv_name(import->loading);
-    XXH128_hash_t hash = XXH3_128bits(name.p, name.n);
     bool fresh;
-    map_put(&import->begun, (struct map_key){hash.high64, hash.low64}, &fresh);
+    map_put(&import->begun, import_key(name), &fresh);
     if (!fresh)
         import_stop(import,
                     "%s: line %llu: the lines of %.*s are not together: sort the file by "

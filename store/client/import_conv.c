@@ -38,12 +38,17 @@ struct span import_conv_name(const struct import_conv *conv)
     return span_of(conv->bytes.p, conv->name.n);
 }
 
+struct map_key import_key(struct span name)
+{
+    XXH128_hash_t hash = XXH3_128bits(name.p, name.n);
+    return (struct map_key){hash.high64, hash.low64};
+}
+
 static void add_writer(struct import_conv *conv, const struct import_line *line)
 {
     struct span user = span_str(line->user);
-    XXH128_hash_t hash = XXH3_128bits(user.p, user.n);
     bool fresh;
-    map_put(&conv->writer_map, (struct map_key){hash.high64, hash.low64}, &fresh);
+    map_put(&conv->writer_map, import_key(user), &fresh);
     if (!fresh)
         return;
     if (conv->writer_count == conv->writer_cap) {
@@ -98,9 +103,9 @@ static void add_cid(struct span name, struct buf *out)
         json_put_string(out, name);
         return;
     }
-    XXH128_hash_t hash = XXH3_128bits(name.p, name.n);
-    buf_addf(out, "\"import-%016llx%016llx\"", (unsigned long long)hash.high64,
-             (unsigned long long)hash.low64);
+    struct map_key key = import_key(name);
+    buf_addf(out, "\"import-%016llx%016llx\"", (unsigned long long)key.a,
+             (unsigned long long)key.b);
 }
 
 static struct span writer_at(const struct import_conv *conv, size_t i)

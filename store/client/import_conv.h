@@ -49,6 +49,8 @@ struct import_conv {
     uint64_t wait_until_us;
 };
 
+struct map_key import_key(struct span name); /* of a user or conversation */
+
 struct import_conv *import_conv_new(void *owner);
 void import_conv_free(struct import_conv *conv);
 struct span import_conv_name(const struct import_conv *conv); /* dies with the next line added */
