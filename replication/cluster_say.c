@@ -205,7 +205,7 @@ void cluster_json(const struct roster *roster, Loquat__ClusterState *const *answ
         const Loquat__PartitionState *state = cluster_served(roster, answers, p);
         buf_addf(out, "%s{\"partition\":%zu,\"leader\":", p > 0 ? "," : "", p);
         if (state == NULL) {
-            buf_add_str(out, "null}");
+            buf_add_str(out, "null,\"replicas\":[]}");
             continue;
         }
         buf_addf(out, "%llu,\"term\":%llu,\"committed\":%llu,\"replicas\":[", num(state->leader),

@@ -36,9 +36,15 @@ ask_cluster() { # WORD…: its words are in $scratch/ask
         --cluster-secret-file "$scratch/cluster" >"$scratch/ask" 2>&1
 }
 
-cluster_json() { # JQ-PROGRAM
-    timeout 20 "$build/loquat-node" cluster status --json --cluster "$cluster" \
-        --cluster-secret-file "$scratch/cluster" | jq -r "$1"
+cluster_json() { # JQ-PROGRAM: asked once every partition is led: now and then one is handed over
+    local i
+    for ((i = 0; i < 100; i++)); do
+        timeout 20 "$build/loquat-node" cluster status --json --cluster "$cluster" \
+            --cluster-secret-file "$scratch/cluster" >"$scratch/json"
+        jq -e 'all(.partitions[]; .leader != null)' "$scratch/json" >"$scratch/led" && break
+        sleep 0.1
+    done
+    jq -r "$1" "$scratch/json"
 }
 
 leader_of() { # PARTITION
