@@ -58,11 +58,11 @@ static void talk(struct crowd *crowd, double secs, struct series *ms)
 static void begin(struct crowd *crowd, struct gateway *gateway, size_t count)
 {
     gateway_prepare(gateway);
-    gateway_start(gateway, NULL);
+    gateway_start(gateway, TWO_LOOPS);
     crowd_open(crowd, gateway, uv_default_loop(), count);
     gateway_rest(gateway);
     gateway_stop(gateway); /* so that what opening took is not counted */
-    gateway_start(gateway, NULL);
+    gateway_start(gateway, TWO_LOOPS);
 }
 
 static double join(struct crowd *crowd)

@@ -124,7 +124,7 @@ static const struct config_option TABLE[] = {
     {.name = "loops",
      .type = CONFIG_UINT,
      .arg = "N",
-     .help = "Threads that serve clients; default: one for each core",
+     .help = "Threads that serve clients; default: one for each core, with --embed for every two",
      .value = &options.loops,
      .max = LOOPS_MAX},
     {.name = "partitions",
@@ -300,6 +300,14 @@ static void setup_tls(struct settings *settings)
     secure_metrics();
 }
 
+/* A node inside has threads of its own: with a loop for each core as well they wait for each other. */
+static uint64_t default_loops(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    long loops = options.embed != NULL ? cores / 2 : cores;
+    return loops < 1 ? 1 : loops > LOOPS_MAX ? LOOPS_MAX : (uint64_t)loops;
+}
+
 static void setup(struct settings *settings, uint64_t room)
 {
     char why[512] = "";
@@ -320,10 +328,8 @@ static void setup(struct settings *settings, uint64_t room)
     if (settings->auth == NULL)
         program_fail(why);
     setup_tls(settings);
-    if (options.loops == 0) {
-        long cores = sysconf(_SC_NPROCESSORS_ONLN);
-        options.loops = cores > 0 && cores < LOOPS_MAX ? (uint64_t)cores : 1;
-    }
+    if (options.loops == 0)
+        options.loops = default_loops();
     limits_init(&settings->limits, options.rate, options.burst, options.user_conns);
     settings->page = find_page();
     settings->frame_max = options.frame_max;

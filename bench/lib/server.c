@@ -390,6 +390,8 @@ void node_drop(struct node_server *node)
     bench_dir_drop(node->root);
 }
 
+const char *const TWO_LOOPS[] = {"--loops", "2", NULL};
+
 void gateway_start(struct gateway *gateway, const char *const *more)
 {
     char program[SCRATCH_MAX], at[64];

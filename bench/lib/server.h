@@ -58,6 +58,7 @@ void gateway_prepare(struct gateway *gateway); /* the directories and the secret
 /* One more beside a node, with the tokens of the first, which outlives it. */
 void gateway_join(struct gateway *gateway, const struct gateway *first);
 void gateway_start(struct gateway *gateway, const char *const *more);
+extern const char *const TWO_LOOPS[];       /* such options: whatever the machine has */
 void gateway_stop(struct gateway *gateway); /* the data stays; gateway_start may follow */
 void gateway_kill(struct gateway *gateway); /* SIGKILL; gateway_start may follow */
 void gateway_rest(

@@ -93,7 +93,7 @@ done
 accepts 's|#alternative cookie|cookie|; s|\(server one [^ ]*\)|\1 cookie one|'
 check "and with the alternative: cookie" $?
 
-start_server "$scratch/data" --loops 2
+start_server "$scratch/data"
 check "a server with two loops" $?
 start_proxy
 check "HAProxy serves the derived file" $?
@@ -156,7 +156,7 @@ check "SIGTERM drains and ends with 0 behind the proxy" $?
 server_pid=
 [[ $(status "$base/v1/conversations") == 503 ]]
 check "while it is down the proxy answers 503" $?
-listen=$gateway start_server "$scratch/data" --loops 2
+listen=$gateway start_server "$scratch/data"
 check "it comes back at the same port" $?
 wait "$client_pid"
 check "the clients: exit status" $?

@@ -147,7 +147,7 @@ static void run(struct soak *soak)
     struct town *town = &soak->town;
     files_allow();
     gateway_prepare(&soak->gateway);
-    gateway_start(&soak->gateway, NULL);
+    gateway_start(&soak->gateway, TWO_LOOPS);
     town_open(town, &soak->gateway, uv_default_loop(), soak->people);
     followers_all_live(&town->people, soak->people, LIVE_S_MAX);
     followers_all_live(&town->witness, 1, LIVE_S_MAX);

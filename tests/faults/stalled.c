@@ -353,7 +353,7 @@ static void open_stage(struct stage *stage, size_t readers)
     stage->rooms = readers / ROOM;
     stage->convs = xcalloc(stage->rooms + 1, sizeof *stage->convs);
     gateway_prepare(&stage->gateway);
-    gateway_start(&stage->gateway, NULL);
+    gateway_start(&stage->gateway, TWO_LOOPS);
     stage->stalled = (struct followers){.user = stalled_name, .receive_bytes = RECEIVE_BYTES};
     stage->healthy = (struct followers){.user = healthy_name};
     struct followers *both[] = {&stage->stalled, &stage->healthy};
