@@ -300,7 +300,7 @@ static void setup_tls(struct settings *settings)
     secure_metrics();
 }
 
-/* A node inside has threads of its own: with a loop for each core as well they wait for each other. */
+/* A node inside has threads of its own: a loop for each core as well, and they all wait. */
 static uint64_t default_loops(void)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
