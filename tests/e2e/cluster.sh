@@ -36,11 +36,15 @@ ask_cluster() { # WORD…: its words are in $scratch/ask
         --cluster-secret-file "$scratch/cluster" >"$scratch/ask" 2>&1
 }
 
+status() { # [OPTION…]
+    timeout 20 "$build/loquat-node" cluster status --cluster "$cluster" \
+        --cluster-secret-file "$scratch/cluster" "$@"
+}
+
 cluster_json() { # JQ-PROGRAM: asked once every partition is led: now and then one is handed over
     local i
     for ((i = 0; i < 100; i++)); do
-        timeout 20 "$build/loquat-node" cluster status --json --cluster "$cluster" \
-            --cluster-secret-file "$scratch/cluster" >"$scratch/json"
+        status --json >"$scratch/json"
         jq -e 'all(.partitions[]; .leader != null)' "$scratch/json" >"$scratch/led" && break
         sleep 0.1
     done
@@ -102,10 +106,6 @@ check "another one, too" $?
 b=http://$address
 dealt_out
 check "each node comes to lead its share of the partitions" $?
-status() { # [OPTION…]
-    timeout 20 "$build/loquat-node" cluster status --cluster "$cluster" \
-        --cluster-secret-file "$scratch/cluster" "$@"
-}
 for ((i = 0; i < 50; i++)); do # not while one is handed over
     status >"$scratch/status" && break
     sleep 0.1
