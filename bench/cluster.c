@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "bench/lib/halts.h"
 #include "bench/lib/sender.h"
 
 enum { CONNS = 50, PIPELINE = 16, ROUNDS = 5, NODES = 3 };
@@ -19,6 +20,7 @@ struct sides {
     struct peer_load nats_load, etcd_load;
     struct rounds nats_rounds, etcd_rounds;
     struct series rates, p50, p99, cpu;
+    struct halts_rounds halted;
 };
 
 static void open_sides(struct sides *sides, uv_loop_t *loop)
@@ -66,10 +68,14 @@ static void latency(struct sides *sides, double secs)
     double rate = series_median(&sides->rates) / 2;
     for (int i = 0; i < ROUNDS; i++) {
         struct series ms = {0};
+        struct halts halts;
         sync();
         sides->senders.latency_ms = &ms;
+        halts_begin(&halts);
         senders_run_at(&sides->senders, rate, secs);
+        halts_end(&halts);
         sides->senders.latency_ms = NULL;
+        halts_rounds_add(&sides->halted, &halts);
         series_add(&sides->p50, series_at(&ms, 0.5));
         series_add(&sides->p99, series_at(&ms, 0.99));
         bench_say("cluster: at %.0f msg/s p50 %.2f ms, p99 %.2f ms", rate, series_at(&ms, 0.5),
@@ -86,6 +92,7 @@ static void print(struct sides *sides, struct rounds *rounds, const char *bench,
     result_add(&result, "p50_ms", series_median(&sides->p50));
     result_add(&result, "p99_ms", series_median(&sides->p99));
     result_add(&result, "servers_cpu", series_median(&sides->cpu));
+    halts_rounds_tell(&sides->halted, &result);
     result_print(&result);
 }
 
@@ -108,6 +115,7 @@ static void close_sides(struct sides *sides, uv_loop_t *loop)
     series_close(&sides->p50);
     series_close(&sides->p99);
     series_close(&sides->cpu);
+    halts_rounds_close(&sides->halted);
 }
 
 int main(int argc, char **argv)

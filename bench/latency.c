@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "bench/lib/halts.h"
 #include "bench/lib/load.h"
 #include "bench/lib/sender.h"
 
@@ -24,14 +25,18 @@ int main(int argc, char **argv)
     senders_run(&senders, round_s);
     struct series rates = {0}, p50 = {0}, client = {0}, server = {0}, sync50 = {0};
     struct rounds rounds = {0};
+    struct halts_rounds halted = {0};
     for (int i = 0; i < ROUNDS; i++) {
         struct series ms = {0}, syncs = {0};
         struct share share;
+        struct halts halts;
         double most = senders_run(&senders, round_s);
         syncs_ms(gateway.root, &syncs);
         senders.latency_ms = &ms;
         share_begin(&share, gateway.pid);
+        halts_begin(&halts);
         senders_run_at(&senders, most / 2, round_s);
+        halts_end(&halts);
         share_end(&share);
         senders.latency_ms = NULL;
         series_add(&rates, most / 2);
@@ -39,6 +44,7 @@ int main(int argc, char **argv)
         series_add(&sync50, series_at(&syncs, 0.5));
         series_add(&client, share.client);
         series_add(&server, share.server);
+        halts_rounds_add(&halted, &halts);
         rounds_add(&rounds, series_at(&ms, 0.99), series_at(&syncs, 0.99));
         bench_say("latency: at %.0f msg/s p50 %.2f ms, p99 %.2f ms; fdatasync p50 %.2f, p99 %.2f",
                   most / 2, series_at(&ms, 0.5), series_at(&ms, 0.99), series_at(&syncs, 0.5),
@@ -57,9 +63,11 @@ int main(int argc, char **argv)
     result_add(&result, "rate", series_median(&rates));
     result_add(&result, "client_cpu", series_median(&client));
     result_add(&result, "server_cpu", series_median(&server));
+    halts_rounds_tell(&halted, &result);
     result_print(&result);
     senders_close(&senders, loop);
     gateway_drop(&gateway);
+    halts_rounds_close(&halted);
     series_close(&rates);
     series_close(&p50);
     series_close(&sync50);
