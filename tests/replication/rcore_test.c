@@ -292,6 +292,17 @@ Test(rcore, vote_for_who_is_behind)
     buf_close(&next);
 }
 
+enum { CONF_USED = 1 + 8 + 3 * (8 + 2 + 1) }; /* bytes of `conf` with three, but for padding */
+
+/* Where reading past its end shows. */
+static ProtobufCBinaryData copy_of(const char *p, size_t n)
+{
+    uint8_t *bytes = malloc(n);
+    cr_assert(ne(ptr, bytes, NULL));
+    memcpy(bytes, p, n);
+    return (ProtobufCBinaryData){n, bytes};
+}
+
 /* What no core could have sent is refused, and changes nothing. */
 Test(rcore, messages_of_nobody)
 {
@@ -330,6 +341,19 @@ Test(rcore, messages_of_nobody)
     REFUSED((void)0);
     entry.type = RCORE_CHANGE; /* no configuration */
     REFUSED((void)0);
+    for (size_t n = 1; n < CONF_USED; n++) { /* one that was cut off */
+        entry.data = copy_of(conf.p, n);
+        REFUSED((void)0);
+        free(entry.data.data);
+    }
+    entry.data = copy_of(conf.p, conf.n);
+    memset(entry.data.data + 1, 0xff, 8); /* more servers than there are */
+    REFUSED((void)0);
+    memcpy(entry.data.data, conf.p, 9);
+    memset(entry.data.data + 9, 'x', conf.n - 9); /* an address without an end */
+    REFUSED((void)0);
+    free(entry.data.data);
+    entry.data = (ProtobufCBinaryData){0};
     cr_assert(eq(u64, rcore_term(core), 1));
     cr_assert(eq(u64, rcore_last_index(core), 1));
     entry.type = RCORE_COMMAND;
