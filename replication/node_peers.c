@@ -25,8 +25,8 @@ static int take_raft(struct node *node, uint64_t from, struct span body)
         return ERR_CORRUPT;
     int err = shard_receive(shard, message, clock_mono_ms());
     if (err == ERR_CONFLICT) /* to go on would be to guess which of the two is right */
-        log_fatal("another node contradicts what is committed here: one of the two is broken; run "
-                  "`loquat-compact verify` on both",
+        log_fatal("another node contradicts what this one leads or has committed: one of them is "
+                  "broken or has an old copy of its directory; run `loquat-compact verify` on both",
                   "");
     return err;
 }

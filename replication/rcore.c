@@ -433,12 +433,20 @@ static int receive_append(struct rcore *core, struct raft_message *message,
     return err;
 }
 
+/* Guard 6: the library would note who leads as well where it keeps what a leader knows. */
+static bool leads_as_well(const struct rcore *core, const Loquat__Raft *in)
+{
+    return core->raft.state == RAFT_LEADER && in->term == core->raft.current_term &&
+           (in->kind == LOQUAT__RAFT_KIND__RAFT_APPEND ||
+            in->kind == LOQUAT__RAFT_KIND__RAFT_SNAPSHOT);
+}
+
 int rcore_receive(struct rcore *core, const Loquat__Raft *in, uint64_t now_ms)
 {
     struct raft_message message;
     int err = rcore_message_in(in, &message);
-    if (err != 0)
-        return err;
+    if (err != 0 || leads_as_well(core, in))
+        return err != 0 ? err : ERR_CONFLICT;
     struct span conf = span_of((const char *)in->conf.data, in->conf.len);
     if (message.type == RAFT_INSTALL_SNAPSHOT) {
         if (!rcore_conf_valid(conf))

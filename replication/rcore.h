@@ -4,16 +4,17 @@
  * which it must be made durable: hard state, then entries; then messages to peers.
  * Faults of 0.22.1 are guarded here (docs/decisions/0002-raft-guards.md): AppendEntries that
  * begin below the own snapshot, CHANGE entries that are not first in a batch, answers to votes
- * tried in a term that is over, and changes of members before an entry of the own term is
- * committed. A fifth is for who names snapshots: of one at index 1 a leader
- * sends an empty server neither it nor entries. The version is checked when this is compiled;
+ * tried in a term that is over, changes of members before an entry of the own term is
+ * committed, entries of another leader of the own term, and configurations that are cut off. One
+ * more is for who names snapshots: of one at index 1 a leader sends an empty server neither it nor
+ * entries. The version is checked when this is compiled;
  * programs are linked with -z now, so that an older library, which lacks raft_step, ends them at
  * start.
  * Thread: one. Not reentrant: ops must not call back into the core; they note what is to be done.
  * Errors: RCORE_REFUSED from submit, change and transfer (not leader, or too much in
  *         flight); from receive ERR_CORRUPT: no message of a core, and ERR_CONFLICT: it contradicts
- *         what is committed here, one of the two servers is broken. Anything else that the core
- *         says is our mistake and ends the process. */
+ *         what is committed here, or leads in the own term as well: one of the two servers is
+ *         broken. Anything else that the core says is our mistake and ends the process. */
 #ifndef LOQUAT_REPLICATION_RCORE_H
 #define LOQUAT_REPLICATION_RCORE_H
 

@@ -81,6 +81,27 @@ Test(rcore_lead, tried_in_an_old_term)
     cr_assert(eq(u64, rcore_term(core), 3));
 }
 
+/* Guard 6: a term has one leader. */
+Test(rcore_lead, two_in_one_term)
+{
+    start_follower();
+    win(1);
+    Loquat__Raft message = LOQUAT__RAFT__INIT;
+    message.kind = LOQUAT__RAFT_KIND__RAFT_APPEND;
+    message.from = 3;
+    message.index = message.index_term = 1;
+    message.term = rcore_term(core);
+    cr_assert(eq(int, rcore_receive(core, &message, 5001), ERR_CONFLICT));
+    message.kind = LOQUAT__RAFT_KIND__RAFT_SNAPSHOT;
+    message.version = message.conf_index = 1;
+    message.conf = (ProtobufCBinaryData){conf.n, (uint8_t *)conf.p};
+    cr_assert(eq(int, rcore_receive(core, &message, 5001), ERR_CONFLICT));
+    cr_assert(eq(int, rcore_state(core), RCORE_LEADER));
+    message.term++;
+    cr_assert(eq(int, rcore_receive(core, &message, 5001), 0));
+    cr_assert(eq(int, rcore_state(core), RCORE_FOLLOWER));
+}
+
 /* And who hears it takes it over. */
 Test(rcore_lead, hears_of_a_newer_term)
 {
