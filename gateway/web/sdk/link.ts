@@ -101,8 +101,12 @@ export class Link {
     });
   }
 
-  /** Asks for a sign of life; without one the connection counts as dead. */
+  /**
+   * Asks for a sign of life; without one the connection counts as dead. Until the server's hello
+   * nothing can be sent, and the time for opening is what ends it.
+   */
   probe(timeoutMs = this.#options.pingTimeoutMs): void {
+    if (this.#pingTimer === undefined) return;
     this.request("ping", {}, timeoutMs).catch((err: LoquatError) => {
       if (err.code === "timeout" && Date.now() - this.#heardAt >= timeoutMs)
         this.close(4000, "no answer");

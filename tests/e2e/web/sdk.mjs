@@ -489,6 +489,22 @@ test("tokens: renewed in time on the same connection; after 4100 asked for first
   await server.stop();
 });
 
+test("waking a connection that comes up does not cut it off", async () => {
+  let made = 0;
+  class Counted extends WebSocket {
+    constructor(...args) {
+      super(...args);
+      made++;
+      setImmediate(() => alice.wake());
+    }
+  }
+  const alice = client("alice", { socket: Counted });
+  alice.start();
+  await live(alice);
+  assert.equal(made, 1);
+  alice.stop();
+});
+
 test("a drained server says goodbye; a killed one does not: all goes on where it was", async () => {
   let server = await Server.start();
   const make = async (user) =>
