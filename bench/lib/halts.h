@@ -1,8 +1,8 @@
 /* bench/lib/halts.h: how long the machine itself stood still. A thread of the highest priority on
  * each processor sleeps HALTS_STEP_US at a time; when none of them has been awake for more than
- * HALTS_LIMIT_US, no processor ran anything: a virtual machine is stopped so by its host, for what
- * is left of each tenth of a second once it has used the processor time it may. No counter of
- * Linux shows it (`steal` stays 0 where the host does not tell), and every latency includes it.
+ * HALTS_LIMIT_US, no program ran anywhere: a host may stop a virtual machine so, or its kernel was
+ * busy on all processors at once. No counter of Linux shows the former (`steal` stays 0 where the
+ * host does not tell), and every latency includes it.
  * Cost: 500 wakeups a second on each processor.
  * Errors: without the right to that priority (root, or CAP_SYS_NICE) nothing is measured, as a
  *         thread of usual priority waits for others as well: `known` stays false. */
