@@ -2,22 +2,14 @@
  * second, message after message (each sent when all have the one before) and in bursts of 10.
  * Beside it a process that writes such frames to 1,000 sockets, one write a frame, in a bare
  * loop; its receivers are this same client. --tls: those of the gateway come by TLS. */
-#include <arpa/inet.h>
-#include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "bench/lib/bare.h"
-#include "bench/lib/sock.h"
+#include "bench/lib/barefan.h"
 #include "store/base/ids.h"
-#include "store/base/ws.h"
 
-enum { RECEIVERS = 1000, BURST = 10, ROUNDS = 5, BACKLOG = 1024 };
+enum { RECEIVERS = 1000, BURST = 10, ROUNDS = 5 };
 
 static uint64_t received, frame_bytes; /* of one record, as the gateway frames it */
 
@@ -97,110 +89,22 @@ static double run_ours(struct ours *ours, uv_loop_t *loop, int burst, double sec
     return (double)(received - first) / (now_s() - begin);
 }
 
-/* ---- the reference: another process, started before anything else is ---- */
+/* ---- the reference ---- */
 
-struct theirs {
-    pid_t pid;
-    int port;
-    struct sock *receivers;
-    struct net trigger;
-};
-
-static void write_whole(int fd, const char *p, size_t n)
-{
-    while (n > 0) {
-        ssize_t done = write(fd, p, n);
-        if (done <= 0)
-            _exit(1);
-        p += done;
-        n -= (size_t)done;
-    }
-}
-
-/* Takes the receivers' connections, then the trigger's: a byte on it is one burst of that many. */
-static void serve(int listener)
-{
-    static int fds[RECEIVERS];
-    char frame[1024], head[WS_HEAD_MAX];
-    uint16_t size = 0;
-    for (int i = 0; i < RECEIVERS; i++)
-        if ((fds[i] = accept(listener, NULL, NULL)) < 0)
-            _exit(1);
-    int trigger = accept(listener, NULL, NULL);
-    if (trigger < 0 || read(trigger, &size, sizeof size) != sizeof size || size > 1000)
-        _exit(1);
-    size_t n = ws_frame_head(head, size);
-    memcpy(frame, head, n);
-    memset(frame + n, 'x', size);
-    static const char EVENT[] = "{\"ev\":\"rec\"";
-    memcpy(frame + n, EVENT, sizeof EVENT - 1);
-    for (uint8_t burst; read(trigger, &burst, 1) == 1;)
-        for (int k = 0; k < burst; k++)
-            for (int i = 0; i < RECEIVERS; i++)
-                write_whole(fds[i], frame, n + size);
-    _exit(0);
-}
-
-static void start_theirs(struct theirs *theirs)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof at;
-    int listener = socket(AF_INET, SOCK_STREAM, 0);
-    if (listener < 0 || bind(listener, (struct sockaddr *)&at, size) != 0 ||
-        listen(listener, BACKLOG) != 0 || getsockname(listener, (struct sockaddr *)&at, &size) != 0)
-        bench_fail("listen: %s", strerror(errno));
-    theirs->port = ntohs(at.sin_port);
-    pid_t parent = getpid();
-    theirs->pid = fork();
-    if (theirs->pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() == parent)
-            serve(listener);
-        _exit(1);
-    }
-    close(listener);
-}
-
-static size_t ignore(struct net *net, struct span bytes)
-{
-    (void)net;
-    return bytes.n;
-}
-
-static void open_theirs(struct theirs *theirs, uv_loop_t *loop)
-{
-    theirs->receivers = xcalloc(RECEIVERS, sizeof *theirs->receivers);
-    for (int i = 0; i < RECEIVERS; i++)
-        sock_attach(&theirs->receivers[i], loop, theirs->port, on_event);
-    theirs->trigger.on_bytes = ignore;
-    uint16_t size = (uint16_t)frame_bytes;
-    buf_add(&theirs->trigger.out, &size, sizeof size);
-    net_open(&theirs->trigger, loop, theirs->port);
-}
-
-static double run_theirs(struct theirs *theirs, uv_loop_t *loop, int burst, double secs)
+static double run_theirs(struct barefan *theirs, uv_loop_t *loop, int burst, double secs)
 {
     uint64_t first = received;
     double begin = now_s();
     do {
-        buf_add_byte(&theirs->trigger.out, (uint8_t)burst);
-        net_flush(&theirs->trigger);
+        barefan_say(theirs, (uint8_t)burst);
         net_until(loop, &received, received + (uint64_t)burst * RECEIVERS);
     } while (now_s() - begin < secs);
     return (double)(received - first) / (now_s() - begin);
 }
 
-static void close_theirs(struct theirs *theirs, uv_loop_t *loop)
-{
-    net_close(&theirs->trigger);
-    sock_close_all(theirs->receivers, RECEIVERS, loop);
-    proc_wait(theirs->pid);
-    free(theirs->receivers);
-}
-
 /* ---- */
 
-static struct result measure(struct ours *ours, struct theirs *theirs, uv_loop_t *loop,
+static struct result measure(struct ours *ours, struct barefan *theirs, uv_loop_t *loop,
                              const char *bench, int burst, double secs)
 {
     struct rounds rounds = {0};
@@ -237,20 +141,20 @@ static struct result measure(struct ours *ours, struct theirs *theirs, uv_loop_t
 int main(int argc, char **argv)
 {
     static struct ours ours;
-    static struct theirs theirs;
+    static struct barefan theirs;
     struct bench_options options = bench_options(argc, argv, 20);
     uv_loop_t *loop = uv_default_loop();
-    start_theirs(&theirs);
+    barefan_start(&theirs, RECEIVERS);
     open_ours(&ours, loop, options.tls);
     run_ours(&ours, loop, 1, 0.5);
-    open_theirs(&theirs, loop);
+    barefan_open(&theirs, loop, frame_bytes, on_event);
     run_theirs(&theirs, loop, 1, 0.5);
     struct result single = measure(&ours, &theirs, loop, "fanout-1", 1, options.secs / 2);
     struct result burst = measure(&ours, &theirs, loop, "fanout-10", BURST, options.secs / 2);
     results_print_worst("fanout", &single, &burst);
     net_close(&ours.sender.net);
     sock_close_all(ours.receivers, RECEIVERS, loop);
-    close_theirs(&theirs, loop);
+    barefan_close(&theirs, loop);
     gateway_drop(&ours.gateway);
     free(ours.receivers);
     return 0;

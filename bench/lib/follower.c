@@ -210,10 +210,12 @@ static void take_error(struct follower *follower, uint64_t id, struct span line)
         bench_fail("refused: %.*s", (int)line.n, line.p);
     all->refused++;
     double at_s = now_s() + strtod(wait, NULL) * (1 + (double)(random_u64() % 1000) / 1000) / 1000;
-    if (log != NULL)
+    if (log != NULL) {
         log->again_s = at_s;
-    else
+        follower->again = true;
+    } else {
         follower->sync_s = at_s;
+    }
 }
 
 static void take_answer(struct follower *follower, struct span line)
@@ -301,6 +303,8 @@ static void on_end(struct net *net, const char *why)
         all->failed++;
     snprintf(all->why, sizeof all->why, "%s", why);
     follower_go(follower, false);
+    if (all->stay_away)
+        return;
     follower_come(follower, AGAIN_MS * (1 + (double)(random_u64() % 1000) / 1000) / 1000);
 }
 
@@ -310,6 +314,8 @@ static void begin(struct follower *follower)
     struct sock_plan plan = {
         .gateway = all->gateway, .loop = all->loop, .user = all->user, .on_line = on_line};
     follower->sock = (struct sock){.net = {.on_end = on_end, .receive_bytes = all->receive_bytes}};
+    if (all->sources > 0)
+        follower->sock.net.from = 2 + (unsigned)(follower->number % all->sources);
     follower->begun = true;
     all->opening++;
     sock_begin(&follower->sock, &plan, follower->number);
@@ -321,21 +327,28 @@ static void ask_again(struct follower *follower, double now)
         follower->sync_s = 0;
         send_sync(follower);
     }
-    for (size_t i = 0; i < follower->count; i++)
-        if (follower->logs[i].again_s > 0 && follower->logs[i].again_s <= now)
-            send_range(follower, &follower->logs[i]);
+    if (!follower->again)
+        return;
+    follower->again = false;
+    for (size_t i = 0; i < follower->count; i++) {
+        struct followed *log = &follower->logs[i];
+        if (log->again_s > 0 && log->again_s <= now)
+            send_range(follower, log);
+        follower->again |= log->again_s > 0;
+    }
 }
 
 static void on_tick(uv_timer_t *timer)
 {
     struct followers *all = timer->data;
     double now = now_s();
+    size_t opening_max = all->opening_max != 0 ? all->opening_max : FOLLOWERS_OPENING_MAX;
     for (size_t i = 0; i < all->count; i++) {
         struct follower *follower = &all->each[i];
         if (follower->begun)
             ask_again(follower, now);
         else if (follower->wanted && follower->due_s <= now && follower->sock.net.closed &&
-                 all->opening < FOLLOWERS_OPENING_MAX)
+                 all->opening < opening_max)
             begin(follower);
     }
 }

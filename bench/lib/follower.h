@@ -34,6 +34,7 @@ struct follower {
     size_t count, cap;
     bool wanted; /* it comes (back) when it is due */
     bool begun, live;
+    bool again;           /* some of its logs have an again_s */
     double due_s, sync_s; /* when to connect; when to ask for sync again, 0: not */
     double live_s;        /* since when it is live */
 };
@@ -42,8 +43,11 @@ struct followers {
     struct gateway *gateway;
     uv_loop_t *loop;
     void (*user)(size_t number, char *name, size_t size);
-    int receive_bytes; /* see net.h */
-    size_t page;       /* most records of one range */
+    int receive_bytes;  /* see net.h */
+    size_t page;        /* most records of one range */
+    size_t opening_max; /* on their way at once; 0: FOLLOWERS_OPENING_MAX */
+    unsigned sources;   /* addresses they connect from: see crowd.h; 0: any */
+    bool stay_away;     /* who is cut off does not come back by itself; may change */
     void *data;
     /* A record or hole that moved the cursor to log->seen; `live`: it came by itself. */
     void (*on_record)(struct follower *follower, struct followed *log, struct span item, bool live);

@@ -53,13 +53,11 @@ void bench_progress(const char *name, double part)
 
 struct bench_options bench_options(int argc, char **argv, double secs)
 {
-    static const struct option LONG[] = {{"secs", required_argument, NULL, 's'},
-                                         {"peers", no_argument, NULL, 'p'},
-                                         {"conns", required_argument, NULL, 'c'},
-                                         {"gateways", required_argument, NULL, 'g'},
-                                         {"tls", no_argument, NULL, 't'},
-                                         {"messages", required_argument, NULL, 'm'},
-                                         {0}};
+    static const struct option LONG[] = {
+        {"secs", required_argument, NULL, 's'},     {"peers", no_argument, NULL, 'p'},
+        {"conns", required_argument, NULL, 'c'},    {"gateways", required_argument, NULL, 'g'},
+        {"nodes", required_argument, NULL, 'n'},    {"tls", no_argument, NULL, 't'},
+        {"messages", required_argument, NULL, 'm'}, {0}};
     struct bench_options options = {.secs = secs};
     for (int c; (c = getopt_long(argc, argv, "", LONG, NULL)) != -1;) {
         char *end = NULL;
@@ -73,6 +71,8 @@ struct bench_options bench_options(int argc, char **argv, double secs)
             options.conns = strtoul(optarg, &end, 10);
         else if (c == 'g')
             options.gateways = strtoul(optarg, &end, 10);
+        else if (c == 'n')
+            options.nodes = strtoul(optarg, &end, 10);
         else if (c == 'm')
             options.messages = strtoull(optarg, &end, 10);
         else
@@ -83,6 +83,8 @@ struct bench_options bench_options(int argc, char **argv, double secs)
             bench_fail("--conns: 100 to 1000000, not %s", optarg);
         if (c == 'g' && (*end != '\0' || options.gateways < 1 || options.gateways > GATEWAYS_MAX))
             bench_fail("--gateways: 1 to %d, not %s", GATEWAYS_MAX, optarg);
+        if (c == 'n' && (*end != '\0' || options.nodes < 1 || options.nodes > NODES_MAX))
+            bench_fail("--nodes: 1 to %d, not %s", NODES_MAX, optarg);
         if (c == 's' && (*end != '\0' || !(options.secs > 0 && options.secs <= 3600)))
             bench_fail("--secs: 1 to 3600, not %s", optarg);
     }
@@ -214,6 +216,9 @@ void result_print(struct result *result)
     if (result->must > 0)
         printf(",\"must\":%g,\"holds\":%s", result->must,
                (result->lower ? ratio <= result->must : ratio >= result->must) ? "true" : "false");
+    if (result->value_must > 0)
+        printf(",\"value_must\":%g,\"holds\":%s", result->value_must,
+               result->value <= result->value_must ? "true" : "false");
     double load = 0;
     if (getloadavg(&load, 1) == 1)
         printf(",\"load\":%.1f", load); /* of the machine, this bench's part included */

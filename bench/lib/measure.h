@@ -14,16 +14,17 @@ void bench_say(const char *format, ...) __attribute__((format(printf, 1, 2))); /
 /* How far it is, from 0 to 1: a bar on a terminal, else a line a minute. */
 void bench_progress(const char *name, double part);
 
-enum { GATEWAYS_MAX = 16 };
+enum { GATEWAYS_MAX = 16, NODES_MAX = 5 };
 struct bench_options {
     double secs;     /* of measuring, in all; setting up comes on top */
     bool peers;      /* beside other servers, too */
     size_t conns;    /* connections, where a bench has many; 0: its own number */
     size_t gateways; /* that they are spread over, beside one node; 0: one, with the node inside */
+    size_t nodes;    /* beside which they run, where a bench has them so; 0: its own number */
     bool tls;        /* the clients come by TLS, where a bench can do that (see net_tls) */
     uint64_t messages; /* stored before anything is measured, where a bench has many; as conns */
 };
-/* NAME [--secs N] [--peers] [--conns N] [--gateways N] [--tls] [--messages N] */
+/* NAME [--secs N] [--peers] [--conns N] [--gateways N] [--nodes N] [--tls] [--messages N] */
 struct bench_options bench_options(int argc, char **argv, double secs);
 
 struct series {
@@ -51,9 +52,10 @@ double share_end(struct share *share); /* seconds; shares are set */
 struct result {
     const char *bench, *unit, *ref_name;
     double value, ref, ratio; /* ratio 0: value / ref */
-    double must;     /* what ratio has to be: at least, or with `lower` at most; 0: no promise */
-    bool lower;      /* less is better */
-    struct buf more; /* further members: ,"name":value */
+    double must;       /* what ratio has to be: at least, or with `lower` at most; 0: no promise */
+    double value_must; /* what value itself may be at most; 0: no promise */
+    bool lower;        /* less is better */
+    struct buf more;   /* further members: ,"name":value */
 };
 /* What was measured in turn: the machine's mood changes from round to round, so ratios are taken
  * within a round, and the median of them counts. */

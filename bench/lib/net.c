@@ -10,6 +10,13 @@
 enum { READ_MAX = 256 << 10, STALL_S_MAX = 60, SEGMENT = 1448 };
 
 static uint64_t closings, closed; /* of all connections; a loop may hold other handles, too */
+static uint64_t bytes_in, bytes_out;
+
+void net_bytes(uint64_t *in, uint64_t *out)
+{
+    *in = bytes_in;
+    *out = bytes_out;
+}
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
@@ -49,6 +56,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         net_end(net, uv_strerror((int)n));
     if (n <= 0 || net->closing)
         return;
+    bytes_in += (uint64_t)n;
     if (net->tls == NULL) {
         take(net, buf->base, (size_t)n);
         return;
@@ -135,6 +143,7 @@ void net_flush(struct net *net)
         return;
     }
     size_t done = n > 0 ? (size_t)n : 0;
+    bytes_out += net->out.n;
     if (done < net->out.n) {
         buf_add(&net->writing, net->out.p + done, net->out.n - done);
         buf = uv_buf_init(net->writing.p, (unsigned)net->writing.n);

@@ -34,6 +34,8 @@ void net_flush(struct net *net); /* writes `out` */
 void net_end(struct net *net, const char *why); /* it is of no use any more: on_end, or fails */
 void net_stall(struct net *net);                /* reads nothing until net_go_on */
 void net_go_on(struct net *net);
+/* Bytes that all connections have got and given so far, TLS and all. */
+void net_bytes(uint64_t *in, uint64_t *out);
 void net_close(struct net *net);            /* memory may go after net_settle, or when `closed` */
 void net_reset(struct net *net);            /* the same, and the other side gets a reset */
 void net_settle(uv_loop_t *loop);           /* runs until all that was closed is */

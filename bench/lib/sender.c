@@ -182,6 +182,7 @@ void senders_run_at(struct senders *senders, double rate, double secs)
     uv_timer_start(&timer, on_tick, 1, 1);
     net_run(senders->loop, secs);
     uv_close((uv_handle_t *)&timer, NULL);
+    uv_run(senders->loop, UV_RUN_NOWAIT); /* the timer is this function's */
     senders_wait(senders);
 }
 

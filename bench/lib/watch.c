@@ -22,57 +22,28 @@ enum { COLUMNS = sizeof columns / sizeof *columns, FAILURES_MAX = 3 };
 
 /* ---- /metrics ---- */
 
-static size_t on_bytes(struct net *net, struct span bytes)
+static void on_metrics(struct metrics *metrics, struct span text)
 {
-    (void)net;
-    (void)bytes;
-    return 0; /* all of it, at the end */
-}
-
-static double metric(struct span text, const char *name)
-{
-    const char *at = memmem(text.p, text.n, name, strlen(name));
-    return at != NULL ? strtod(at + strlen(name), NULL) : 0;
-}
-
-static void on_metrics(struct net *net, const char *why)
-{
-    struct watch *watch = net->data;
-    buf_add_byte(&net->in, 0);
-    struct span text = buf_span(&net->in);
-    double syncs = metric(text, "\nloquat_wal_sync_seconds_count ");
-    double sync_s = metric(text, "\nloquat_wal_sync_seconds_sum ");
-    double lags = metric(text, "\nloquat_session_lags_total ");
-    watch->asking = false;
+    struct watch *watch = container_of(metrics, struct watch, metrics);
+    double syncs = metric_of(text, "\nloquat_wal_sync_seconds_count ");
+    double sync_s = metric_of(text, "\nloquat_wal_sync_seconds_sum ");
+    double lags = metric_of(text, "\nloquat_session_lags_total ");
     if (syncs == 0) { /* a machine that stood still may have outlasted the server's patience */
-        bench_say("/metrics: %s after %zu bytes: %.*s", why, text.n - 1, 200, text.p);
+        bench_say("/metrics: %zu bytes: %.*s", text.n, 200, text.p);
         if (++watch->failures == FAILURES_MAX)
             bench_fail("/metrics: %d times in a row", FAILURES_MAX);
-        net_close(net);
         return;
     }
     watch->failures = 0;
     watch->sync_ms =
         syncs > watch->syncs ? (sync_s - watch->sync_s) / (syncs - watch->syncs) * 1000 : 0;
     watch->new_lags = lags - watch->lags;
-    watch->kept = metric(text, "\nloquat_dedup_filter_bytes ") +
-                  metric(text, "\nloquat_rocksdb_table_bytes{db=\"data\"} ");
-    watch->cache = metric(text, "\nloquat_rocksdb_cache_bytes{db=\"data\"} ");
+    watch->kept = metric_of(text, "\nloquat_dedup_filter_bytes ") +
+                  metric_of(text, "\nloquat_rocksdb_table_bytes{db=\"data\"} ");
+    watch->cache = metric_of(text, "\nloquat_rocksdb_cache_bytes{db=\"data\"} ");
     watch->syncs = syncs;
     watch->sync_s = sync_s;
     watch->lags = lags;
-    net_close(net);
-}
-
-static void ask_metrics(struct watch *watch)
-{
-    if (watch->asking || !watch->metrics.closed)
-        return;
-    watch->asking = true;
-    watch->metrics = (struct net){.on_bytes = on_bytes, .on_end = on_metrics, .data = watch};
-    buf_add_str(&watch->metrics.out,
-                "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    net_open(&watch->metrics, watch->loop, watch->gateway->port);
 }
 
 /* ---- /proc ---- */
@@ -133,7 +104,7 @@ static void take(struct watch *watch)
     snprintf(path, sizeof path, "%s/data", watch->gateway->dir);
     sample->data_bytes = (double)dir_bytes(path);
     watch->fill(watch->data, sample);
-    ask_metrics(watch);
+    metrics_ask(&watch->metrics);
     watch->n++;
 }
 
@@ -149,17 +120,17 @@ void watch_begin(struct watch *watch, double interval_s)
     uv_timer_init(watch->loop, &watch->timer);
     uint64_t ms = (uint64_t)(interval_s * 1000);
     uv_timer_start(&watch->timer, on_timer, ms, ms);
-    watch->metrics.closed = true;
-    ask_metrics(watch);
+    metrics_open(&watch->metrics, watch->gateway, watch->loop, on_metrics);
+    metrics_ask(&watch->metrics);
 }
 
 void watch_end(struct watch *watch)
 {
     uv_timer_stop(&watch->timer);
-    while (watch->asking)
+    while (watch->metrics.asking)
         uv_run(watch->loop, UV_RUN_ONCE);
     take(watch);
-    while (watch->asking)
+    while (watch->metrics.asking)
         uv_run(watch->loop, UV_RUN_ONCE);
     uv_close((uv_handle_t *)&watch->timer, NULL);
     net_settle(watch->loop);

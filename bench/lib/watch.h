@@ -3,7 +3,7 @@
 #ifndef LOQUAT_BENCH_WATCH_H
 #define LOQUAT_BENCH_WATCH_H
 
-#include "bench/lib/net.h"
+#include "bench/lib/metrics.h"
 
 struct watch_sample {
     double at_s; /* since the watch began */
@@ -25,8 +25,7 @@ struct watch {
     size_t n, cap;
     uv_timer_t timer;
     double begin_s;
-    struct net metrics;
-    bool asking;
+    struct metrics metrics;
     double kept, cache;
     int failures;               /* of /metrics, in a row */
     double syncs, sync_s, lags; /* sums of /metrics at the last sample */
