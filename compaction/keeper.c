@@ -183,9 +183,8 @@ static int trim_conv(void *arg, const struct survey_conv *conv)
         }
         job->floors[job->floor_count++] = (struct raised){conv->partition, conv->id, conv->floor};
     }
-    return conv->folds_below
-               ? add_item(job, &(struct trim_item){.what = TRIM_BELOW, .id = conv->id})
-               : 0;
+    return conv->rows_below ? add_item(job, &(struct trim_item){.what = TRIM_BELOW, .id = conv->id})
+                            : 0;
 }
 
 /* ---- run, step 3: everything until now is on disk ---- */

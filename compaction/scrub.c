@@ -210,6 +210,8 @@ static int scrub_one(struct scrub *scrub, struct span key, struct span value, st
         if (err == 0)
             err = scrub_members(scrub, &conv);
         if (err == 0)
+            err = scrub_beside(scrub, &conv);
+        if (err == 0)
             err = scrub_folds(scrub, &conv);
         if (err == 0)
             err = scrub_dedup(scrub, &conv);

@@ -112,6 +112,90 @@ int scrub_members(struct scrub *scrub, const struct scrub_conv *conv)
     return err;
 }
 
+/* ---- reactions and mentions ---- */
+
+/* What a user has on, the fold of the message counts. */
+static void check_reactions(struct scrub *scrub, const struct scrub_conv *conv, struct span key,
+                            struct span value)
+{
+    const char *id = conv->header->id;
+    size_t head = KEY_CONV_SIZE + 1 + 8;
+    uint64_t seq = key.n > head ? get_be64(key.p + head - 8) : 0;
+    const Loquat__UserReactions *row =
+        loquat__user_reactions__unpack(&scrub->arena.allocator, value.n, (const uint8_t *)value.p);
+    if (row == NULL || seq == 0 || row->n_emojis == 0) {
+        scrub_damage(scrub, KV_CONV, id, seq, "a row of reactions can't be read");
+        return;
+    }
+    if (seq < conv->floor)
+        return; /* waits for a trim */
+    const Loquat__Fold *fold = NULL;
+    if (seq > conv->head)
+        scrub_damage(scrub, KV_CONV, id, seq, "a row of reactions belongs to no record");
+    else if (scrub_get(scrub, KV_FOLD, key_seq(scrub->partition, conv->id, seq)) == 0)
+        fold = loquat__fold__unpack(&scrub->arena.allocator, scrub->value.n,
+                                    (const uint8_t *)scrub->value.p);
+    bool erased = fold != NULL && fold->erased; /* its rows wait for a trim */
+    for (size_t i = 0; seq <= conv->head && !erased && i < row->n_emojis; i++) {
+        size_t at = 0, counts = fold != NULL ? fold->n_reactions : 0;
+        while (at < counts && strcmp(fold->reactions[at]->emoji, row->emojis[i]) != 0)
+            at++;
+        if (at == counts)
+            scrub_damage(scrub, KV_CONV, id, seq, "the message counts no %s, but %.*s has it on",
+                         row->emojis[i], (int)(key.n - head), key.p + head);
+    }
+}
+
+static void check_mention(struct scrub *scrub, const struct scrub_conv *conv, struct span key,
+                          struct span value)
+{
+    const char *id = conv->header->id;
+    size_t head = KEY_CONV_SIZE + 1, tail = 9;
+    if (key.n < head + tail || value.n != MENTION_SIZE) {
+        scrub_damage(scrub, KV_CONV, id, 0, "a row of mentions can't be read");
+        return;
+    }
+    uint64_t seq = get_be64(key.p + key.n - 8);
+    struct span user = span_of(key.p + head, key.n - head - tail);
+    Loquat__Record *record = NULL;
+    if (seq > conv->head)
+        scrub_damage(scrub, KV_CONV, id, seq, "a mention belongs to no record");
+    if (seq < conv->floor || seq > conv->head || scrub_record(scrub, conv->id, seq, &record) != 0 ||
+        record->stripped)
+        return;
+    bool named = user.n == 0 && record->mention_all;
+    for (size_t i = 0; i < record->n_mentions && !named; i++)
+        named = span_is(user, record->mentions[i]);
+    if (!named)
+        scrub_damage(scrub, KV_CONV, id, seq, "the message does not mention %.*s", (int)user.n,
+                     user.p);
+}
+
+int scrub_beside(struct scrub *scrub, const struct scrub_conv *conv)
+{
+    struct key from = key_conv(scrub->partition, conv->id), until = from;
+    from.p[from.n++] = KEY_TAG_REACTIONS;
+    until.p[until.n++] = (char)0xff;
+    struct kv_iter iter;
+    int err = 0;
+    kv_iter_open_scan(&iter, scrub->keeper->kv, &scrub->view, KV_CONV, key_span(&from),
+                      key_span(&until));
+    for (kv_iter_first(&iter); err == 0 && kv_iter_valid(&iter); kv_iter_next(&iter)) {
+        struct span key = kv_iter_key(&iter);
+        if (key.p[KEY_CONV_SIZE] == KEY_TAG_REACTIONS)
+            check_reactions(scrub, conv, key, kv_iter_value(&iter));
+        else if (key.p[KEY_CONV_SIZE] == KEY_TAG_MENTIONS)
+            check_mention(scrub, conv, key, kv_iter_value(&iter));
+        else
+            scrub_damage(scrub, KV_CONV, conv->header->id, 0, "a row of an unknown kind");
+        arena_reset(&scrub->arena);
+        err = scrub_tick(scrub);
+    }
+    scrub_ended(scrub, KV_CONV, conv->header->id, &iter);
+    kv_iter_close(&iter);
+    return err;
+}
+
 /* ---- folds ---- */
 
 static void check_fold(struct scrub *scrub, const struct scrub_conv *conv, uint64_t seq,

@@ -48,6 +48,7 @@ bool scrub_link(struct scrub *scrub, struct scrub_chain *chain, enum kv_cf cf, c
                 uint64_t seq, struct span value);
 
 int scrub_members(struct scrub *scrub, const struct scrub_conv *conv);
+int scrub_beside(struct scrub *scrub, const struct scrub_conv *conv); /* reactions, mentions */
 int scrub_folds(struct scrub *scrub, const struct scrub_conv *conv);
 int scrub_dedup(struct scrub *scrub, const struct scrub_conv *conv);
 int scrub_users(struct scrub *scrub);

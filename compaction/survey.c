@@ -1,5 +1,6 @@
 #include "compaction/survey.h"
 
+#include "compaction/beside.h"
 #include "compaction/strip.h"
 #include "store/base/arena.h"
 #include "store/base/err.h"
@@ -80,13 +81,19 @@ static int take_fold(struct walk *walk, uint64_t seq, enum cause cause)
     if (seq < walk->policy.floor) {
         cause = CAUSE_FLOOR;
         gone = bytes;
-        walk->conv.folds_below = true;
+        walk->conv.rows_below = true;
     } else if ((cause == CAUSE_EXPIRED || cause == CAUSE_STUB) &&
                strip_fold(value, &walk->stub) == 0 && walk->stub.n < value.n) {
         cause = CAUSE_EXPIRED;
         gone = value.n - walk->stub.n;
         err = give_item(walk, TRIM_FOLD, seq);
     }
+    bool reactions = false; /* to what was deleted for all */
+    if (err == 0 && cause == CAUSE_ERASED)
+        err = beside_reactions(walk->survey->kv, &walk->view, walk->conv.partition, walk->conv.id,
+                               seq, &reactions);
+    if (err == 0 && reactions)
+        err = give_item(walk, TRIM_FOLD, seq);
     tally_add(&walk->conv.tallies[cause], bytes, gone);
     return err;
 }
@@ -205,6 +212,14 @@ static int take_rows(struct walk *walk)
     return err == 0 ? folds_until(walk, last, CAUSE_LIVE) : err;
 }
 
+static int take_beside(void *arg, struct span key, struct span value)
+{
+    struct walk *walk = arg;
+    walk->conv.rows_below = true;
+    tally_add(&walk->conv.tallies[CAUSE_FLOOR], key.n + value.n, key.n + value.n);
+    return tick(walk);
+}
+
 static int take_conv(struct walk *walk, struct span key, struct span value)
 {
     struct arena names;
@@ -233,6 +248,9 @@ static int take_conv(struct walk *walk, struct span key, struct span value)
     if (err == 0)
         err = take_rows(walk);
     conv->new_floor = walk->policy.floor;
+    if (err == 0 && conv->new_floor > 1)
+        err = beside_below(walk->survey->kv, &walk->view, conv->partition, conv->id,
+                           conv->new_floor, take_beside, walk);
     if (err == 0)
         err = walk->survey->on_conv(walk->survey->arg, conv);
     arena_close(&names);

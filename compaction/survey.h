@@ -16,7 +16,7 @@ struct survey_conv {
     struct conv_id id;
     uint32_t partition;
     uint64_t head, n, floor, new_floor;
-    bool folds_below; /* rows of KV_FOLD lie below the new floor */
+    bool rows_below;  /* rows beside the log lie below the new floor */
     uint64_t damaged; /* records that could not be read: they stay, and what follows them too */
     struct tally tallies[CAUSE_COUNT];
 };

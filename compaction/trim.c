@@ -1,5 +1,6 @@
 #include "compaction/trim.h"
 
+#include "compaction/beside.h"
 #include "compaction/strip.h"
 #include "store/base/check.h"
 #include "store/base/err.h"
@@ -100,6 +101,47 @@ static int trim_edit(struct slice *slice, const struct trim_item *item)
     return err;
 }
 
+/* Not 0: the slice is full, and there is more. */
+static int drop_row(struct slice *slice, enum kv_cf cf, struct span key, struct span value,
+                    enum cause cause)
+{
+    if (slice->rows == TRIM_ROWS_MAX) {
+        slice->more = true;
+        return ERR_AGAIN;
+    }
+    kv_delete(&slice->batch, cf, key);
+    tally_add(&slice->went[cause], key.n + value.n, key.n + value.n);
+    slice->rows++;
+    return 0;
+}
+
+static int drop_beside(void *slice, struct span key, struct span value)
+{
+    return drop_row(slice, KV_CONV, key, value, CAUSE_FLOOR);
+}
+
+static int drop_rows(struct slice *slice, enum kv_cf cf, struct key from, struct key until,
+                     enum cause cause)
+{
+    struct kv_iter iter;
+    int err = 0;
+    kv_iter_open(&iter, slice->kv, NULL, cf, key_span(&from), key_span(&until));
+    for (kv_iter_first(&iter); err == 0 && kv_iter_valid(&iter); kv_iter_next(&iter))
+        err = drop_row(slice, cf, kv_iter_key(&iter), kv_iter_value(&iter), cause);
+    if (err == 0)
+        err = kv_iter_error(&iter);
+    kv_iter_close(&iter);
+    return err == ERR_AGAIN ? 0 : err;
+}
+
+/* What people put on a message; `more`: not all of it yet. */
+static int drop_reactions(struct slice *slice, struct conv_id id, uint64_t seq, enum cause cause)
+{
+    struct key from = key_reactions(slice->partition, id, seq, (struct span){0});
+    struct key end = key_reactions(slice->partition, id, seq + 1, (struct span){0});
+    return drop_rows(slice, KV_CONV, from, end, cause);
+}
+
 static int trim_fold(struct slice *slice, const struct trim_item *item)
 {
     Loquat__Record *record = NULL;
@@ -107,9 +149,14 @@ static int trim_fold(struct slice *slice, const struct trim_item *item)
     if (err != 0)
         return err;
     bool over = record->stripped || (record->expires != 0 && record->expires <= slice->now_ms);
+    bool gone = over || record->erased;
     loquat__record__free_unpacked(record, NULL);
     struct key key = key_seq(slice->partition, item->id, item->seq);
-    if (over)
+    if (gone)
+        err = drop_reactions(slice, item->id, item->seq, over ? CAUSE_EXPIRED : CAUSE_ERASED);
+    if (slice->more) /* the fold says that there are some */
+        return err;
+    if (over && err == 0)
         err = kv_get(slice->kv, KV_FOLD, key_span(&key), &slice->value);
     if (!over || err != 0)
         return err;
@@ -124,24 +171,13 @@ static int trim_below(struct slice *slice, const struct trim_item *item)
     int err = load_floor(slice, item->id);
     if (err != 0)
         return err;
+    err =
+        beside_below(slice->kv, NULL, slice->partition, item->id, slice->floor, drop_beside, slice);
+    if (err != 0)
+        return err == ERR_AGAIN ? 0 : err;
     struct key from = key_seq(slice->partition, item->id, 0);
     struct key until = key_seq(slice->partition, item->id, slice->floor);
-    struct kv_iter iter;
-    kv_iter_open(&iter, slice->kv, NULL, KV_FOLD, key_span(&from), key_span(&until));
-    for (kv_iter_first(&iter); kv_iter_valid(&iter); kv_iter_next(&iter)) {
-        if (slice->rows == TRIM_ROWS_MAX) {
-            slice->more = true;
-            break;
-        }
-        struct span key = kv_iter_key(&iter);
-        uint64_t bytes = key.n + kv_iter_value(&iter).n;
-        kv_delete(&slice->batch, KV_FOLD, key);
-        tally_add(&slice->went[CAUSE_FLOOR], bytes, bytes);
-        slice->rows++;
-    }
-    err = slice->more ? 0 : kv_iter_error(&iter);
-    kv_iter_close(&iter);
-    return err;
+    return drop_rows(slice, KV_FOLD, from, until, CAUSE_FLOOR);
 }
 
 static int trim_item(struct slice *slice, const struct trim_item *item)

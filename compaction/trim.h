@@ -15,7 +15,7 @@ enum { TRIM_ITEMS_MAX = 256, TRIM_ROWS_MAX = 512 };
 
 enum trim_what {
     TRIM_EDIT,  /* an edit that was replaced: its content */
-    TRIM_FOLD,  /* the fold of an expired message: the edited body */
+    TRIM_FOLD,  /* of an expired message: the edited body, reactions; of a deleted one: these */
     TRIM_BELOW, /* folds below the floor: the rows */
 };
 struct trim_item {

@@ -359,6 +359,20 @@ void cluster_unsub(struct cluster *cluster, const Loquat__Unsub *unsub)
         upstream_unsub(&node->up, unsub);
 }
 
+void cluster_typing(struct cluster *cluster, const Loquat__Typing *typing)
+{
+    struct cluster_node *node = cluster->routes[typing->partition].node;
+    if (node != NULL && node->up.ready)
+        upstream_typing(&node->up, typing);
+}
+
+void cluster_watch(struct cluster *cluster, const Loquat__Watch *watch)
+{
+    struct cluster_node *node = cluster->routes[watch->partition].node;
+    if (node != NULL && node->up.ready)
+        upstream_watch(&node->up, watch);
+}
+
 static void on_tail(void *arg, const Loquat__Tail *tail)
 {
     struct cluster_node *node = arg;
@@ -366,6 +380,21 @@ static void on_tail(void *arg, const Loquat__Tail *tail)
     if (tail->partition < cluster->partitions && cluster->routes[tail->partition].node == node &&
         tail->err != ERR_NOT_LEADER)
         cluster->ops->on_tail(cluster->arg, tail);
+}
+
+static void on_presence(void *arg, const Loquat__Presence *presence)
+{
+    struct cluster_node *node = arg;
+    struct cluster *cluster = node->cluster;
+    if (presence->partition < cluster->partitions &&
+        cluster->routes[presence->partition].node == node)
+        cluster->ops->on_presence(cluster->arg, presence);
+}
+
+static void on_typing(void *arg, const Loquat__Typing *typing)
+{
+    struct cluster *cluster = ((struct cluster_node *)arg)->cluster;
+    cluster->ops->on_typing(cluster->arg, typing);
 }
 
 static void on_mark(void *arg, const Loquat__MarkEvent *mark)
@@ -441,6 +470,8 @@ static void on_closed(void *arg)
 
 static const struct upstream_ops UPSTREAM_OPS = {.on_tail = on_tail,
                                                  .on_mark = on_mark,
+                                                 .on_typing = on_typing,
+                                                 .on_presence = on_presence,
                                                  .on_leads = on_leads,
                                                  .on_ready = on_ready,
                                                  .on_closed = on_closed};

@@ -30,6 +30,8 @@ enum {
 struct cluster_ops {
     void (*on_tail)(void *arg, const Loquat__Tail *tail);
     void (*on_mark)(void *arg, const Loquat__MarkEvent *mark);
+    void (*on_typing)(void *arg, const Loquat__Typing *typing);
+    void (*on_presence)(void *arg, const Loquat__Presence *presence);
     /* These are served from now on by who did not before: subscriptions begin again. */
     void (*on_routed)(void *arg, const bool *partitions);
     /* A node is reached, or not any more, or all links have ended: look what is so now. */
@@ -85,6 +87,8 @@ int cluster_read(struct cluster *cluster, Loquat__Read *read, upstream_done done
 /* Of a partition that nobody serves now: on_routed will ask for it again. */
 void cluster_sub(struct cluster *cluster, const Loquat__Sub *sub);
 void cluster_unsub(struct cluster *cluster, const Loquat__Unsub *unsub);
+void cluster_typing(struct cluster *cluster, const Loquat__Typing *typing); /* or nothing */
+void cluster_watch(struct cluster *cluster, const Loquat__Watch *watch);    /* or nothing */
 void cluster_flush(struct cluster *cluster);           /* what was asked goes out now */
 uint64_t cluster_calls(const struct cluster *cluster); /* not answered yet */
 

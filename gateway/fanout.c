@@ -82,6 +82,7 @@ static void subscribe(struct fanout *fanout, const struct topic *topic, uint64_t
     sub.partition = topic->partition;
     sub.cursor = cursor;
     sub.from_head = cursor == FOLLOW_FROM_HEAD;
+    sub.away = topic->away;
     cluster_sub(&fanout->gate->cluster, &sub);
 }
 
@@ -132,14 +133,37 @@ struct topic *fanout_topic(struct fanout *fanout, struct span name, bool user_lo
     return topic;
 }
 
+/* Away is who has no session that is not. */
+static void settle_away(struct fanout *fanout, struct topic *topic)
+{
+    bool away = topic->user_log && topic->count > 0;
+    for (uint32_t i = 0; i < topic->count && away; i++)
+        away = topic->entries[i].session->away;
+    if (away == topic->away)
+        return;
+    topic->away = away;
+    if (!topic->failed) /* the cursor stands: who follows the log already is told nothing again */
+        subscribe(fanout, topic, topic->head != TOPIC_NOT_STARTED ? topic->head : topic->begins);
+}
+
+void fanout_settle_away(struct fanout *fanout, struct span user)
+{
+    struct topic *topic = find(fanout, user, true);
+    if (topic != NULL)
+        settle_away(fanout, topic);
+}
+
 uint32_t fanout_add(struct topic *topic, struct session *session, uint32_t follow)
 {
     if (topic->count == topic->cap) {
         topic->cap += topic->cap / 2 + 1;
         topic->entries = xrealloc(topic->entries, topic->cap * sizeof *topic->entries);
     }
-    topic->entries[topic->count] = (struct topic_entry){session, follow, session->conn->who->slot};
-    return topic->count++;
+    topic->entries[topic->count++] =
+        (struct topic_entry){session, follow, session->conn->who->slot};
+    if (topic->away || session->away)
+        settle_away(&session->conn->gate->fanout, topic);
+    return topic->count - 1;
 }
 
 void fanout_remove(struct fanout *fanout, struct topic *topic, uint32_t slot)
@@ -151,6 +175,8 @@ void fanout_remove(struct fanout *fanout, struct topic *topic, uint32_t slot)
         *moved = topic->entries[topic->count];
         moved->session->follows[moved->follow].slot = slot;
     }
+    if (topic->count > 0 && topic->user_log)
+        settle_away(fanout, topic);
     if (topic->count > 0)
         return;
     Loquat__Unsub unsub = LOQUAT__UNSUB__INIT;
@@ -473,6 +499,20 @@ void fanout_tell_marks(struct topic *topic, struct span text,
             conn_send_frame(session->conn, frame);
         else
             marks_lose(session, &session->follows[topic->entries[i].follow]);
+    }
+    frame_unref(frame);
+}
+
+void fanout_tell_passing(struct topic *topic, struct span text, const char *user)
+{
+    char head[WS_HEAD_MAX];
+    size_t n = ws_frame_head(head, text.n);
+    struct frame *frame = frame_new(span_of(head, n), text);
+    for (uint32_t i = 0; i < topic->count; i++) {
+        const struct session *session = topic->entries[i].session;
+        if (!session->stream && session->conn->out.bytes <= CONN_OUT_LOW &&
+            strcmp(session->conn->who->user, user) != 0)
+            conn_send_frame(session->conn, frame);
     }
     frame_unref(frame);
 }

@@ -31,6 +31,7 @@ struct topic {
     uint64_t begins; /* of a user log: nothing up to here will come */
     uint32_t partition;
     bool user_log;
+    bool away;   /* of a user log: as the node was told of who follows it */
     bool failed; /* the node has ended it; begun again when somebody wants to go on */
     uint32_t count, cap;
     struct topic_entry *entries;
@@ -67,6 +68,10 @@ void fanout_on_mark(struct fanout *fanout, const Loquat__MarkEvent *mark);
 void fanout_tell_marks(struct topic *topic, struct span text,
                        bool (*wanted)(const struct session *session, const void *arg),
                        const void *arg);
+/* The same, but for those of `user`, and dropped where much waits already. */
+void fanout_tell_passing(struct topic *topic, struct span text, const char *user);
+/* A session of the user went away or is back: the node is told when that makes a difference. */
+void fanout_settle_away(struct fanout *fanout, struct span user);
 void fanout_metrics(void); /* registers; once */
 
 #endif

@@ -313,7 +313,7 @@ static void say_joined(struct conn *conn, const struct joining *joining,
     struct buf text = {0};
     buf_add_str(&text, "{\"ev\":\"joined\",");
     size_t at = text.n;
-    int err = say_conv(&text, &place, info);
+    int err = say_conv(&text, &place, info, NULL); /* nothing is set of what is new */
     if (err == 0) {
         memmove(text.p + at, text.p + at + 1, text.n - at - 1); /* the brace of its own */
         text.n--;

@@ -9,9 +9,11 @@
 #include "gateway/follow.h"
 #include "gateway/gate_gauges.h"
 #include "gateway/marks.h"
+#include "gateway/presence.h"
 #include "gateway/proto.h"
 #include "gateway/secure.h"
 #include "gateway/session.h"
+#include "gateway/typing.h"
 #include "store/base/bound.h"
 #include "store/base/check.h"
 #include "store/base/clock.h"
@@ -178,6 +180,7 @@ static void sweep_sessions(struct gate *gate)
         marks_find(session);
     }
     marks_again(gate);
+    presence_sweep(gate);
 }
 
 /* Many clients that ask and do not read what they get. */
@@ -316,6 +319,16 @@ static void on_tail(void *arg, const Loquat__Tail *tail)
     fanout_on_tail(&((struct gate *)arg)->fanout, tail);
 }
 
+static void on_presence(void *arg, const Loquat__Presence *presence)
+{
+    presence_take(arg, presence);
+}
+
+static void on_typing(void *arg, const Loquat__Typing *typing)
+{
+    typing_take(arg, typing);
+}
+
 static void on_mark(void *arg, const Loquat__MarkEvent *mark)
 {
     fanout_on_mark(&((struct gate *)arg)->fanout, mark);
@@ -324,6 +337,7 @@ static void on_mark(void *arg, const Loquat__MarkEvent *mark)
 static void on_routed(void *arg, const bool *partitions)
 {
     fanout_go_on(&((struct gate *)arg)->fanout, partitions);
+    presence_go_on(arg, partitions);
 }
 
 /* When the store goes, sessions stay: what they follow goes on from where it was when it is back.
@@ -342,8 +356,12 @@ static void on_change(void *arg)
     gate_tick(gate);
 }
 
-static const struct cluster_ops CLUSTER_OPS = {
-    .on_tail = on_tail, .on_mark = on_mark, .on_routed = on_routed, .on_change = on_change};
+static const struct cluster_ops CLUSTER_OPS = {.on_tail = on_tail,
+                                               .on_mark = on_mark,
+                                               .on_typing = on_typing,
+                                               .on_presence = on_presence,
+                                               .on_routed = on_routed,
+                                               .on_change = on_change};
 
 /* ---- begin and end ---- */
 
@@ -413,6 +431,7 @@ struct gate *gate_new(struct settings *settings, int number, int listen_fd, int 
         list_init(&gate->due[i]);
     init_handles(gate);
     fanout_init(&gate->fanout, gate);
+    presence_begin(gate);
     cluster_init(&gate->cluster, &gate->loop, settings->nodes, settings->node_count, &CLUSTER_OPS,
                  gate);
     if (settings->node_count == 0) {
@@ -451,6 +470,7 @@ void gate_join(struct gate *gate)
     ASSERT(gate->handles == 0 && gate->conn_count == 0);
     int rv = uv_loop_close(&gate->loop);
     ASSERT(rv == 0);
+    presence_end(gate);
     fanout_close(&gate->fanout);
     cluster_free(&gate->cluster);
     ws_pool_free(gate->ws_pool);

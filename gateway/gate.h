@@ -23,6 +23,7 @@ enum {
     GATE_HANDSHAKES_MAX = 32, /* steps of TLS handshakes of one turn */
     GATE_DRAIN_MS = 5000,     /* after that, what is still open is cut */
     GATE_GAUGES_MAX = 16,
+    TYPING_SLOTS = 4096,      /* of a user and a conversation, by hash */
     GATE_OUT_MAX = 128 << 20, /* bytes that wait for clients: above, who takes none of over
                                  CONN_OUT_HIGH is cut, and nothing more is read for anybody */
 };
@@ -66,6 +67,9 @@ struct gate {
     struct cluster cluster;
     bool reached; /* a node of it is */
     struct fanout fanout;
+    struct map watches; /* presence.h */
+    struct list unchecked;
+    uint64_t typing_ms[TYPING_SLOTS]; /* when one of these was passed on */
     struct ws_pool *ws_pool;
     struct json *json;  /* requests */
     struct json *inner; /* bodies of records, beside it */

@@ -29,7 +29,15 @@ struct wanted {
 struct found { /* a conversation, as JSON in gather->text */
     char conv[CONV_ID_MAX + 1];
     uint64_t head, since, newest_ms;
+    bool pinned;
     size_t at, size;
+};
+
+/* What the user has set of one. */
+struct set {
+    uint64_t muted_until, hidden_ms;
+    bool pinned;
+    char draft[];
 };
 
 struct gather {
@@ -44,14 +52,49 @@ struct gather {
     size_t wanted_count, asked, seen;
     struct found *found;
     size_t count, cap;
+    struct map sets; /* conversation → struct set, of the page of ids in work */
     struct buf text;
+    bool archive; /* list: only hidden ones, else the others */
     /* list: what the page asked for comes after */
     uint64_t page_ms;
+    bool page_pinned;
     char page_conv[CONV_ID_MAX + 1];
 };
 
+static struct map_key key_of(struct span conv)
+{
+    struct conv_id id = conv_id_of(conv);
+    return (struct map_key){id.hi, id.lo};
+}
+
+static void drop_sets(struct gather *gather)
+{
+    for (struct map_slot *s = map_each(&gather->sets, NULL); s; s = map_each(&gather->sets, s))
+        free(s->val.p);
+    map_clear(&gather->sets);
+}
+
+static void take_sets(struct gather *gather, const Loquat__Reply *reply)
+{
+    drop_sets(gather);
+    for (size_t i = 0; i < reply->n_rows; i++) {
+        const Loquat__UserConv *row = reply->rows[i];
+        size_t size = strlen(row->draft) + 1;
+        struct set *set = xmalloc(sizeof *set + size);
+        *set = (struct set){row->muted_until, row->hidden, row->pinned != 0};
+        memcpy(set->draft, row->draft, size);
+        bool fresh;
+        union map_val *val = map_put(&gather->sets, key_of(span_str(row->conv)), &fresh);
+        if (!fresh)
+            free(val->p);
+        val->p = set;
+    }
+}
+
 static void gather_free(struct gather *gather)
 {
+    drop_sets(gather);
+    map_close(&gather->sets);
     free(gather->wanted);
     free(gather->found);
     buf_close(&gather->text);
@@ -103,11 +146,22 @@ static int add_found(struct call *call, const Loquat__ConvInfo *info)
     int err = 0;
     if (info->last != NULL)
         err = say_view(info->last, &room, &record);
+    found->newest_ms = record != NULL ? record->ts : info->created;
+    const union map_val *val = map_get(&gather->sets, key_of(name));
+    struct say_prefs prefs = {0};
+    if (val != NULL) {
+        const struct set *set = val->p;
+        prefs = (struct say_prefs){set->muted_until, set->pinned,
+                                   set->hidden_ms != 0 && found->newest_ms < set->hidden_ms,
+                                   span_str(set->draft)};
+    }
+    if (!gather->sync && prefs.hidden != gather->archive)
+        return 0;
+    found->pinned = prefs.pinned;
     if (err == 0)
-        err = say_conv(&gather->text, &place, info);
+        err = say_conv(&gather->text, &place, info, &prefs);
     if (err != 0)
         return err;
-    found->newest_ms = record != NULL ? record->ts : info->created;
     found->size = gather->text.n - found->at;
     gather->count++;
     return 0;
@@ -197,6 +251,7 @@ static int take_ids(struct call *call, const Loquat__Reply *reply)
     qsort(gather->wanted, gather->wanted_count, sizeof *gather->wanted, by_partition);
     snprintf(gather->after, sizeof gather->after, "%s", reply->after);
     gather->user_head = reply->head;
+    take_sets(gather, reply);
     gather->seen += reply->n_ids;
     return !gather->sync && gather->seen > PROTO_USER_CONVS_MAX ? ERR_TOO_LARGE : 0;
 }
@@ -257,11 +312,13 @@ static void page_done(struct call *call)
     }
 }
 
-/* ---- list: newest first ---- */
+/* ---- list: pinned first, then newest ---- */
 
 static int by_newest(const void *a, const void *b)
 {
     const struct found *x = a, *y = b;
+    if (x->pinned != y->pinned)
+        return x->pinned ? -1 : 1;
     if (x->newest_ms != y->newest_ms)
         return x->newest_ms < y->newest_ms ? 1 : -1;
     return strcmp(x->conv, y->conv);
@@ -271,7 +328,7 @@ static bool after_page(const struct gather *gather, const struct found *found)
 {
     if (gather->page_conv[0] == 0)
         return true;
-    struct found last = {.newest_ms = gather->page_ms};
+    struct found last = {.newest_ms = gather->page_ms, .pinned = gather->page_pinned};
     memcpy(last.conv, gather->page_conv, sizeof last.conv);
     return by_newest(&last, found) < 0;
 }
@@ -312,20 +369,14 @@ static void say_list(struct call *call)
     }
     buf_add_str(text, "],\"next\":");
     if (at < gather->count && at > 0)
-        buf_addf(text, "\"%llu:%s\"", (unsigned long long)gather->found[at - 1].newest_ms,
-                 gather->found[at - 1].conv);
+        buf_addf(text, "\"%s%llu:%s\"", gather->found[at - 1].pinned ? "p" : "",
+                 (unsigned long long)gather->found[at - 1].newest_ms, gather->found[at - 1].conv);
     else
         buf_add_str(text, "null");
     buf_add_byte(text, '}');
 }
 
 /* ---- sync ---- */
-
-static struct map_key key_of(struct span conv)
-{
-    struct conv_id id = conv_id_of(conv);
-    return (struct map_key){id.hi, id.lo};
-}
 
 void proto_drop_cursors(struct session *session)
 {
@@ -439,8 +490,13 @@ static int begin(struct request *request, bool sync, uint64_t most)
         err = take_cursors(request);
     if (err != 0)
         return err;
+    const struct json_val *archive = json_get(request->obj, "hidden");
+    if (archive != NULL && archive->type != JSON_NULL && archive->type != JSON_BOOL)
+        return field_error(request, ERR_BAD_REQUEST, "hidden", "is true or false");
     struct gather *gather = xcalloc(1, sizeof *gather);
+    map_init(&gather->sets);
     gather->sync = sync;
+    gather->archive = archive != NULL && archive->truth;
     gather->limit = limit;
     request->call->state = gather;
     bool fine = true;
@@ -452,6 +508,8 @@ static int begin(struct request *request, bool sync, uint64_t most)
     } else if (page.n > 0) {
         char *text = field_copy(request, page), *colon = strchr(text, ':');
         char *end = NULL;
+        gather->page_pinned = text[0] == 'p';
+        text += gather->page_pinned;
         gather->page_ms = strtoull(text, &end, 10);
         fine = colon != NULL && end == colon && conv_name_valid(span_str(colon + 1));
         if (fine)

@@ -87,6 +87,27 @@ char *field_copy(struct request *request, struct span text)
     return arena_copy(request->arena, text.p, text.n);
 }
 
+int field_users(struct request *request, const char *name, const struct json_val *val, size_t max,
+                char ***users, size_t *count)
+{
+    struct json *json = request->conn->gate->json;
+    int n = json_items(json, val, NULL, 0);
+    if (n < 0)
+        return field_error(request, ERR_BAD_REQUEST, name, "must be a list of users");
+    if ((size_t)n > max)
+        return field_error(request, ERR_TOO_LARGE, name, "names too many users");
+    struct json_val *vals = arena_alloc(request->arena, ((size_t)n + 1) * sizeof *vals);
+    *users = arena_alloc(request->arena, ((size_t)n + 1) * sizeof **users);
+    n = json_items(json, val, vals, (size_t)n);
+    for (int i = 0; i < n; i++) {
+        if (vals[i].type != JSON_STRING || !user_valid(vals[i].str))
+            return field_error(request, ERR_BAD_REQUEST, name, "must be a list of users");
+        (*users)[i] = field_copy(request, vals[i].str);
+    }
+    *count = n > 0 ? (size_t)n : 0;
+    return n < 0 ? field_error(request, ERR_BAD_REQUEST, name, "must be a list of users") : 0;
+}
+
 /* ---- session ---- */
 
 static int op_auth(struct request *request)
@@ -174,15 +195,22 @@ static const struct proto_entry ENTRIES[] = {
     {"mark", op_mark, CALL_WRITE, true, false, false},
     {"ping", op_ping, CALL_NOTHING, false, true, false},
     {"range", op_range, CALL_PAGE, true, false, false},
+    {"typing", op_typing, CALL_NOTHING, true, false, false},
+    {"presence", op_presence, CALL_NOTHING, false, false, false},
     {"resume", op_resume, CALL_NOTHING, true, false, false},
     {"auth", op_auth, CALL_NOTHING, false, true, false},
     {"sync", op_sync, CALL_PAGE, false, false, false},
     {"open", op_open, CALL_WRITE, false, false, false},
     {"edit", op_edit, CALL_WRITE, true, false, false},
     {"delete", op_delete, CALL_WRITE, true, false, false},
+    {"react", op_react, CALL_WRITE, true, false, false},
+    {"pin", op_pin, CALL_WRITE, true, false, false},
+    {"meta", op_meta, CALL_WRITE, true, false, false},
+    {"prefs", op_prefs, CALL_WRITE, true, false, false},
     {"member", op_member, CALL_WRITE, true, false, false},
     {"leave", op_leave, CALL_WRITE, true, false, false},
     {"members", op_members, CALL_READ, true, false, false},
+    {"seen", op_seen, CALL_READ, true, false, false},
     {"list", op_list, CALL_PAGE, false, false, false},
     {"conv", op_conv, CALL_READ, true, false, true},
     {"records", op_records, CALL_PAGE, true, false, true},

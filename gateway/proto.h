@@ -62,6 +62,9 @@ int field_whole(struct request *request, const char *name, uint64_t min, uint64_
                 uint64_t *out);
 int field_text(struct request *request, const char *name, size_t max, struct span *out);
 int field_user(struct request *request, const char *name, bool required, struct span *out);
+/* A list of them, `max` at most, copied into the request's arena. */
+int field_users(struct request *request, const char *name, const struct json_val *val, size_t max,
+                char ***users, size_t *count);
 int field_cid(struct request *request, struct span *out); /* required */
 /* A NUL-terminated copy in the request's arena. */
 char *field_copy(struct request *request, struct span text);
@@ -72,12 +75,17 @@ int op_open(struct request *request);
 int op_send(struct request *request);
 int op_edit(struct request *request);
 int op_delete(struct request *request);
+int op_react(struct request *request);
+int op_pin(struct request *request);
+int op_meta(struct request *request);
 int op_member(struct request *request);
 int op_leave(struct request *request);
 int op_mark(struct request *request);
+int op_prefs(struct request *request);
 /* read.c */
 int op_range(struct request *request);
 int op_members(struct request *request);
+int op_seen(struct request *request);
 int op_conv(struct request *request);
 /* Asks what the user sees of call->conv: the answer has one ConvInfo. False: busy. */
 bool read_ask_conv(struct call *call, upstream_done done);
@@ -86,6 +94,9 @@ void read_conv_for(struct call *call); /* answers with the Conv of call->conv */
 int read_take_range(struct request *request, Loquat__Read *read, uint64_t *max);
 /* stream.c */
 int op_records(struct request *request);
+/* typing.c, presence.c */
+int op_typing(struct request *request);
+int op_presence(struct request *request);
 /* list.c */
 int op_list(struct request *request);
 int op_sync(struct request *request);

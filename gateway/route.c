@@ -203,6 +203,12 @@ static void query_fields(struct conn *conn, const struct http_msg *msg, struct j
         val.str = span_of(arena_copy(arena, value.p, value.n), value.n);
         add_field(obj, TEXTS[i], val);
     }
+    if (http_query_get(msg->query, "hidden", &value)) {
+        bool truth = span_is(buf_span(&value), "true");
+        bool fits = truth || span_is(buf_span(&value), "false");
+        add_field(obj, "hidden",
+                  (struct json_val){.type = fits ? JSON_BOOL : JSON_STRING, .truth = truth});
+    }
     buf_close(&value);
 }
 

@@ -54,6 +54,18 @@ static void mentions(struct buf *out, const struct record_view *record)
 static void body(struct buf *out, const struct record_view *record, const Loquat__Item *item)
 {
     struct span bytes = record->body;
+    if (record->kind == LOQUAT__KIND__KIND_REACT) {
+        NAME(out, "body");
+        buf_add_str(out, "{\"emoji\":");
+        json_put_string(out, record->emoji);
+        buf_add_str(out, record->on ? ",\"on\":true}" : ",\"on\":false}");
+        return;
+    }
+    if (record->kind == LOQUAT__KIND__KIND_PIN) {
+        NAME(out, "body");
+        buf_add_str(out, record->on ? "{\"on\":true}" : "{\"on\":false}");
+        return;
+    }
     if (item->edited != 0 && item->body.len > 0)
         bytes = span_of((const char *)item->body.data, item->body.len);
     NAME(out, "body");
@@ -61,6 +73,20 @@ static void body(struct buf *out, const struct record_view *record, const Loquat
         buf_add_span(out, bytes);
     else
         buf_add_str(out, "{}");
+}
+
+static void reactions(struct buf *out, const Loquat__Item *item)
+{
+    NAME(out, "reactions");
+    for (size_t i = 0; i < item->n_reactions; i++) {
+        const Loquat__Reaction *reaction = item->reactions[i];
+        buf_add_byte(out, i == 0 ? '{' : ',');
+        json_put_string(out, span_str(reaction->emoji));
+        buf_add_str(out, ":{\"n\":");
+        json_put_u64(out, reaction->n);
+        buf_add_str(out, reaction->me ? ",\"me\":true}" : ",\"me\":false}");
+    }
+    buf_add_byte(out, '}');
 }
 
 static void hole(struct buf *out, const struct say_place *place, const Loquat__Item *item)
@@ -108,6 +134,10 @@ void say_members(struct buf *out, const struct say_place *place, const Loquat__I
         NUMBER(out, "edited", item->edited);
     if (item->replies != 0)
         NUMBER(out, "replies", item->replies);
+    if (item->pinned != 0)
+        NUMBER(out, "pinned", item->pinned);
+    if (item->n_reactions > 0)
+        reactions(out, item);
 }
 
 uint64_t say_last(const Loquat__Item *item)
@@ -168,8 +198,23 @@ void say_text_or_null(struct buf *out, const char *key, const char *v)
     buf_add_str(out, "null");
 }
 
-int say_conv(struct buf *out, const struct say_place *place, const Loquat__ConvInfo *info)
+static void add_prefs(struct buf *out, const struct say_prefs *prefs)
 {
+    say_number_or_null(out, "muted_until", prefs->muted_until);
+    NAME(out, "pinned");
+    buf_add_str(out, prefs->pinned ? "true" : "false");
+    if (prefs->hidden) {
+        NAME(out, "hidden");
+        buf_add_str(out, "true");
+    }
+    if (prefs->draft.n > 0)
+        TEXT(out, "draft", prefs->draft);
+}
+
+int say_conv(struct buf *out, const struct say_place *place, const Loquat__ConvInfo *info,
+             const struct say_prefs *prefs)
+{
+    static const struct say_prefs nothing;
     bool direct = info->kind == LOQUAT__CONV_KIND__CONV_DIRECT;
     buf_add_str(out, "{\"c\":");
     json_put_string(out, place->conv);
@@ -182,6 +227,7 @@ int say_conv(struct buf *out, const struct say_place *place, const Loquat__ConvI
     NUMBER(out, "floor", info->floor);
     NUMBER(out, "n", info->n);
     NUMBER(out, "unread", info->unread);
+    NUMBER(out, "mentions", info->mentions);
     NUMBER(out, "read", info->read);
     NUMBER(out, "delivered", info->delivered);
     NUMBER(out, "since", info->since);
@@ -190,6 +236,19 @@ int say_conv(struct buf *out, const struct say_place *place, const Loquat__ConvI
     if (direct)
         say_text_or_null(out, "with", info->with);
     say_number_or_null(out, "ttl", info->ttl_s);
+    if (info->announce) {
+        NAME(out, "announce");
+        buf_add_str(out, "true");
+    }
+    NAME(out, "pins");
+    buf_add_byte(out, '[');
+    for (size_t i = 0; i < info->n_pins; i++) {
+        if (i > 0)
+            buf_add_byte(out, ',');
+        json_put_u64(out, info->pins[i]);
+    }
+    buf_add_byte(out, ']');
+    add_prefs(out, prefs != NULL ? prefs : &nothing);
     NAME(out, "last");
     int err = 0;
     if (info->last != NULL)
@@ -208,6 +267,27 @@ void say_mark(struct buf *out, const char *conv, const char *user, uint64_t read
     TEXT(out, "user", span_str(user));
     NUMBER(out, "read", read);
     NUMBER(out, "delivered", delivered);
+    buf_add_byte(out, '}');
+}
+
+void say_typing(struct buf *out, const char *conv, const char *user, uint32_t ttl_ms)
+{
+    buf_add_str(out, "{\"ev\":\"typing\",\"c\":");
+    json_put_string(out, span_str(conv));
+    TEXT(out, "user", span_str(user));
+    NUMBER(out, "ttl_ms", ttl_ms);
+    buf_add_byte(out, '}');
+}
+
+void say_presence(struct buf *out, const char *user, uint32_t state, uint64_t seen_ms)
+{
+    buf_add_str(out, "{\"ev\":\"presence\",\"user\":");
+    json_put_string(out, span_str(user));
+    TEXT(out, "state",
+         span_str(state == LOQUAT__PRESENCE_STATE__PRESENCE_ONLINE ? "online"
+                  : state == LOQUAT__PRESENCE_STATE__PRESENCE_AWAY ? "away"
+                                                                   : "offline"));
+    say_number_or_null(out, "last_seen", seen_ms);
     buf_add_byte(out, '}');
 }
 

@@ -23,10 +23,19 @@ void say_live(struct buf *out, const struct say_place *place, const Loquat__Item
 uint64_t say_last(const Loquat__Item *item); /* its highest sequence */
 /* With braces, and say_view: 0 or ERR_CORRUPT. */
 int say_element(struct buf *out, const struct say_place *place, const Loquat__Item *item);
-int say_conv(struct buf *out, const struct say_place *place, const Loquat__ConvInfo *info);
+/* What a user has set of a conversation; NULL: nothing. */
+struct say_prefs {
+    uint64_t muted_until; /* ms */
+    bool pinned, hidden;
+    struct span draft;
+};
+int say_conv(struct buf *out, const struct say_place *place, const Loquat__ConvInfo *info,
+             const struct say_prefs *prefs);
 /* A `mark` event. */
 void say_mark(struct buf *out, const char *conv, const char *user, uint64_t read,
               uint64_t delivered);
+void say_typing(struct buf *out, const char *conv, const char *user, uint32_t ttl_ms);
+void say_presence(struct buf *out, const char *user, uint32_t state, uint64_t seen_ms);
 void say_member(struct buf *out, const Loquat__Member *member);
 /* ,"key":… ; null for 0 and for an empty text. */
 void say_number_or_null(struct buf *out, const char *key, uint64_t v);

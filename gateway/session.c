@@ -4,6 +4,7 @@
 
 #include "gateway/follow.h"
 #include "gateway/marks.h"
+#include "gateway/presence.h"
 #include "gateway/proto.h"
 #include "store/base/check.h"
 #include "store/base/clock.h"
@@ -186,6 +187,7 @@ void session_end(struct conn *conn)
         marks_write(session);
     while (session->count > 0)
         follow_remove(session, &session->follows[session->count - 1]);
+    presence_forget(session);
     if (session->in_expiring.next != NULL)
         list_remove(&session->in_expiring);
     if (session->in_hungry.next != NULL)

@@ -54,10 +54,12 @@ struct session {
     uint32_t marks_lost; /* how many have lost marks */
     bool marks_reading;
     bool stream;  /* an event stream */
+    bool away;    /* by its own word */
     bool reading; /* a catching-up read is under way */
     uint32_t mark_count;
-    struct map *cursors; /* of a sync whose pages are still being asked for; may be NULL */
-    struct mark *marks;  /* mark_count of them, coalesced, written once a second */
+    struct watches *watches; /* presence.h; NULL: none */
+    struct map *cursors;     /* of a sync whose pages are still being asked for; may be NULL */
+    struct mark *marks;      /* mark_count of them, coalesced, written once a second */
     uint64_t marks_due_ms;
     struct list_link in_marking, in_expiring, in_hungry;
     uint64_t closes_ms; /* wall clock: the token's end */

@@ -126,6 +126,27 @@ static bool on_mark(struct upstream *up, struct span body)
     return true;
 }
 
+static bool on_typing(struct upstream *up, struct span body)
+{
+    Loquat__Typing *typing =
+        loquat__typing__unpack(&up->arena.allocator, body.n, (const uint8_t *)body.p);
+    up->credit_owed += body.n;
+    if (typing == NULL)
+        return false;
+    up->ops->on_typing(up->arg, typing);
+    return true;
+}
+
+static bool on_presence(struct upstream *up, struct span body)
+{
+    Loquat__Presence *presence =
+        loquat__presence__unpack(&up->arena.allocator, body.n, (const uint8_t *)body.p);
+    if (presence == NULL)
+        return false;
+    up->ops->on_presence(up->arg, presence);
+    return true;
+}
+
 static bool on_leads(struct upstream *up, struct span body)
 {
     Loquat__Leads *leads =
@@ -152,6 +173,12 @@ static void on_message(struct link *link, int type, struct span body)
         break;
     case LINK_MARK:
         fine = on_mark(up, body);
+        break;
+    case LINK_TYPING:
+        fine = on_typing(up, body);
+        break;
+    case LINK_PRESENCE:
+        fine = on_presence(up, body);
         break;
     case LINK_LEADS:
         fine = on_leads(up, body);
@@ -340,6 +367,24 @@ int upstream_read(struct upstream *up, Loquat__Read *read, upstream_done done, v
     loquat__read__pack(read, (uint8_t *)buf_grow(&up->command, size));
     return upstream_read_packed(up, upstream_kind_of(read), upstream_page_of(read),
                                 buf_span(&up->command), done, owner);
+}
+
+void upstream_typing(struct upstream *up, const Loquat__Typing *typing)
+{
+    if (up->version < WIRE_VERSION_CHAT)
+        return;
+    char *room = link_send_begin(&up->link, LINK_TYPING, loquat__typing__get_packed_size(typing));
+    if (room != NULL)
+        loquat__typing__pack(typing, (uint8_t *)room);
+}
+
+void upstream_watch(struct upstream *up, const Loquat__Watch *watch)
+{
+    if (up->version < WIRE_VERSION_CHAT)
+        return;
+    char *room = link_send_begin(&up->link, LINK_WATCH, loquat__watch__get_packed_size(watch));
+    if (room != NULL)
+        loquat__watch__pack(watch, (uint8_t *)room);
 }
 
 void upstream_sub(struct upstream *up, const Loquat__Sub *sub)

@@ -43,6 +43,8 @@ struct upstream_slot {
 struct upstream_ops {
     void (*on_tail)(void *arg, const Loquat__Tail *tail);
     void (*on_mark)(void *arg, const Loquat__MarkEvent *mark);
+    void (*on_typing)(void *arg, const Loquat__Typing *typing);
+    void (*on_presence)(void *arg, const Loquat__Presence *presence);
     void (*on_leads)(void *arg, const Loquat__Leads *leads);
     void (*on_ready)(void *arg); /* greeted: partitions and node are known */
     void (*on_closed)(void *arg);
@@ -84,6 +86,9 @@ int upstream_read_packed(struct upstream *up, enum upstream_kind kind, uint32_t 
                          struct span read, upstream_done done, void *owner);
 enum upstream_kind upstream_kind_of(const Loquat__Read *read);
 uint32_t upstream_page_of(const Loquat__Read *read);
+/* These two: to a node that is of an older version, nothing. */
+void upstream_typing(struct upstream *up, const Loquat__Typing *typing);
+void upstream_watch(struct upstream *up, const Loquat__Watch *watch);
 void upstream_sub(struct upstream *up, const Loquat__Sub *sub);
 void upstream_unsub(struct upstream *up, const Loquat__Unsub *unsub);
 

@@ -1,7 +1,9 @@
 /* gateway/write.c: operations that change something. What they ask is checked for its form here;
  * whether it may be is decided where it is applied (store/apply*.c). */
 #include <stdio.h>
+#include <string.h>
 
+#include "gateway/emoji.h"
 #include "gateway/marks.h"
 #include "gateway/proto.h"
 #include "gateway/say.h"
@@ -91,27 +93,6 @@ static int take_kind(struct request *request, Loquat__Command *command)
     return 0;
 }
 
-static int take_users(struct request *request, const char *name, const struct json_val *val,
-                      size_t max, char ***users, size_t *count)
-{
-    struct json *json = request->conn->gate->json;
-    int n = json_items(json, val, NULL, 0);
-    if (n < 0)
-        return field_error(request, ERR_BAD_REQUEST, name, "must be a list of users");
-    if ((size_t)n > max)
-        return field_error(request, ERR_TOO_LARGE, name, "names too many users");
-    struct json_val *vals = arena_alloc(request->arena, ((size_t)n + 1) * sizeof *vals);
-    *users = arena_alloc(request->arena, ((size_t)n + 1) * sizeof **users);
-    n = json_items(json, val, vals, (size_t)n);
-    for (int i = 0; i < n; i++) {
-        if (vals[i].type != JSON_STRING || !user_valid(vals[i].str))
-            return field_error(request, ERR_BAD_REQUEST, name, "must be a list of users");
-        (*users)[i] = field_copy(request, vals[i].str);
-    }
-    *count = n > 0 ? (size_t)n : 0;
-    return n < 0 ? field_error(request, ERR_BAD_REQUEST, name, "must be a list of users") : 0;
-}
-
 static int take_mentions(struct request *request, Loquat__Command *command)
 {
     const struct json_val *val = json_get(request->obj, "mentions");
@@ -121,8 +102,8 @@ static int take_mentions(struct request *request, Loquat__Command *command)
         command->mention_all = true;
         return 0;
     }
-    return take_users(request, "mentions", val, PROTO_MENTIONS_MAX, &command->mentions,
-                      &command->n_mentions);
+    return field_users(request, "mentions", val, PROTO_MENTIONS_MAX, &command->mentions,
+                       &command->n_mentions);
 }
 
 /* Records of others with their own time: imports, by scope admin. */
@@ -214,6 +195,112 @@ int op_delete(struct request *request)
     return 0;
 }
 
+/* ---- react, pin ---- */
+
+/* Absent: true. */
+static int take_switch(struct request *request, const char *name, bool *out)
+{
+    const struct json_val *val = json_get(request->obj, name);
+    if (val != NULL && val->type != JSON_NULL && val->type != JSON_BOOL)
+        return field_error(request, ERR_BAD_REQUEST, name, "is true or false");
+    *out = val == NULL || val->type == JSON_NULL || val->truth;
+    return 0;
+}
+
+int op_react(struct request *request)
+{
+    Loquat__Command command = command_of(request, LOQUAT__OP__OP_REACT);
+    const struct json_val *emoji = json_get(request->obj, "emoji");
+    bool on = true;
+    int err = take_cid(request, &command);
+    if (err == 0)
+        err = take_target(request, &command);
+    if (err == 0)
+        err = take_switch(request, "on", &on);
+    if (err != 0)
+        return err;
+    if (emoji == NULL || emoji->type != JSON_STRING || !emoji_valid(emoji->str))
+        return field_error(request, ERR_BAD_REQUEST, "emoji", "is one emoji, or :name:");
+    command.emoji = field_copy(request, emoji->str);
+    command.on = on;
+    call_write(request->call, &command, on_written);
+    return 0;
+}
+
+int op_pin(struct request *request)
+{
+    Loquat__Command command = command_of(request, LOQUAT__OP__OP_PIN);
+    bool on = true;
+    int err = take_cid(request, &command);
+    if (err == 0)
+        err = take_target(request, &command);
+    if (err == 0)
+        err = take_switch(request, "on", &on);
+    command.on = on;
+    if (err == 0)
+        call_write(request->call, &command, on_written);
+    return err;
+}
+
+/* ---- meta ---- */
+
+/* A text that is given, null to take it away. */
+static int take_setting(struct request *request, Loquat__Command *command, const char *name,
+                        uint32_t field, size_t max, char **out)
+{
+    struct span text = {0};
+    if (json_get(request->obj, name) == NULL)
+        return 0;
+    command->fields |= field;
+    int err = field_text(request, name, max, &text);
+    if (err == 0)
+        *out = field_copy(request, text);
+    return err;
+}
+
+static int take_history(struct request *request, Loquat__Command *command)
+{
+    const struct json_val *history = json_get(request->obj, "history");
+    if (history == NULL)
+        return 0;
+    command->fields |= LOQUAT__META_FIELD__META_HISTORY;
+    command->history_joined = history->type == JSON_STRING && span_is(history->str, "joined");
+    if (!command->history_joined && (history->type != JSON_STRING || !span_is(history->str, "all")))
+        return field_error(request, ERR_BAD_REQUEST, "history", "is all or joined");
+    return 0;
+}
+
+int op_meta(struct request *request)
+{
+    Loquat__Command command = command_of(request, LOQUAT__OP__OP_META);
+    bool announce = false;
+    int err = take_cid(request, &command);
+    if (err == 0)
+        err = take_setting(request, &command, "name", LOQUAT__META_FIELD__META_NAME, PROTO_NAME_MAX,
+                           &command.name);
+    if (err == 0)
+        err = take_setting(request, &command, "topic", LOQUAT__META_FIELD__META_TOPIC,
+                           PROTO_TOPIC_MAX, &command.topic);
+    if (err == 0)
+        err = take_history(request, &command);
+    if (err == 0)
+        err = field_whole(request, "ttl", 0, PROTO_TTL_MAX_S, &command.ttl_s);
+    if (err == 0 && json_get(request->obj, "announce") != NULL)
+        err = take_switch(request, "announce", &announce);
+    if (err != 0)
+        return err;
+    command.announce = announce;
+    if (json_get(request->obj, "ttl") != NULL)
+        command.fields |= LOQUAT__META_FIELD__META_TTL;
+    if (json_get(request->obj, "announce") != NULL)
+        command.fields |= LOQUAT__META_FIELD__META_ANNOUNCE;
+    if (command.fields == 0)
+        return field_error(request, ERR_BAD_REQUEST, "name, topic, ttl, history or announce",
+                           "must be given");
+    call_write(request->call, &command, on_written);
+    return 0;
+}
+
 /* ---- members ---- */
 
 static int take_role(struct request *request, Loquat__Command *command)
@@ -296,6 +383,65 @@ int op_mark(struct request *request)
     return 0;
 }
 
+/* ---- prefs ---- */
+
+static int take_draft(struct request *request, Loquat__Command *command)
+{
+    const struct json_val *draft = json_get(request->obj, "draft");
+    if (draft == NULL)
+        return 0;
+    command->fields |= LOQUAT__PREF_FIELD__PREF_DRAFT;
+    if (draft->type == JSON_NULL)
+        return 0;
+    if (draft->type != JSON_STRING || memchr(draft->str.p, 0, draft->str.n) != NULL)
+        return field_error(request, ERR_BAD_REQUEST, "draft", "must be a text, or null");
+    if (draft->str.n > DRAFT_MAX)
+        return field_error(request, ERR_TOO_LARGE, "draft", "may have 4096 bytes at most");
+    command->draft = field_copy(request, draft->str);
+    return 0;
+}
+
+/* True when the field is there; null is false. */
+static int take_pref(struct request *request, Loquat__Command *command, const char *name,
+                     uint32_t field, bool *out)
+{
+    const struct json_val *val = json_get(request->obj, name);
+    if (val == NULL)
+        return 0;
+    if (val->type != JSON_BOOL && val->type != JSON_NULL)
+        return field_error(request, ERR_BAD_REQUEST, name, "is true or false");
+    command->fields |= field;
+    *out = val->type == JSON_BOOL && val->truth;
+    return 0;
+}
+
+int op_prefs(struct request *request)
+{
+    Loquat__Command command = command_of(request, LOQUAT__OP__OP_PREFS);
+    bool pinned = false, hidden = false;
+    int err = field_whole(request, "muted_until", 0, PROTO_WHOLE_MAX, &command.muted_until);
+    if (err == 0)
+        err = take_pref(request, &command, "pinned", LOQUAT__PREF_FIELD__PREF_PINNED, &pinned);
+    if (err == 0)
+        err = take_pref(request, &command, "hidden", LOQUAT__PREF_FIELD__PREF_HIDDEN, &hidden);
+    if (err == 0)
+        err = take_draft(request, &command);
+    if (err != 0)
+        return err;
+    command.pinned = pinned;
+    command.hidden = hidden;
+    if (json_get(request->obj, "muted_until") != NULL)
+        command.fields |= LOQUAT__PREF_FIELD__PREF_MUTED;
+    if (command.fields == 0)
+        return field_error(request, ERR_BAD_REQUEST, "muted_until, pinned, hidden or draft",
+                           "must be given");
+    struct span user = span_str(request->who->user);
+    request->call->partition =
+        partition_of(user_log_id(user), request->conn->gate->cluster.partitions);
+    call_write(request->call, &command, on_marked);
+    return 0;
+}
+
 /* ---- open ---- */
 
 static void on_opened(void *owner, const Loquat__Reply *reply)
@@ -338,8 +484,8 @@ static int open_group(struct request *request, Loquat__Command *command)
     if (err == 0)
         err = field_whole(request, "ttl", 1, PROTO_TTL_MAX_S, &command->ttl_s);
     if (err == 0 && members != NULL && members->type != JSON_NULL)
-        err = take_users(request, "members", members, PROTO_MEMBERS_MAX, &command->members,
-                         &command->n_members);
+        err = field_users(request, "members", members, PROTO_MEMBERS_MAX, &command->members,
+                          &command->n_members);
     if (err != 0)
         return err;
     if (history.n > 0 && !span_is(history, "all") && !span_is(history, "joined"))

@@ -22,8 +22,9 @@ enum {
     DATADIR_FORMAT_OLDEST = 2,
     DATADIR_FORMAT_CLUSTER = 3, /* from here on FORMAT names the cluster */
     DATADIR_FORMAT = 4,
-    DATADIR_FORMAT_NEWEST = 4,
-    DATADIR_NEWEST_WIRE = 2, /* nodes that speak this version read it, see WIRE_VERSION */
+    DATADIR_FORMAT_CHAT = 5, /* from here on entries of ENTRY_VERSION_CHAT are written */
+    DATADIR_FORMAT_NEWEST = 5,
+    DATADIR_NEWEST_WIRE = 3, /* nodes that speak this version read it, see WIRE_VERSION */
     DATADIR_PATH_MAX = 4096
 };
 

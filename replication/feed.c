@@ -29,6 +29,7 @@ struct sub {
     struct list_link in_topic, in_queue;
     enum sub_state state;
     bool user_log, from_head, reading, dead; /* dead: ended while a read was under way */
+    bool away;                               /* of a user log: who follows it is */
     uint32_t partition;
     uint64_t cursor;
     char conv[USER_MAX + 1];
@@ -255,6 +256,31 @@ void feed_peer_init(struct feed_peer *peer, struct link *link)
     map_init(&peer->subs);
     list_init(&peer->starting);
     list_init(&peer->behind);
+    list_init(&peer->watching);
+    peer->watches = 0;
+}
+
+uint32_t feed_presence(const struct feed *feed, struct conv_id user)
+{
+    const union map_val *val = map_get(&feed->topics, id_key(user));
+    const struct list *subs = val != NULL ? &((struct topic *)val->p)->subs : NULL;
+    uint32_t state = LOQUAT__PRESENCE_STATE__PRESENCE_OFFLINE;
+    for (const struct list_link *link = subs != NULL ? list_first(subs) : NULL; link != NULL;
+         link = list_next(subs, link)) {
+        const struct sub *sub = container_of(link, struct sub, in_topic);
+        if (sub->dead)
+            continue;
+        if (!sub->away)
+            return LOQUAT__PRESENCE_STATE__PRESENCE_ONLINE;
+        state = LOQUAT__PRESENCE_STATE__PRESENCE_AWAY;
+    }
+    return state;
+}
+
+static void tell_user(const struct feed *feed, bool user_log, struct conv_id user, bool lost)
+{
+    if (user_log && feed->on_user != NULL)
+        feed->on_user(feed->arg, user, lost);
 }
 
 static void sub_end(struct feed *feed, struct sub *sub)
@@ -268,8 +294,13 @@ static void sub_end(struct feed *feed, struct sub *sub)
 void feed_peer_close(struct feed *feed, struct feed_peer *peer)
 {
     peer->link = NULL;
-    for (struct map_slot *s = map_each(&peer->subs, NULL); s; s = map_each(&peer->subs, s))
-        sub_end(feed, s->val.p);
+    for (struct map_slot *s = map_each(&peer->subs, NULL); s; s = map_each(&peer->subs, s)) {
+        struct sub *sub = s->val.p;
+        struct conv_id id = sub->topic->id;
+        bool user_log = sub->user_log;
+        sub_end(feed, sub);
+        tell_user(feed, user_log, id, true);
+    }
     map_close(&peer->subs);
 }
 
@@ -298,8 +329,14 @@ void feed_sub(struct feed *feed, struct feed_peer *peer, const Loquat__Sub *want
     struct conv_id id = log_id(wanted->conv, wanted->user_log);
     bool fresh;
     union map_val *mine = map_put(&peer->subs, id_key(id), &fresh);
-    if (!fresh)
-        return; /* followed already: the cursor of the first stands */
+    if (!fresh) { /* followed already: the cursor of the first stands */
+        struct sub *same = mine->p;
+        bool changed = same->away != wanted->away;
+        same->away = wanted->away;
+        if (changed)
+            tell_user(feed, same->user_log, id, false);
+        return;
+    }
     union map_val *val = map_put(&feed->topics, id_key(id), &fresh);
     if (fresh) {
         struct topic *made = xcalloc(1, sizeof *made);
@@ -314,12 +351,14 @@ void feed_sub(struct feed *feed, struct feed_peer *peer, const Loquat__Sub *want
     sub->partition = wanted->partition;
     sub->cursor = wanted->cursor;
     sub->from_head = wanted->from_head;
+    sub->away = wanted->away;
     memcpy(sub->conv, wanted->conv, size);
     list_push(&sub->topic->subs, &sub->in_topic);
     mine->p = sub;
     sub->state = SUB_START;
     list_push(&peer->starting, &sub->in_queue);
     start_reads(feed, peer);
+    tell_user(feed, sub->user_log, id, false);
 }
 
 void feed_drop(struct feed *feed, struct feed_peer *peer, uint32_t partition)
@@ -347,8 +386,10 @@ void feed_unsub(struct feed *feed, struct feed_peer *peer, const Loquat__Unsub *
     if (val == NULL)
         return;
     struct sub *sub = val->p;
+    bool user_log = sub->user_log;
     map_remove(&peer->subs, id_key(id));
     sub_end(feed, sub);
+    tell_user(feed, user_log, id, false);
 }
 
 void feed_credit(struct feed *feed, struct feed_peer *peer, uint64_t bytes)
@@ -412,6 +453,25 @@ static void publish_run(struct feed *feed, const struct apply_record *records, s
     }
 }
 
+/* What is in no log: to who has credit for it, else it is dropped. */
+static void send_passing(struct feed *feed, struct topic *topic, enum link_type type,
+                         const ProtobufCMessage *message)
+{
+    size_t size = protobuf_c_message_get_packed_size(message);
+    feed->scratch.n = 0;
+    protobuf_c_message_pack(message, (uint8_t *)buf_grow(&feed->scratch, size));
+    for (struct list_link *link = list_first(&topic->subs); link != NULL;
+         link = list_next(&topic->subs, link)) {
+        struct sub *sub = container_of(link, struct sub, in_topic);
+        if (sub->peer->link != NULL && sub->peer->credit > 0) {
+            link_send(sub->peer->link, type, buf_span(&feed->scratch));
+            sub->peer->credit -= (int64_t)size;
+        } else if (sub->peer->link != NULL) {
+            bound_hit(BOUND_FEED_MARKS);
+        }
+    }
+}
+
 static void publish_mark(struct feed *feed, const struct apply_mark *mark)
 {
     union map_val *val = map_get(&feed->topics, id_key(mark->id));
@@ -427,19 +487,14 @@ static void publish_mark(struct feed *feed, const struct apply_mark *mark)
     event.read = mark->read;
     event.delivered = mark->delivered;
     event.members = mark->members;
-    size_t size = loquat__mark_event__get_packed_size(&event);
-    feed->scratch.n = 0;
-    loquat__mark_event__pack(&event, (uint8_t *)buf_grow(&feed->scratch, size));
-    for (struct list_link *link = list_first(&topic->subs); link != NULL;
-         link = list_next(&topic->subs, link)) {
-        struct sub *sub = container_of(link, struct sub, in_topic);
-        if (sub->peer->link != NULL && sub->peer->credit > 0) { /* dropped first under load */
-            link_send(sub->peer->link, LINK_MARK, buf_span(&feed->scratch));
-            sub->peer->credit -= (int64_t)size;
-        } else if (sub->peer->link != NULL) {
-            bound_hit(BOUND_FEED_MARKS);
-        }
-    }
+    send_passing(feed, topic, LINK_MARK, &event.base);
+}
+
+void feed_typing(struct feed *feed, const Loquat__Typing *typing)
+{
+    union map_val *val = map_get(&feed->topics, id_key(conv_id_of(span_str(typing->conv))));
+    if (val != NULL)
+        send_passing(feed, val->p, LINK_TYPING, &typing->base);
 }
 
 void feed_publish(struct feed *feed, const struct applied *applied)

@@ -24,6 +24,10 @@ struct feed {
     struct map topics; /* log id → struct topic */
     struct buf scratch;
     size_t reads; /* under way */
+    /* Somebody begins or ceases to follow the log of a user, or is away or back; `lost`: with the
+     * link. Not of what feed_drop ends. */
+    void (*on_user)(void *arg, struct conv_id user, bool lost);
+    void *arg;
 };
 
 /* The feed's side of a gateway link. `ref`/`unref` keep the owner while a read is under way. */
@@ -33,6 +37,8 @@ struct feed_peer {
     struct map subs;      /* log id → struct sub */
     struct list starting; /* subs that want their first read, which does not wait for credit */
     struct list behind;   /* subs that want a page, when there is credit */
+    struct list watching; /* users: presence.h */
+    size_t watches;
     size_t reads;
     void (*ref)(struct feed_peer *peer);
     void (*unref)(struct feed_peer *peer);
@@ -48,7 +54,11 @@ void feed_sub(struct feed *feed, struct feed_peer *peer, const Loquat__Sub *sub)
 void feed_drop(struct feed *feed, struct feed_peer *peer, uint32_t partition);
 void feed_refuse(struct feed *feed, struct feed_peer *peer, const Loquat__Sub *wanted, int err);
 void feed_unsub(struct feed *feed, struct feed_peer *peer, const Loquat__Unsub *unsub);
+/* Whether the user is there, by who follows the log: enum PresenceState. */
+uint32_t feed_presence(const struct feed *feed, struct conv_id user);
 void feed_credit(struct feed *feed, struct feed_peer *peer, uint64_t bytes);
+/* To all who follow the conversation and have credit: dropped first under load. */
+void feed_typing(struct feed *feed, const Loquat__Typing *typing);
 void feed_publish(struct feed *feed, const struct applied *applied);
 
 #endif

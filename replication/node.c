@@ -252,6 +252,7 @@ static void on_tick(uv_timer_t *timer)
     for (uint32_t i = 0; i < node->dir.partitions; i++)
         shard_tick(&node->shards[i], now);
     effects_retry(&node->effects);
+    presence_tick(&node->presence, now);
     node->ticks++;
     if (node->ticks % DISK_CHECK_TICKS == 0)
         node_check_disk(node);
@@ -318,6 +319,12 @@ static void *run(void *arg)
     return NULL;
 }
 
+static void on_user(void *arg, struct conv_id user, bool lost)
+{
+    struct node *node = arg;
+    presence_changed(&node->presence, user, lost, clock_mono_ms());
+}
+
 void node_callbacks(struct node *node)
 {
     struct shard_env *env = &node->shard_env;
@@ -326,6 +333,8 @@ void node_callbacks(struct node *node)
     env->on_owed = on_owed;
     env->on_state = on_shard_state;
     env->arg = node;
+    node->feed.on_user = on_user;
+    node->feed.arg = node;
     uv_prepare_init(&node->loop, &node->prepare);
     uv_timer_init(&node->loop, &node->timer);
     uv_async_init(&node->loop, &node->async, on_async);
@@ -389,6 +398,7 @@ void node_stop(struct node *node)
     wal_free(node->wal);
     applier_free(node->applier);
     control_free(node->control);
+    presence_close(&node->presence);
     feed_close(&node->feed);
     rpc_free(&node->rpc);
     for (uint32_t p = 0; p < node->dir.partitions; p++)

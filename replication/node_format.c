@@ -7,8 +7,14 @@
 #include "replication/node_inside.h"
 #include "store/base/check.h"
 #include "store/base/log.h"
+#include "store/command.h"
 
 enum { FORMAT_SETTLED_MS = 10000 };
+
+unsigned node_entry_version(const struct node *node)
+{
+    return node->dir.format < DATADIR_FORMAT_CHAT ? ENTRY_VERSION_OLDEST : ENTRY_VERSION_CHAT;
+}
 
 static bool reads_newest(const struct node *node, uint64_t id)
 {
@@ -63,6 +69,7 @@ static void on_raise_done(uv_work_t *work, int status)
              {"dir", log_str(node->path)}, {"format", log_int(DATADIR_FORMAT_NEWEST)},
              {"before", log_int(node->dir.format)});
     node->dir.format = DATADIR_FORMAT_NEWEST;
+    node->shard_env.entry_version = node_entry_version(node);
 }
 
 void node_format_begin(struct node *node)

@@ -9,6 +9,7 @@
 #include "replication/effects.h"
 #include "replication/gauges.h"
 #include "replication/node.h"
+#include "replication/presence.h"
 #include "replication/readindex.h"
 #include "replication/rnet.h"
 
@@ -65,6 +66,7 @@ struct node {
     struct shard *shards;
     struct shard_env shard_env;
     struct feed feed;
+    struct presence presence;
     struct rpc_env rpc;
     struct door *door; /* NULL: no gateway comes from outside */
     struct filter *filter;
@@ -113,7 +115,8 @@ void node_members_told(struct node *node, uint32_t partition, uint64_t term,
 
 /* node_format.c: when the directory is raised to the newest format. */
 void node_format_begin(struct node *node); /* before other nodes are let in */
-void node_format_tick(struct node *node);  /* now and then */
+unsigned node_entry_version(const struct node *node);
+void node_format_tick(struct node *node); /* now and then */
 
 /* node_journal.c: tells what can go; now and then, when the logs were trimmed. */
 void node_journal_tidy(struct node *node);

@@ -180,6 +180,20 @@ static int first_watermarks(struct node *node, bool bootstrapped, char *why, siz
     return err;
 }
 
+static uint32_t state_of(void *feed, struct conv_id user)
+{
+    return feed_presence(feed, user);
+}
+
+static void say_presence(void *feed, struct feed_peer *peer, struct span message)
+{
+    (void)feed;
+    if (peer->link != NULL)
+        link_send(peer->link, LINK_PRESENCE, message);
+}
+
+static const struct presence_ops PRESENCE_OPS = {state_of, say_presence};
+
 static void init_loop(struct node *node)
 {
     int rv = uv_loop_init(&node->loop);
@@ -189,6 +203,7 @@ static void init_loop(struct node *node)
     node->wal = wal_new(&node->loop, node->journal, node->journal_at, &events);
     node->applier = applier_new(&node->loop, node->data);
     feed_init(&node->feed, &node->loop, node->data, node->dir.partitions);
+    presence_init(&node->presence, node->dir.partitions, &PRESENCE_OPS, &node->feed);
     node->shard_env = (struct shard_env){
         .id = node->id,
         .data = node->data,
@@ -196,6 +211,7 @@ static void init_loop(struct node *node)
         .trailing = node->roster.count > 1 ? SHARD_TRAILING : 1, /* alone: nobody needs them */
         .trailing_bytes = node->roster.count > 1 ? TRAILING_BYTES / node->dir.partitions : 0,
         .held_bytes = node->roster.count > 1 ? HELD_BYTES / node->dir.partitions : 0,
+        .entry_version = node_entry_version(node),
         .eager = node->roster.count > 1 ? 1 : SHARD_INFLIGHT_MAX,
         .chunk_bytes = SHARD_CHUNK_BYTES,
         .mark_bytes = SHARD_MARK_BYTES,
@@ -209,6 +225,7 @@ static void init_loop(struct node *node)
         .data = node->data,
         .applier = node->applier,
         .feed = &node->feed,
+        .presence = &node->presence,
         .name = node->dir.id,
         .cluster = node->dir.cluster,
         .disk_full = &node->disk_full,

@@ -4,7 +4,9 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "replication/presence.h"
 #include "replication/roster.h"
+#include "replication/rpc_inside.h"
 #include "store/base/bound.h"
 #include "store/base/check.h"
 #include "store/base/clock.h"
@@ -14,20 +16,7 @@
 #include "store/kv.h"
 #include "store/timeline.h"
 
-enum { IDLE_REPLY_MAX = 4 << 20 };
-
-struct peer {
-    struct link link;
-    struct feed_peer feed;
-    struct rpc_env *env;
-    struct list_link in_env;
-    size_t refs, reads;
-    bool closed, greeted;
-    uint32_t version; /* that is spoken with it, once it has greeted */
-    struct arena arena;
-};
-
-static void unref(struct peer *peer)
+void rpc_unref(struct peer *peer)
 {
     ASSERT(peer->refs > 0);
     if (--peer->refs == 0)
@@ -41,7 +30,7 @@ static void feed_ref(struct feed_peer *feed)
 
 static void feed_unref(struct feed_peer *feed)
 {
-    unref(container_of(feed, struct peer, feed));
+    rpc_unref(container_of(feed, struct peer, feed));
 }
 
 /* ---- answers ---- */
@@ -56,7 +45,7 @@ static void send_reply(struct peer *peer, const Loquat__Reply *reply)
     link_send(&peer->link, LINK_REPLY, buf_span(packed));
 }
 
-static void send_error(struct peer *peer, uint64_t id, int err, const char *msg)
+void rpc_error(struct peer *peer, uint64_t id, int err, const char *msg)
 {
     Loquat__Reply reply = LOQUAT__REPLY__INIT;
     reply.id = id;
@@ -80,7 +69,7 @@ void rpc_answer(struct rpc_env *env, const struct waiter *waiter, const struct a
     reply.n = result->n;
     reply.dup = result->dup;
     send_reply(peer, &reply);
-    unref(peer);
+    rpc_unref(peer);
 }
 
 /* ---- writes ---- */
@@ -95,7 +84,7 @@ static void on_write(struct peer *peer, struct span body)
     }
     if (*env->disk_full) {
         bound_hit(BOUND_DISK);
-        send_error(peer, write.id, ERR_NO_SPACE, "the disk is full; reading goes on");
+        rpc_error(peer, write.id, ERR_NO_SPACE, "the disk is full; reading goes on");
         return;
     }
     struct waiter waiter = {.kind = WAITER_PEER, .owner = peer, .id = write.id};
@@ -104,195 +93,8 @@ static void on_write(struct peer *peer, struct span body)
     if (err == 0)
         peer->refs++;
     else
-        send_error(peer, write.id, err,
-                   err == ERR_BUSY ? "too much is waiting to be written" : "not served here now");
-}
-
-/* ---- reads ---- */
-
-static void on_read_applied(struct job *job)
-{
-    struct peer *peer = job->owner;
-    peer->reads--;
-    if (!peer->closed)
-        link_send(&peer->link, LINK_REPLY, buf_span(&job->reply));
-    unref(peer);
-    buf_close(&job->read);
-    buf_close(&job->reply);
-    free(job);
-}
-
-static void read_state(struct peer *peer, const Loquat__Read *read, struct span body)
-{
-    struct job *job = xcalloc(1, sizeof *job);
-    job->kind = JOB_READ;
-    job->apply = peer->env->shards[read->partition].apply;
-    buf_add_span(&job->read, body);
-    job->now_ms = clock_wall_ms();
-    job->done = on_read_applied;
-    job->owner = peer;
-    applier_push(peer->env->applier, job);
-}
-
-/* Done ones are kept for the next: their memory has been touched. */
-struct range_read {
-    uv_work_t work;
-    struct peer *peer;
-    struct arena arena;
-    struct buf body, reply;
-    uint64_t now_ms;
-    bool led; /* else whatever fails is for who leads to say */
-};
-
-static void on_range_work(uv_work_t *work)
-{
-    struct range_read *job = container_of(work, struct range_read, work);
-    Loquat__Reply reply = LOQUAT__REPLY__INIT;
-    Loquat__Read *read =
-        loquat__read__unpack(&job->arena.allocator, job->body.n, (const uint8_t *)job->body.p);
-    ASSERT(read != NULL); /* the loop has unpacked it before */
-    int err = timeline_read(job->peer->env->data, read->partition, read, job->now_ms, &job->arena,
-                            &reply);
-    if (err == ERR_CORRUPT)
-        log_error("a record is damaged and is not served", {"conv", log_str(read->conv)},
-                  {"do", log_str("loquat-compact verify")});
-    if (err != 0 && !job->led)
-        err = ERR_NOT_LEADER;
-    if (err != 0) {
-        loquat__reply__init(&reply);
-        reply.msg = (char *)(uintptr_t)(err == ERR_NOT_FOUND ? "no such conversation"
-                                        : err == ERR_CORRUPT ? "a record is damaged on disk"
-                                                             : "");
-    }
-    answer_pack(&reply, read->id, err, &job->reply);
-    arena_reset(&job->arena);
-}
-
-static void range_free(struct range_read *job)
-{
-    arena_close(&job->arena);
-    buf_close(&job->body);
-    buf_close(&job->reply);
-    free(job);
-}
-
-static void range_done(struct rpc_env *env, struct range_read *job)
-{
-    if (env->idle_read_count == IDLE_READS_MAX || job->reply.cap > IDLE_REPLY_MAX) {
-        range_free(job);
-        return;
-    }
-    env->idle_reads[env->idle_read_count++] = job;
-}
-
-static struct range_read *range_new(struct rpc_env *env)
-{
-    if (env->idle_read_count > 0)
-        return env->idle_reads[--env->idle_read_count];
-    struct range_read *job = xcalloc(1, sizeof *job);
-    arena_init(&job->arena);
-    return job;
-}
-
-static void on_range_done(uv_work_t *work, int status)
-{
-    (void)status;
-    struct range_read *job = container_of(work, struct range_read, work);
-    struct peer *peer = job->peer;
-    peer->env->reads--;
-    peer->reads--;
-    if (!peer->closed)
-        link_send(&peer->link, LINK_REPLY, buf_span(&job->reply));
-    range_done(peer->env, job);
-    unref(peer);
-}
-
-static void read_range(struct peer *peer, const Loquat__Read *read, struct span body)
-{
-    struct range_read *job = range_new(peer->env);
-    job->peer = peer;
-    job->body.n = 0;
-    buf_add_span(&job->body, body);
-    job->now_ms = clock_wall_ms();
-    job->led = peer->env->shards[read->partition].serving;
-    peer->env->followed += !job->led;
-    peer->env->reads++;
-    int rv = uv_queue_work(peer->env->loop, &job->work, on_range_work, on_range_done);
-    ASSERT(rv == 0);
-}
-
-static void read_now(struct peer *peer, const Loquat__Read *read, struct span body)
-{
-    if (read->op == LOQUAT__READ_OP__READ_RANGE)
-        read_range(peer, read, body);
-    else
-        read_state(peer, read, body);
-}
-
-/* One that waits until it is known that this node still leads. */
-struct read_wait {
-    struct readindex_wait wait;
-    struct peer *peer;
-    uint64_t id;
-    struct buf body;
-};
-
-static void on_confirmed(struct readindex_wait *wait, int err)
-{
-    struct read_wait *waits = container_of(wait, struct read_wait, wait);
-    struct peer *peer = waits->peer;
-    if (err == 0 && !peer->closed) {
-        struct span body = buf_span(&waits->body);
-        Loquat__Read *read =
-            loquat__read__unpack(&peer->arena.allocator, body.n, (const uint8_t *)body.p);
-        ASSERT(read != NULL); /* it was before */
-        read_now(peer, read, body);
-        arena_reset(&peer->arena);
-    } else {
-        peer->reads--;
-        send_error(peer, waits->id, err, "not served here now");
-        unref(peer);
-    }
-    buf_close(&waits->body);
-    free(waits);
-}
-
-static void read_confirmed(struct peer *peer, const Loquat__Read *read, struct span body)
-{
-    struct read_wait *waits = xcalloc(1, sizeof *waits);
-    waits->wait.done = on_confirmed;
-    waits->peer = peer;
-    waits->id = read->id;
-    buf_add_span(&waits->body, body);
-    readindex_add(peer->env->readindex, read->partition, &waits->wait, clock_mono_ms());
-}
-
-static void on_read(struct peer *peer, struct span body)
-{
-    Loquat__Read *read =
-        loquat__read__unpack(&peer->arena.allocator, body.n, (const uint8_t *)body.p);
-    if (read == NULL || read->partition >= peer->env->partitions) {
-        link_close(&peer->link, ERR_CORRUPT);
-        return;
-    }
-    if (peer->reads >= PEER_READS_MAX || link_pending(&peer->link) > PEER_PENDING_MAX) {
-        bound_hit(peer->reads >= PEER_READS_MAX ? BOUND_PEER_READS : BOUND_PEER_PENDING);
-        send_error(peer, read->id, ERR_BUSY, "too many reads at once");
-        return;
-    }
-    const struct shard *shard = &peer->env->shards[read->partition];
-    bool anywhere = read->op == LOQUAT__READ_OP__READ_RANGE && read->seen != 0 &&
-                    shard_fresh(shard, clock_mono_ms());
-    if (!shard->serving && !anywhere) {
-        send_error(peer, read->id, ERR_NOT_LEADER, "not served here now");
-        return;
-    }
-    peer->reads++;
-    peer->refs++;
-    if (peer->env->readindex != NULL && !anywhere)
-        read_confirmed(peer, read, body);
-    else
-        read_now(peer, read, body);
+        rpc_error(peer, write.id, err,
+                  err == ERR_BUSY ? "too much is waiting to be written" : "not served here now");
 }
 
 /* ---- which partitions are served here ---- */
@@ -400,6 +202,8 @@ bool rpc_tell_leads(struct rpc_env *env)
             continue;
         changed = true;
         env->told[p] = term;
+        presence_drop(env->presence, p);
+        presence_led(env->presence, p, clock_mono_ms());
         for (struct list_link *link = before != 0 ? list_first(&env->peers) : NULL; link != NULL;
              link = list_next(&env->peers, link))
             feed_drop(env->feed, &container_of(link, struct peer, in_env)->feed, p);
@@ -455,6 +259,27 @@ static void on_credit(struct peer *peer, struct span body)
         feed_credit(peer->env->feed, &peer->feed, credit->bytes);
 }
 
+static void on_typing(struct peer *peer, struct span body)
+{
+    Loquat__Typing *typing =
+        loquat__typing__unpack(&peer->arena.allocator, body.n, (const uint8_t *)body.p);
+    if (typing == NULL)
+        link_close(&peer->link, ERR_CORRUPT);
+    else
+        feed_typing(peer->env->feed, typing);
+}
+
+static void on_watch(struct peer *peer, struct span body)
+{
+    Loquat__Watch *watch =
+        loquat__watch__unpack(&peer->arena.allocator, body.n, (const uint8_t *)body.p);
+    if (watch == NULL)
+        link_close(&peer->link, ERR_CORRUPT);
+    else if (watch->partition < peer->env->partitions &&
+             peer->env->shards[watch->partition].serving) /* else it is said to who leads it */
+        presence_watch(peer->env->presence, &peer->feed, watch, clock_mono_ms());
+}
+
 static void on_cluster(struct peer *peer, struct span body)
 {
     struct rpc_env *env = peer->env;
@@ -484,7 +309,7 @@ static void on_message(struct link *link, int type, struct span body)
         on_write(peer, body);
         break;
     case LINK_READ:
-        on_read(peer, body);
+        rpc_read(peer, body);
         break;
     case LINK_SUB:
         on_sub(peer, body);
@@ -494,6 +319,12 @@ static void on_message(struct link *link, int type, struct span body)
         break;
     case LINK_CREDIT:
         on_credit(peer, body);
+        break;
+    case LINK_TYPING:
+        on_typing(peer, body);
+        break;
+    case LINK_WATCH:
+        on_watch(peer, body);
         break;
     case LINK_CLUSTER_ASK:
         on_cluster(peer, body);
@@ -510,11 +341,12 @@ static void on_close(struct link *link, int err)
     if (err != ERR_CLOSED)
         log_warn("a gateway's link ended", {"err", log_str(err_name(err))});
     peer->closed = true;
+    presence_peer_close(peer->env->presence, &peer->feed);
     feed_peer_close(peer->env->feed, &peer->feed);
     list_remove(&peer->in_env);
     peer->env->peer_count--;
     arena_close(&peer->arena);
-    unref(peer);
+    rpc_unref(peer);
 }
 
 static const struct link_ops ops = {.on_message = on_message, .on_close = on_close};
@@ -543,18 +375,15 @@ int rpc_adopt(struct rpc_env *env, struct line line)
     hello.node = (char *)(uintptr_t)env->name;
     hello.partitions = env->partitions;
     hello.cluster = (char *)(uintptr_t)env->cluster;
-    char bytes[128];
-    size_t size = loquat__hello__get_packed_size(&hello);
-    ASSERT(size <= sizeof bytes);
-    loquat__hello__pack(&hello, (uint8_t *)bytes);
-    link_send(&peer->link, LINK_HELLO, span_of(bytes, size));
+    char *room = link_send_begin(&peer->link, LINK_HELLO, loquat__hello__get_packed_size(&hello));
+    loquat__hello__pack(&hello, (uint8_t *)room);
     return 0;
 }
 
 void rpc_free(struct rpc_env *env)
 {
     while (env->idle_read_count > 0)
-        range_free(env->idle_reads[--env->idle_read_count]);
+        rpc_range_free(env->idle_reads[--env->idle_read_count]);
     buf_close(&env->packed);
     free(env->told);
 }

@@ -25,6 +25,7 @@ struct rpc_env { /* what the links need of their node */
     struct kv *data;
     struct applier *applier;
     struct feed *feed;
+    struct presence *presence;
     struct readindex *readindex; /* NULL: there are no other nodes, and no need of it */
     const char *name, *cluster;
     uint64_t *told; /* per partition, in which term gateways were told it is served; 0: it is not */

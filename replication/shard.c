@@ -191,7 +191,7 @@ int shard_write(struct shard *shard, struct span command, struct waiter waiter)
     }
     if (open == NULL) {
         open = shard->open = proposal_new();
-        entry_begin(&open->entry, clock_wall_ms());
+        entry_begin(&open->entry, shard->env->entry_version, clock_wall_ms());
     }
     entry_add(&open->entry, command);
     if (open->waiter_count == open->waiter_cap) {

@@ -52,6 +52,7 @@ struct shard_env { /* what a shard needs of its node */
     const char *dir;         /* where snapshots that come are collected */
     uint32_t trailing;       /* SHARD_TRAILING; a simulation has less */
     uint64_t trailing_bytes; /* more than these, as long as they have not more bytes */
+    unsigned entry_version;  /* of the entries that it writes, see store/command.h */
     size_t eager; /* with so many entries in flight one that is not full waits for more commands */
     uint64_t held_bytes; /* of payloads that were applied, kept for followers a little behind */
     size_t chunk_bytes;  /* SHARD_CHUNK_BYTES; likewise */

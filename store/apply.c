@@ -341,8 +341,18 @@ int apply_first_answer(struct apply *apply, struct conv *conv, const Loquat__Com
     return state_refuse(apply, ERR_CONFLICT, "choose another cid");
 }
 
+static unsigned version_of(uint32_t op)
+{
+    bool chat = op >= LOQUAT__OP__OP_REACT && op <= LOQUAT__OP__OP_PREFS;
+    return chat ? ENTRY_VERSION_CHAT : ENTRY_VERSION_OLDEST;
+}
+
 static int dispatch(struct apply *apply, const Loquat__Command *command)
 {
+    if (version_of(command->op) >
+        apply->entry_version) /* programs that do not know it refuse it too */
+        return state_refuse(apply, ERR_AGAIN,
+                            "not before all nodes of the cluster have been brought up to date");
     switch (command->op) {
     case LOQUAT__OP__OP_OPEN:
         return apply_op_open(apply, command);
@@ -352,6 +362,14 @@ static int dispatch(struct apply *apply, const Loquat__Command *command)
         return apply_op_edit(apply, command);
     case LOQUAT__OP__OP_DELETE:
         return apply_op_delete(apply, command);
+    case LOQUAT__OP__OP_REACT:
+        return apply_op_react(apply, command);
+    case LOQUAT__OP__OP_PIN:
+        return apply_op_pin(apply, command);
+    case LOQUAT__OP__OP_META:
+        return apply_op_meta(apply, command);
+    case LOQUAT__OP__OP_PREFS:
+        return apply_op_prefs(apply, command);
     case LOQUAT__OP__OP_MEMBER:
         return apply_op_member(apply, command);
     case LOQUAT__OP__OP_LEAVE:
@@ -373,7 +391,7 @@ static bool command_valid(const Loquat__Command *command)
 {
     return strlen(command->user) <= USER_MAX && strlen(command->who) <= USER_MAX &&
            strlen(command->with) <= USER_MAX && strlen(command->cid) <= CID_MAX &&
-           strlen(command->conv) <= CONV_ID_MAX;
+           strlen(command->draft) <= DRAFT_MAX && strlen(command->conv) <= CONV_ID_MAX;
 }
 
 /* Those of one entry. What their cids are looked for in is fetched from memory meanwhile. */
@@ -500,6 +518,7 @@ int apply_entry(struct apply *apply, uint64_t index, uint64_t term, struct span 
     apply->batch = batch;
     apply->out = applied;
     apply->now_ms = reader.time_ms;
+    apply->entry_version = reader.version;
     apply->entry_index = index;
     apply->out_counter = 0;
     if (dedup_cold(&apply->dedup)) /* as long as it is, a new cid may cost more than this does */

@@ -15,18 +15,6 @@ enum {
     SET_ROLE = 3
 };
 
-static char *copy(const char *text)
-{
-    return xstrdup(text);
-}
-
-static void set_text(char **field, const char *text)
-{
-    if (*field != NULL && *field != protobuf_c_empty_string)
-        free(*field);
-    *field = copy(text);
-}
-
 /* ---- effects on the lists of users ---- */
 
 /* Sends `effects` (all of one partition) there, in commands of bounded size. */
@@ -81,68 +69,6 @@ static void many_effects(struct apply *apply, const struct conv *conv, char **us
                 effects[n++] = effect_new(apply, conv, users[i], false, stamp);
         send_effects(apply, p, effects, n);
     }
-}
-
-/* In the partition of a user: the list row, and a record in the user's own log. Later stamps win,
- * so delivery in any order and more than once comes out the same. */
-static int user_effect(struct apply *apply, const Loquat__UserEffect *effect)
-{
-    struct span user = span_str(effect->user);
-    struct conv *log = NULL;
-    int err = state_user_log(apply, user, &log);
-    if (err != 0)
-        return err;
-    struct key key = key_user_conv(apply->partition, log->id, conv_id_of(span_str(effect->conv)));
-    err = state_get(apply, KV_USER, key_span(&key), &apply->value);
-    if (err == 0) {
-        Loquat__UserConv *old = loquat__user_conv__unpack(&apply->arena.allocator, apply->value.n,
-                                                          (const uint8_t *)apply->value.p);
-        if (old == NULL)
-            return ERR_CORRUPT;
-        if (old->stamp >= effect->stamp)
-            return 0;
-    } else if (err != ERR_NOT_FOUND) {
-        return err;
-    }
-    Loquat__UserConv row = LOQUAT__USER_CONV__INIT;
-    row.conv = effect->conv;
-    row.since = effect->ts;
-    row.stamp = effect->stamp;
-    row.gone = effect->gone;
-    size_t size = loquat__user_conv__get_packed_size(&row);
-    apply->scratch.n = 0;
-    loquat__user_conv__pack(&row, (uint8_t *)buf_grow(&apply->scratch, size));
-    state_put(apply, KV_USER, key_span(&key), buf_span(&apply->scratch));
-
-    struct buf body = {0};
-    buf_add_str(&body, "{\"c\":");
-    json_put_string(&body, span_str(effect->conv));
-    buf_add_str(&body, "}");
-    Loquat__Record record = LOQUAT__RECORD__INIT;
-    record.kind = effect->gone ? LOQUAT__KIND__KIND_LEFT : LOQUAT__KIND__KIND_JOINED;
-    record.from = effect->user;
-    record.body = (ProtobufCBinaryData){body.n, (uint8_t *)body.p};
-    state_append(apply, log, &record, NULL);
-    buf_close(&body);
-    return 0;
-}
-
-int apply_op_user_effect(struct apply *apply, const Loquat__Command *command)
-{
-    int err = 0;
-    for (size_t i = 0; i < command->n_effects && err == 0; i++)
-        if (strlen(command->effects[i]->user) <= USER_MAX)
-            err = user_effect(apply, command->effects[i]);
-    return err;
-}
-
-int apply_op_out_done(struct apply *apply, const Loquat__Command *command)
-{
-    for (size_t i = 0; i < command->n_done; i++) {
-        struct key key = key_number(apply->partition, command->done[i]);
-        kv_delete(apply->batch, KV_OUT, key_span(&key));
-    }
-    return 0;
 }
 
 /* ---- open ---- */
@@ -276,14 +202,14 @@ int apply_op_open(struct apply *apply, const Loquat__Command *command)
 
     conv = state_conv_new(apply, span_str(id), command->conv_kind);
     Loquat__ConvHeader *header = conv->header;
-    set_text(&header->name, command->name);
-    set_text(&header->topic, command->topic);
+    state_text_set(&header->name, command->name);
+    state_text_set(&header->topic, command->topic);
     header->history_joined = command->history_joined;
     header->ttl_s = command->ttl_s;
     header->created = apply->now_ms;
     if (direct) {
-        set_text(&header->user_a, command->user);
-        set_text(&header->user_b, command->with);
+        state_text_set(&header->user_a, command->user);
+        state_text_set(&header->user_b, command->with);
     }
     append_open(apply, conv, command);
     char **users = arena_alloc(&apply->arena, (command->n_members + 2) * sizeof *users);
@@ -468,6 +394,16 @@ int apply_op_leave(struct apply *apply, const Loquat__Command *command)
 }
 
 /* ---- retention: what lies below the floor is gone for every reader at once ---- */
+
+static void drop_pins(Loquat__ConvHeader *header)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < header->n_pins; i++)
+        if (header->pins[i] >= header->floor)
+            header->pins[kept++] = header->pins[i];
+    header->n_pins = kept;
+}
+
 int apply_op_retain(struct apply *apply, const Loquat__Command *command)
 {
     struct conv *conv = NULL;
@@ -487,6 +423,7 @@ int apply_op_retain(struct apply *apply, const Loquat__Command *command)
         if (last != NULL)
             conv->header->expired = record_n(last, floor - 1);
         conv->header->floor = floor;
+        drop_pins(conv->header);
         state_conv_save(apply, conv);
     }
     apply->result->seq = conv->header->floor > 0 ? conv->header->floor : 1;

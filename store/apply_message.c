@@ -1,28 +1,18 @@
-/* store/apply_message.c: commands that write, change and mark messages. */
-#include "store/base/check.h"
+/* store/apply_message.c: commands that write and mark messages. */
 #include "store/base/err.h"
 #include "store/base/record.h"
+#include "store/mention.h"
 #include "store/state.h"
 
 #define TS_MAX 253402300799999ull        /* the end of the year 9999 */
 #define TTL_MAX_S (100ull * 366 * 86400) /* more is as good as for ever */
-
-static bool expired(const Loquat__Record *record, uint64_t now_ms)
-{
-    return record->expires != 0 && record->expires <= now_ms;
-}
-
-static bool bytes_same(ProtobufCBinaryData a, ProtobufCBinaryData b)
-{
-    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
-}
 
 /* ---- send ---- */
 
 static bool same_send(const Loquat__Record *record, const Loquat__Command *command)
 {
     if (record->kind != command->kind || strcmp(record->xkind, command->xkind) != 0 ||
-        !bytes_same(record->body, command->body) || record->reply != command->reply ||
+        !state_bytes_same(record->body, command->body) || record->reply != command->reply ||
         record->thread != command->thread || record->mention_all != command->mention_all ||
         record->n_mentions != command->n_mentions)
         return false;
@@ -64,6 +54,14 @@ int apply_op_send(struct apply *apply, const Loquat__Command *command)
         return err;
     if (!kind_is_message(command->kind))
         return state_refuse(apply, ERR_BAD_REQUEST, "not a kind that can be sent");
+    if (conv->header->announce && !command->admin && member->row->role < LOQUAT__ROLE__ROLE_ADMIN)
+        return state_refuse(apply, ERR_FORBIDDEN, "only owners and admins write here");
+    if (command->mention_all && apply->entry_version >= ENTRY_VERSION_CHAT && !command->admin &&
+        conv->header->kind == LOQUAT__CONV_KIND__CONV_GROUP &&
+        conv->header->members > MENTION_ALL_MEMBERS_MAX &&
+        member->row->role < LOQUAT__ROLE__ROLE_ADMIN)
+        return state_refuse(apply, ERR_FORBIDDEN,
+                            "only owners and admins mention all in a group of this size");
     if (command->ts > TS_MAX)
         return state_refuse(apply, ERR_BAD_REQUEST, "ts is no time in milliseconds");
     if (command->reply > conv->head)
@@ -90,154 +88,10 @@ int apply_op_send(struct apply *apply, const Loquat__Command *command)
     record.mention_all = command->mention_all;
     record.expires = ttl_s != 0 ? record.ts + ttl_s * 1000 : 0;
     uint64_t seq = state_append(apply, conv, &record, apply->result);
+    mention_note(apply, conv, seq, &record);
     if (member != NULL)
         state_member_wrote(apply, member, seq, conv->n);
     return 0;
-}
-
-/* ---- edit and delete ---- */
-
-/* The message that a change is about, or the refusal. */
-static int find_target(struct apply *apply, struct conv *conv, uint64_t seq,
-                       Loquat__Record **record)
-{
-    *record = NULL;
-    int err = ERR_NOT_FOUND;
-    if (seq >= conv->header->floor && seq > 0 && seq <= conv->head)
-        err = state_record(apply, conv, seq, &apply->arena, record);
-    if (err == ERR_NOT_FOUND ||
-        (err == 0 && (!kind_is_message((*record)->kind) || expired(*record, apply->now_ms)))) {
-        *record = NULL;
-        return state_refuse(apply, ERR_NOT_FOUND, "no such message");
-    }
-    return err;
-}
-
-static bool same_edit(const Loquat__Record *record, const Loquat__Command *command)
-{
-    return record->kind == LOQUAT__KIND__KIND_EDIT && record->target == command->target &&
-           bytes_same(record->body, command->body);
-}
-
-int apply_op_edit(struct apply *apply, const Loquat__Command *command)
-{
-    struct conv *conv = NULL;
-    struct member *member = NULL;
-    int err = apply_find(apply, command, &conv, &member);
-    if (err != 0 || conv == NULL)
-        return err;
-    bool found = false;
-    err = apply_first_answer(apply, conv, command, same_edit, &found);
-    if (err != 0 || found)
-        return err;
-    Loquat__Record *target = NULL;
-    err = find_target(apply, conv, command->target, &target);
-    if (err != 0 || target == NULL)
-        return err;
-    if (target->erased)
-        return state_refuse(apply, ERR_NOT_FOUND, "the message was deleted");
-    if (strcmp(target->from, command->user) != 0)
-        return state_refuse(apply, ERR_FORBIDDEN, "only the author edits a message");
-    if (command->kind != 0 && command->kind != target->kind)
-        return state_refuse(apply, ERR_BAD_REQUEST, "the body is not one of the message's kind");
-    Loquat__Fold *fold = NULL;
-    err = state_fold(apply, conv, command->target, &apply->arena, &fold);
-    if (err != 0)
-        return err;
-    Loquat__Record record = LOQUAT__RECORD__INIT;
-    record.kind = LOQUAT__KIND__KIND_EDIT;
-    record.from = command->user;
-    record.cid = command->cid;
-    record.target = command->target;
-    record.body = command->body;
-    record.thread = fold->edit_seq; /* the edit before this one: erasing follows the chain */
-    record.expires = target->expires;
-    uint64_t seq = state_append(apply, conv, &record, apply->result);
-    fold->edited = apply->now_ms;
-    fold->edit_seq = seq;
-    fold->body = command->body;
-    state_fold_save(apply, conv, command->target, fold);
-    return 0;
-}
-
-static void erase_content(Loquat__Record *record)
-{
-    record->erased = true;
-    record->body = (ProtobufCBinaryData){0};
-    record->n_mentions = 0;
-    record->mention_all = false;
-    record->reply = 0;
-    if (kind_is_message(record->kind))
-        record->thread = 0;
-}
-
-/* The message, its edits and its fold lose their content; the sequences stay. */
-static int erase(struct apply *apply, struct conv *conv, uint64_t seq, Loquat__Record *record)
-{
-    Loquat__Fold *fold = NULL;
-    int err = state_fold(apply, conv, seq, &apply->arena, &fold);
-    if (err != 0)
-        return err;
-    erase_content(record);
-    state_record_rewrite(apply, conv, seq, record);
-    struct arena arena; /* of one edit: there may be thousands */
-    arena_init(&arena);
-    for (uint64_t at = fold->edit_seq; at != 0 && err == 0;) {
-        Loquat__Record *edit = NULL;
-        arena_reset(&arena);
-        err = state_record(apply, conv, at, &arena, &edit);
-        if (err != 0)
-            break;
-        uint64_t before = edit->thread;
-        erase_content(edit);
-        state_record_rewrite(apply, conv, at, edit);
-        ASSERT(before < at);
-        at = before;
-    }
-    if (err == ERR_NOT_FOUND) /* what is below was trimmed */
-        err = 0;
-    arena_close(&arena);
-    fold->body = (ProtobufCBinaryData){0};
-    fold->erased = true;
-    if (err == 0)
-        state_fold_save(apply, conv, seq, fold);
-    return err;
-}
-
-static bool same_delete(const Loquat__Record *record, const Loquat__Command *command)
-{
-    return record->kind == LOQUAT__KIND__KIND_DELETE && record->target == command->target;
-}
-
-int apply_op_delete(struct apply *apply, const Loquat__Command *command)
-{
-    struct conv *conv = NULL;
-    struct member *member = NULL;
-    int err = apply_find(apply, command, &conv, &member);
-    if (err != 0 || conv == NULL)
-        return err;
-    bool found = false;
-    err = apply_first_answer(apply, conv, command, same_delete, &found);
-    if (err != 0 || found)
-        return err;
-    Loquat__Record *target = NULL;
-    err = find_target(apply, conv, command->target, &target);
-    if (err != 0 || target == NULL)
-        return err;
-    bool may = command->admin || strcmp(target->from, command->user) == 0 ||
-               (member != NULL && member->row->role >= LOQUAT__ROLE__ROLE_ADMIN);
-    if (!may)
-        return state_refuse(apply, ERR_FORBIDDEN,
-                            "only the author, an admin or an owner deletes a message for all");
-    if (target->erased)
-        return 0; /* nothing left to do: seq 0 */
-    Loquat__Record record = LOQUAT__RECORD__INIT;
-    record.kind = LOQUAT__KIND__KIND_DELETE;
-    record.from = command->user;
-    record.cid = command->cid;
-    record.target = command->target;
-    state_append(apply, conv, &record, apply->result);
-    return erase(apply, conv, command->target, target);
 }
 
 /* ---- marks ---- */

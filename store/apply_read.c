@@ -4,17 +4,25 @@
 #include "store/base/check.h"
 #include "store/base/err.h"
 #include "store/base/record.h"
+#include "store/mention.h"
+#include "store/reactions.h"
 #include "store/state.h"
 
 enum {
     LAST_SCAN_MAX = 64,
     READ_PAGE_MAX = 1000,
+    MEMBERS_SCAN_MAX = 4000, /* rows looked at for one page of members */
     UNREAD_FOLDS_MAX = 4096, /* looked at for deleted ones; what is above them counts as unread */
 };
 
 static char *copy_text(struct arena *arena, const char *text)
 {
     return arena_copy(arena, text, strlen(text));
+}
+
+static char *copy_span(struct arena *arena, struct span text)
+{
+    return arena_copy(arena, text.p, text.n);
 }
 
 /* Messages after `seq` that were deleted for all: they no longer count as unread. */
@@ -44,9 +52,24 @@ static int count_erased(struct apply *apply, const struct conv *conv, uint64_t s
     return err;
 }
 
+static int own_reactions(struct apply *apply, const struct conv *conv, Loquat__Item *item,
+                         const char *user, const Loquat__Fold *fold, struct arena *arena)
+{
+    apply->value.n = 0;
+    if (fold->n_reactions > 0 && user[0] != 0) {
+        struct key key = key_reactions(apply->partition, conv->id, item->seq, span_str(user));
+        int err = kv_get(apply->kv, KV_CONV, key_span(&key), &apply->value);
+        if (err == ERR_NOT_FOUND)
+            apply->value.n = 0;
+        else if (err != 0)
+            return err;
+    }
+    return reactions_give(item, fold, buf_span(&apply->value), arena);
+}
+
 /* The newest message that can still be shown, looked for in the last records only. */
 static int find_last(struct apply *apply, const struct conv *conv, uint64_t from, uint64_t now_ms,
-                     struct arena *arena, Loquat__Item **last)
+                     const char *user, struct arena *arena, Loquat__Item **last)
 {
     *last = NULL;
     for (uint64_t i = 0; i < LAST_SCAN_MAX && conv->head >= from + i && conv->head > i; i++) {
@@ -75,10 +98,21 @@ static int find_last(struct apply *apply, const struct conv *conv, uint64_t from
         item->edited = fold->edited;
         item->body = fold->body;
         item->replies = fold->replies;
+        item->pinned = fold->pinned;
         *last = item;
-        return 0;
+        return own_reactions(apply, conv, item, user, fold, arena);
     }
     return 0;
+}
+
+/* Those that lie where the reader may read. */
+static void fill_pins(const Loquat__ConvHeader *header, struct arena *arena, Loquat__ConvInfo *info)
+{
+    uint64_t low = info->since > info->floor ? info->since : info->floor;
+    info->pins = arena_alloc(arena, (header->n_pins + 1) * sizeof *info->pins);
+    for (size_t i = 0; i < header->n_pins; i++)
+        if (header->pins[i] >= low)
+            info->pins[info->n_pins++] = header->pins[i];
 }
 
 static int fill_info(struct apply *apply, struct conv *conv, const struct member *member,
@@ -95,6 +129,7 @@ static int fill_info(struct apply *apply, struct conv *conv, const struct member
     info->ttl_s = header->ttl_s;
     info->created = header->created;
     info->history_joined = header->history_joined;
+    info->announce = header->announce;
     info->since = 1;
     int err = 0;
     if (member != NULL) {
@@ -113,10 +148,13 @@ static int fill_info(struct apply *apply, struct conv *conv, const struct member
         if (conv->n > read_n)
             err = count_erased(apply, conv, after, &erased);
         info->unread = conv->n > read_n + erased ? conv->n - read_n - erased : 0;
+        if (err == 0 && info->unread > 0)
+            err = mention_count(apply, conv, span_str(row->user), after, now_ms, &info->mentions);
     }
+    fill_pins(header, arena, info);
     if (err == 0)
         err = find_last(apply, conv, info->since > info->floor ? info->since : info->floor, now_ms,
-                        arena, &info->last);
+                        member != NULL ? member->row->user : "", arena, &info->last);
     return err;
 }
 
@@ -173,6 +211,8 @@ static int read_members(struct apply *apply, const Loquat__Read *read, struct ar
         return err == ERR_CONFLICT ? ERR_NOT_FOUND : err;
     size_t max = read->max > 0 && read->max < READ_PAGE_MAX ? read->max : READ_PAGE_MAX;
     reply->members = arena_alloc(arena, max * sizeof *reply->members);
+    size_t scanned = 0;
+    char *last = NULL;
     struct key from = key_member(apply->partition, conv->id, span_str(read->after));
     struct key until = key_member(apply->partition, conv->id, (struct span){0});
     until.p[until.n - 1]++;
@@ -183,12 +223,17 @@ static int read_members(struct apply *apply, const Loquat__Read *read, struct ar
         struct span user = span_of(key.p + KEY_CONV_SIZE + 1, key.n - KEY_CONV_SIZE - 1);
         if (read->after[0] != 0 && span_is(user, read->after))
             continue;
+        if (scanned++ == MEMBERS_SCAN_MAX) {
+            reply->after = last;
+            break;
+        }
+        last = copy_span(arena, user);
         struct member *member = NULL;
         err = state_member(apply, conv, user, &member);
-        if (err != 0 || !state_member_active(member))
+        if (err != 0 || !state_member_active(member) || member->row->read < read->from)
             continue;
         if (reply->n_members == max) {
-            reply->after = copy_text(arena, reply->members[max - 1]->user);
+            reply->after = reply->members[max - 1]->user;
             break;
         }
         Loquat__Member *row = arena_alloc(arena, sizeof *row);
@@ -212,12 +257,18 @@ static int read_user(struct apply *apply, const Loquat__Read *read, struct arena
         return err;
     size_t max = read->max > 0 && read->max < READ_PAGE_MAX ? read->max : READ_PAGE_MAX;
     reply->ids = arena_alloc(arena, max * sizeof *reply->ids);
+    reply->rows = arena_alloc(arena, max * sizeof *reply->rows);
     reply->head = log->head;
     struct conv_id first = {0};
     if (read->after[0] != 0)
         first = conv_id_of(span_str(read->after));
     struct key from = key_user_conv(apply->partition, log->id, first);
     struct key until = key_user_log(apply->partition, log->id, 0);
+    if (read->conv[0] != 0) {
+        from = key_user_conv(apply->partition, log->id, conv_id_of(span_str(read->conv)));
+        until = from;
+        until.p[until.n++] = 0;
+    }
     struct kv_iter iter;
     kv_iter_open(&iter, apply->kv, NULL, KV_USER, key_span(&from), key_span(&until));
     for (kv_iter_first(&iter); kv_iter_valid(&iter) && err == 0; kv_iter_next(&iter)) {
@@ -233,6 +284,8 @@ static int read_user(struct apply *apply, const Loquat__Read *read, struct arena
             break;
         } else {
             reply->ids[reply->n_ids++] = row->conv;
+            if (row->muted_until != 0 || row->pinned != 0 || row->hidden != 0 || row->draft[0] != 0)
+                reply->rows[reply->n_rows++] = row;
         }
     }
     if (err == 0)

@@ -3,11 +3,12 @@
 #include "store/base/check.h"
 #include "store/base/err.h"
 
-void entry_begin(struct buf *entry, uint64_t time_ms)
+void entry_begin(struct buf *entry, unsigned version, uint64_t time_ms)
 {
+    ASSERT(version >= ENTRY_VERSION_OLDEST && version <= ENTRY_VERSION);
     entry->n = 0;
     char *p = buf_grow(entry, ENTRY_HEAD_SIZE);
-    p[0] = ENTRY_VERSION;
+    p[0] = (char)version;
     put_le64(p + 1, time_ms);
 }
 
@@ -20,8 +21,10 @@ void entry_add(struct buf *entry, struct span command)
 
 int entry_open(struct entry_reader *reader, struct span entry)
 {
-    if (entry.n < ENTRY_HEAD_SIZE || entry.p[0] != ENTRY_VERSION)
+    if (entry.n < ENTRY_HEAD_SIZE || entry.p[0] < ENTRY_VERSION_OLDEST ||
+        entry.p[0] > ENTRY_VERSION)
         return ERR_CORRUPT;
+    reader->version = (unsigned)entry.p[0];
     reader->time_ms = get_le64(entry.p + 1);
     reader->rest = span_of(entry.p + ENTRY_HEAD_SIZE, entry.n - ENTRY_HEAD_SIZE);
     return 0;

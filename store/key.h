@@ -7,7 +7,7 @@
 #include "store/base/ids.h"
 
 enum {
-    KEY_MAX = 2 + 16 + 1 + USER_MAX,
+    KEY_MAX = 2 + 16 + 1 + USER_MAX + 1 + 8,
     KEY_CONV_SIZE = 18,
     KEY_SEQ_SIZE = 26,
 };
@@ -54,7 +54,13 @@ static inline struct key key_seq(uint32_t partition, struct conv_id id, uint64_t
     return key;
 }
 
-enum { KEY_TAG_HEADER = 0, KEY_TAG_MEMBER = 1, KEY_TAG_LIST = 1, KEY_TAG_USERLOG = 2 };
+enum {
+    KEY_TAG_HEADER = 0,
+    KEY_TAG_MEMBER = 1,
+    KEY_TAG_REACTIONS = 2,
+    KEY_TAG_MENTIONS = 3
+};                                              /* conv */
+enum { KEY_TAG_LIST = 1, KEY_TAG_USERLOG = 2 }; /* user */
 
 /* [p][conv][0] : conv, the header */
 static inline struct key key_header(uint32_t partition, struct conv_id id)
@@ -72,6 +78,37 @@ static inline struct key key_member(uint32_t partition, struct conv_id id, struc
     if (user.n > 0)
         memcpy(key.p + key.n, user.p, user.n);
     key.n += user.n;
+    return key;
+}
+
+/* [p][conv][2][seq 8][user] : conv, what the user put on the message; empty user: the first */
+static inline struct key key_reactions(uint32_t partition, struct conv_id id, uint64_t seq,
+                                       struct span user)
+{
+    struct key key = key_conv(partition, id);
+    key.p[key.n++] = KEY_TAG_REACTIONS;
+    put_be64(key.p + key.n, seq);
+    key.n += 8;
+    if (user.n > 0)
+        memcpy(key.p + key.n, user.p, user.n);
+    key.n += user.n;
+    return key;
+}
+
+enum { MENTION_SIZE = 8 }; /* bytes of the value: when the message expires */
+
+/* [p][conv][3][user][0][seq 8] : conv, the message names the user; empty user: all */
+static inline struct key key_mention(uint32_t partition, struct conv_id id, struct span user,
+                                     uint64_t seq)
+{
+    struct key key = key_conv(partition, id);
+    key.p[key.n++] = KEY_TAG_MENTIONS;
+    if (user.n > 0)
+        memcpy(key.p + key.n, user.p, user.n);
+    key.n += user.n;
+    key.p[key.n++] = 0;
+    put_be64(key.p + key.n, seq);
+    key.n += 8;
     return key;
 }
 

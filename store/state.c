@@ -454,6 +454,18 @@ void state_fold_save(struct apply *apply, const struct conv *conv, uint64_t seq,
 
 /* ---- answers and effects ---- */
 
+void state_text_set(char **field, const char *text)
+{
+    if (*field != NULL && *field != protobuf_c_empty_string)
+        free(*field);
+    *field = xstrdup(text);
+}
+
+bool state_bytes_same(ProtobufCBinaryData a, ProtobufCBinaryData b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
 int state_refuse(struct apply *apply, int err, const char *msg)
 {
     apply->result->err = err;

@@ -12,6 +12,10 @@
 enum {
     CONV_CACHE_MAX = 32768, /* per partition; emptied between batches when reached */
     MEMBER_CACHE_MAX = 131072,
+    REACTIONS_MAX = 64,           /* different ones on one message */
+    REACTIONS_OF_USER_MAX = 20,   /* on one message */
+    PINS_MAX = 50,                /* of a conversation */
+    MENTION_ALL_MEMBERS_MAX = 32, /* in larger groups only owners and admins mention all */
     OUT_BITS = 16, /* number of an effect: raft index, then a counter of so many bits; an entry's
                       bytes bound how many it can owe */
     OUTS_PER_ENTRY_MAX = 1 << OUT_BITS,
@@ -48,6 +52,7 @@ struct apply {
     struct kv_batch *batch;
     struct applied *out;
     uint64_t now_ms, entry_index;
+    unsigned entry_version;
     uint32_t out_counter;
     struct buf feed, scratch, value;
     struct conv_id feed_id;
@@ -104,6 +109,8 @@ void state_out(struct apply *apply, uint32_t partition, const Loquat__Command *c
 void state_caches_trim(struct apply *apply, bool all);
 int state_refuse(struct apply *apply, int err, const char *msg); /* sets the result; returns 0 */
 bool state_member_active(const struct member *member);
+void state_text_set(char **field, const char *text); /* of a header: its own copy */
+bool state_bytes_same(ProtobufCBinaryData a, ProtobufCBinaryData b);
 
 /* Grows an array of `struct applied`. */
 #define APPLIED_PUSH(applied, field)                                                               \
@@ -124,6 +131,10 @@ int apply_op_out_done(struct apply *apply, const Loquat__Command *command);
 int apply_op_send(struct apply *apply, const Loquat__Command *command);
 int apply_op_edit(struct apply *apply, const Loquat__Command *command);
 int apply_op_delete(struct apply *apply, const Loquat__Command *command);
+int apply_op_react(struct apply *apply, const Loquat__Command *command);
+int apply_op_pin(struct apply *apply, const Loquat__Command *command);
+int apply_op_prefs(struct apply *apply, const Loquat__Command *command);
+int apply_op_meta(struct apply *apply, const Loquat__Command *command);
 int apply_op_mark(struct apply *apply, const Loquat__Command *command);
 
 /* For a command of a member: finds both. ERR_NOT_FOUND is set as the result when the user may not

@@ -4,8 +4,10 @@
 #include "store/base/err.h"
 #include "store/base/record.h"
 #include "store/key.h"
+#include "store/reactions.h"
 
-enum { VISIT_MAX = 20000 }; /* rows looked at for one page: long runs of holes end it too */
+enum { REACTION_BYTES = 64 }; /* of one, in a page */
+enum { VISIT_MAX = 20000 };   /* rows looked at for one page: long runs of holes end it too */
 
 struct reader {
     struct kv *kv;
@@ -72,6 +74,22 @@ static bool full(const struct reader *r)
 
 /* ---- folds, beside the log and in its order ---- */
 
+static int find_reactions(struct reader *r, uint64_t seq, const Loquat__Fold *fold,
+                          Loquat__Item *item)
+{
+    struct span user = span_str(r->read->user);
+    r->value.n = 0;
+    if (fold->n_reactions > 0 && user.n > 0) {
+        struct key key = key_reactions(r->partition, r->id, seq, user);
+        int err = kv_view_get(&r->view, KV_CONV, key_span(&key), &r->value);
+        if (err == ERR_NOT_FOUND)
+            r->value.n = 0;
+        else if (err != 0)
+            return err;
+    }
+    return reactions_give(item, fold, buf_span(&r->value), r->arena);
+}
+
 static int find_fold(struct reader *r, uint64_t seq, Loquat__Item *item)
 {
     if (r->fold_ended)
@@ -112,8 +130,9 @@ static int find_fold(struct reader *r, uint64_t seq, Loquat__Item *item)
     item->edited = fold->edited;
     item->body = fold->body;
     item->replies = fold->replies;
-    r->bytes += fold->body.len;
-    return 0;
+    item->pinned = fold->pinned;
+    r->bytes += fold->body.len + fold->n_reactions * REACTION_BYTES;
+    return find_reactions(r, seq, fold, item);
 }
 
 /* ---- one row ---- */

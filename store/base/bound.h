@@ -20,6 +20,7 @@ enum bound_side { BOUND_OF_NODE, BOUND_OF_GATEWAY };
     X(NODE, FEED_SUBS, "feed_subs")         /* a subscription, refused: FEED_SUBS_MAX */           \
     X(NODE, FEED_CREDIT, "feed_credit")     /* a subscription falls behind: no credit */           \
     X(NODE, FEED_MARKS, "feed_marks")       /* a mark is not told: no credit */                    \
+    X(NODE, WATCHES, "watches")             /* a user, not watched: PRESENCE_WATCHES_MAX */        \
     X(NODE, RNET_PENDING, "node_pending")   /* said to a node, dropped: RNET_PENDING_MAX */        \
     X(NODE, REPLY_BYTES, "reply_bytes")     /* an answer, too large: LINK_MESSAGE_MAX */           \
     X(NODE, CONV_CACHE, "conv_cache")       /* caches emptied: CONV_CACHE_MAX */                   \

@@ -11,6 +11,8 @@
 enum {
     CONV_ID_MAX = 64, /* bytes of a conversation's id */
     CID_MAX = 64,
+    EMOJI_MAX = 32,   /* bytes of one reaction */
+    DRAFT_MAX = 4096, /* bytes of a draft */
     USER_MAX = 64,
     DEVICE_MAX = 64,
     PARTITIONS_MAX = 1024,

@@ -46,6 +46,9 @@ enum link_type {
     LINK_CLUSTER_ASK,
     LINK_CLUSTER_STATE,
     LINK_ALIVE, /* between nodes: a byte of enum rnet_flag; so that silence means something */
+    LINK_TYPING,
+    LINK_WATCH,
+    LINK_PRESENCE,
 };
 
 struct link;

@@ -79,6 +79,9 @@ static bool take_number(struct record_view *out, uint64_t field, uint64_t value)
     case 16:
         out->stripped = value != 0;
         return true;
+    case 18:
+        out->on = value != 0;
+        return true;
     default:
         return field > 16;
     }
@@ -98,6 +101,9 @@ static bool take_bytes(struct record_view *out, uint64_t field, struct span valu
         return true;
     case 8:
         out->cid = value;
+        return true;
+    case 17:
+        out->emoji = value;
         return true;
     default:
         return field == FIELD_MENTION || field > 16;
@@ -156,9 +162,10 @@ static const struct {
     {LOQUAT__KIND__KIND_TEXT, "text"},     {LOQUAT__KIND__KIND_IMAGE, "image"},
     {LOQUAT__KIND__KIND_FILE, "file"},     {LOQUAT__KIND__KIND_X, "x"},
     {LOQUAT__KIND__KIND_EDIT, "edit"},     {LOQUAT__KIND__KIND_DELETE, "delete"},
+    {LOQUAT__KIND__KIND_REACT, "react"},   {LOQUAT__KIND__KIND_PIN, "pin"},
     {LOQUAT__KIND__KIND_MEMBER, "member"}, {LOQUAT__KIND__KIND_META, "meta"},
     {LOQUAT__KIND__KIND_JOINED, "joined"}, {LOQUAT__KIND__KIND_LEFT, "left"},
-    {LOQUAT__KIND__KIND_READ, "read"},
+    {LOQUAT__KIND__KIND_READ, "read"},     {LOQUAT__KIND__KIND_PREFS, "prefs"},
 };
 
 const char *kind_name(uint32_t kind)

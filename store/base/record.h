@@ -19,8 +19,8 @@ struct record_view {
     uint64_t ts, gap, reply, thread, expires, target;
     int64_t mid_off;
     uint32_t kind;
-    bool mention_all, erased, stripped;
-    struct span xkind, from, body, cid;
+    bool mention_all, erased, stripped, on;
+    struct span xkind, from, body, cid, emoji;
     struct span mentions; /* from the first one on, to the end of the record; empty: none */
 };
 /* The same errors as record_decode; also ERR_CORRUPT where protobuf-c is lenient: a field in

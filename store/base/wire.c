@@ -128,6 +128,14 @@ void command_pack(const Loquat__Command *command, struct buf *out)
         add_message(out, 28, &command->effects[i]->base);
     add_numbers(out, 29, command->done, command->n_done);
     add_number(out, 30, command->member_max);
+    add_text(out, 31, command->emoji);
+    add_number(out, 32, command->on != 0);
+    add_number(out, 33, command->fields);
+    add_number(out, 34, command->announce != 0);
+    add_number(out, 35, command->muted_until);
+    add_number(out, 36, command->pinned != 0);
+    add_number(out, 37, command->hidden != 0);
+    add_text(out, 38, command->draft);
 }
 
 void record_pack(const Loquat__Record *record, struct buf *out)
@@ -150,6 +158,8 @@ void record_pack(const Loquat__Record *record, struct buf *out)
     add_number(out, 14, record->target);
     add_number(out, 15, record->erased != 0);
     add_number(out, 16, record->stripped != 0);
+    add_text(out, 17, record->emoji);
+    add_number(out, 18, record->on != 0);
 }
 
 static size_t varint_size(uint64_t v)
@@ -172,7 +182,7 @@ static size_t bytes_size(ProtobufCBinaryData bytes)
 
 static void add_item(struct buf *out, uint32_t field, const Loquat__Item *item)
 {
-    if (item->base.n_unknown_fields > 0) {
+    if (item->base.n_unknown_fields > 0 || item->n_reactions > 0 || item->pinned != 0) {
         add_message(out, field, &item->base);
         return;
     }
@@ -216,6 +226,8 @@ void reply_pack(const Loquat__Reply *reply, struct buf *out)
     add_texts(out, 16, reply->ids, reply->n_ids);
     add_text(out, 17, reply->after);
     add_bytes(out, 18, reply->stat);
+    for (size_t i = 0; i < reply->n_rows; i++)
+        add_message(out, 19, &reply->rows[i]->base);
 }
 
 void write_pack(const struct write_view *write, struct buf *out)

@@ -102,6 +102,14 @@ static Loquat__Command some_command(bool all, char **mentions, uint64_t *done)
     c.n_done = random_u64() % 5;
     c.done = done;
     c.member_max = some();
+    c.emoji = text();
+    c.on = maybe();
+    c.fields = small();
+    c.announce = maybe();
+    c.muted_until = some();
+    c.pinned = maybe();
+    c.hidden = maybe();
+    c.draft = text();
     return c;
 }
 
@@ -120,7 +128,7 @@ static void check_command(struct span packed)
 
 Test(wire, commands_as_protobuf_packs_them)
 {
-    cr_assert(eq(int, loquat__command__descriptor.n_fields, 30), "command_pack knows so many");
+    cr_assert(eq(int, loquat__command__descriptor.n_fields, 38), "command_pack knows so many");
     for (int round = 0; round < ROUNDS; round++) {
         uint64_t done[] = {some(), some(), some(), some()};
         char *mentions[TEXTS];
@@ -142,7 +150,7 @@ Test(wire, commands_as_protobuf_packs_them)
 
 Test(wire, records_as_protobuf_packs_them)
 {
-    cr_assert(eq(int, loquat__record__descriptor.n_fields, 16), "record_pack knows so many");
+    cr_assert(eq(int, loquat__record__descriptor.n_fields, 18), "record_pack knows so many");
     for (int round = 0; round < ROUNDS; round++) {
         char *mentions[TEXTS];
         memcpy(mentions, lists, sizeof mentions);
@@ -165,6 +173,8 @@ Test(wire, records_as_protobuf_packs_them)
         r.target = some();
         r.erased = maybe();
         r.stripped = maybe();
+        r.emoji = text();
+        r.on = maybe();
         buf_add_byte(&packed, '!');
         record_pack(&r, &packed);
         check(&packed, &r.base);
@@ -172,8 +182,13 @@ Test(wire, records_as_protobuf_packs_them)
     }
 }
 
+static Loquat__Reaction reaction = LOQUAT__REACTION__INIT, *reactions[] = {&reaction, &reaction};
+
 static void some_items(Loquat__Item *items, Loquat__Item **each)
 {
+    reaction.emoji = text();
+    reaction.n = some();
+    reaction.me = maybe();
     for (int i = 0; i < ITEMS; i++) {
         loquat__item__init(&items[i]);
         each[i] = &items[i];
@@ -184,6 +199,9 @@ static void some_items(Loquat__Item *items, Loquat__Item **each)
         items[i].replies = some();
         items[i].record = bytes();
         items[i].body = bytes();
+        items[i].pinned = maybe() ? some() : 0;
+        items[i].n_reactions = maybe() ? 2 : 0;
+        items[i].reactions = reactions;
     }
 }
 
@@ -201,12 +219,14 @@ static void check_reply(struct span packed)
 
 Test(wire, replies_as_protobuf_packs_them)
 {
-    cr_assert(eq(int, loquat__reply__descriptor.n_fields, 18), "reply_pack knows so many");
-    cr_assert(eq(int, loquat__item__descriptor.n_fields, 7), "and of an item");
+    cr_assert(eq(int, loquat__reply__descriptor.n_fields, 19), "reply_pack knows so many");
+    cr_assert(eq(int, loquat__item__descriptor.n_fields, 9), "and of an item");
     for (int round = 0; round < ROUNDS / 4; round++) {
         Loquat__Item items[ITEMS], *each[ITEMS];
         Loquat__ConvInfo info = LOQUAT__CONV_INFO__INIT, *infos[] = {&info, &info};
         Loquat__Member member = LOQUAT__MEMBER__INIT, *members[] = {&member};
+        Loquat__UserConv row = LOQUAT__USER_CONV__INIT, *rows[] = {&row};
+        row.draft = text();
         char *ids[TEXTS];
         memcpy(ids, lists, sizeof ids);
         Loquat__Reply r = LOQUAT__REPLY__INIT;
@@ -235,6 +255,8 @@ Test(wire, replies_as_protobuf_packs_them)
         r.ids = ids;
         r.n_ids = maybe() ? random_u64() % TEXTS : 0;
         r.after = maybe() ? text() : texts[0];
+        r.rows = rows;
+        r.n_rows = maybe();
         r.stat = maybe() ? bytes() : (ProtobufCBinaryData){0};
         buf_add_byte(&packed, '!');
         reply_pack(&r, &packed);

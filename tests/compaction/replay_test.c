@@ -65,7 +65,7 @@ static int on_conv(void *arg, const struct survey_conv *survey)
     struct found *found = arg;
     found->id = survey->id;
     found->floor = survey->floor;
-    return survey->folds_below
+    return survey->rows_below
                ? on_item(arg, &(struct trim_item){.what = TRIM_BELOW, .id = survey->id})
                : 0;
 }
@@ -114,6 +114,28 @@ static void filter_rows(uint64_t floor)
     buf_close(&left);
 }
 
+/* Of what is gone for all nobody's reaction is left. */
+static void expect_no_reactions(void)
+{
+    struct kv_iter iter;
+    struct buf row = {0};
+    kv_iter_open(&iter, trimmed.kv, NULL, KV_CONV, (struct span){0}, (struct span){0});
+    for (kv_iter_first(&iter); kv_iter_valid(&iter); kv_iter_next(&iter)) {
+        struct span key = kv_iter_key(&iter);
+        if (key.n <= KEY_CONV_SIZE + 9 || key.p[KEY_CONV_SIZE] != KEY_TAG_REACTIONS)
+            continue;
+        uint64_t seq = get_be64(key.p + KEY_CONV_SIZE + 1);
+        struct key log = key_seq(0, conv_id_of(span_str(conv)), seq);
+        Loquat__Record *record = NULL;
+        cr_assert(eq(int, kv_get(trimmed.kv, KV_LOG, key_span(&log), &row), 0));
+        cr_assert(eq(int, record_decode(buf_span(&row), NULL, &record), 0));
+        cr_assert(not(record->erased || record->stripped), "LOQUAT_SEED=%u: %lu", seed, seq);
+        loquat__record__free_unpacked(record, NULL);
+    }
+    kv_iter_close(&iter);
+    buf_close(&row);
+}
+
 static void compact(void)
 {
     static struct found found;
@@ -131,6 +153,7 @@ static void compact(void)
     machine_seal(&trimmed);
     machine_flush(&trimmed);
     filter_rows(found.floor);
+    expect_no_reactions();
 }
 
 /* ---- random commands, old cids among them ---- */
@@ -145,7 +168,9 @@ static void random_step(int step)
     snprintf(cid, sizeof cid, "c%lu", retry ? up_to((uint64_t)step) : (uint64_t)step);
     snprintf(body, sizeof body, "{\"text\":\"of %s\"}", cid);
     Loquat__Command command;
-    switch (up_to(10)) {
+    static const char *const emojis[] = {"+", "-", "*"};
+    static char *named[] = {"bob"};
+    switch (up_to(14)) {
     case 0:
     case 1:
         command = command_edit(user, conv, cid, seq, body);
@@ -159,8 +184,24 @@ static void random_step(int step)
     case 4:
         command = command_retain(conv, up_to(8) == 0 ? seq / 2 : 0);
         break;
+    case 5:
+    case 6:
+        command = command_react(user, conv, cid, seq, emojis[up_to(3)], up_to(3) > 0);
+        break;
+    case 7:
+        command = command_pin("ann", conv, cid, seq, up_to(2) == 0);
+        break;
+    case 8:
+        command = command_meta("ann", conv, cid);
+        command.fields = LOQUAT__META_FIELD__META_TTL | LOQUAT__META_FIELD__META_ANNOUNCE;
+        command.ttl_s = up_to(4);
+        command.announce = up_to(4) == 0;
+        break;
     default:
         command = command_send(user, conv, cid, body);
+        command.mention_all = up_to(6) == 0;
+        command.n_mentions = !command.mention_all && up_to(4) == 0;
+        command.mentions = named;
         command.thread = up_to(4) == 0 ? seq : 0;
         command.ttl_s = up_to(3) == 0 ? up_to(3) + 1 : 0;
     }
@@ -188,6 +229,10 @@ static void expect_alike(int step)
         cr_assert(eq(u64, a->n, b->n), "LOQUAT_SEED=%u step %d", seed, step);
         cr_assert(eq(u64, a->read, b->read), "LOQUAT_SEED=%u step %d", seed, step);
         cr_assert(eq(u64, a->unread, b->unread), "LOQUAT_SEED=%u step %d", seed, step);
+        cr_assert(eq(u64, a->mentions, b->mentions), "LOQUAT_SEED=%u step %d", seed, step);
+        cr_assert(eq(sz, a->n_pins, b->n_pins), "LOQUAT_SEED=%u step %d", seed, step);
+        for (size_t k = 0; k < a->n_pins; k++)
+            cr_assert(eq(u64, a->pins[k], b->pins[k]), "LOQUAT_SEED=%u step %d", seed, step);
     }
     arena_reset(&kept.arena);
     arena_reset(&trimmed.arena);
@@ -212,6 +257,13 @@ static void expect_same_history(int step)
         cr_assert(eq(u64, x->last, y->last));
         cr_assert(eq(u64, x->replies, y->replies));
         cr_assert(eq(u64, x->edited, y->edited));
+        cr_assert(eq(u64, x->pinned, y->pinned), "LOQUAT_SEED=%u step %d", seed, step);
+        cr_assert(eq(sz, x->n_reactions, y->n_reactions), "LOQUAT_SEED=%u step %d", seed, step);
+        for (size_t k = 0; k < x->n_reactions; k++) {
+            cr_assert(eq(str, x->reactions[k]->emoji, y->reactions[k]->emoji));
+            cr_assert(eq(u64, x->reactions[k]->n, y->reactions[k]->n));
+            cr_assert(eq(int, x->reactions[k]->me, y->reactions[k]->me));
+        }
         cr_assert(span_eq(span_of(x->body.data, x->body.len), span_of(y->body.data, y->body.len)));
         cr_assert(span_eq(span_of(x->record.data, x->record.len),
                           span_of(y->record.data, y->record.len)));

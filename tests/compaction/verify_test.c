@@ -362,6 +362,99 @@ Test(verify, fold_with_another_edit)
     expect(KV_FOLD, conv, 8, "no edit of it");
 }
 
+/* ---- beside the log ---- */
+
+static void put_reactions(uint64_t seq, const char *user, const char *emoji)
+{
+    Loquat__UserReactions row = LOQUAT__USER_REACTIONS__INIT;
+    char *emojis[] = {(char *)(uintptr_t)emoji};
+    row.emojis = emojis;
+    row.n_emojis = 1;
+    value.n = 0;
+    loquat__user_reactions__pack(
+        &row, (uint8_t *)buf_grow(&value, loquat__user_reactions__get_packed_size(&row)));
+    put(KV_CONV, key_reactions(partition, id, seq, span_str(user)));
+}
+
+static void put_counts(uint64_t seq, const char *emoji)
+{
+    Loquat__Fold fold = LOQUAT__FOLD__INIT;
+    Loquat__Reaction reaction = LOQUAT__REACTION__INIT, *reactions[] = {&reaction};
+    reaction.emoji = (char *)(uintptr_t)emoji;
+    reaction.n = 1;
+    fold.reactions = reactions;
+    fold.n_reactions = 1;
+    value.n = 0;
+    loquat__fold__pack(&fold, (uint8_t *)buf_grow(&value, loquat__fold__get_packed_size(&fold)));
+    put(KV_FOLD, log_key(seq));
+}
+
+static void put_mention(uint64_t seq, const char *user)
+{
+    char row[8] = {0};
+    value.n = 0;
+    buf_add(&value, row, sizeof row);
+    put(KV_CONV, key_mention(partition, id, span_str(user), seq));
+}
+
+static void mentions_bob(Loquat__Record *record)
+{
+    static char *named[] = {"bob"};
+    record->mentions = named;
+    record->n_mentions = 1;
+}
+
+Test(verify, reactions_and_mentions_that_fit)
+{
+    put_reactions(3, "bob", "+");
+    put_counts(3, "+");
+    change(4, mentions_bob);
+    put_mention(4, "bob");
+    cr_assert(eq(u64, verify()->damage_count, 0));
+}
+
+Test(verify, reaction_that_is_not_counted)
+{
+    put_reactions(3, "bob", "*");
+    put_counts(3, "+");
+    expect(KV_CONV, conv, 3, "counts no *, but bob");
+}
+
+Test(verify, reactions_unreadable)
+{
+    value.n = 0;
+    buf_add(&value, "\xff\xff", 2);
+    put(KV_CONV, key_reactions(partition, id, 3, span_str("bob")));
+    expect(KV_CONV, conv, 3, "reactions can't be read");
+}
+
+Test(verify, reactions_behind_the_head)
+{
+    put_reactions(HEAD + 1, "bob", "+");
+    expect(KV_CONV, conv, HEAD + 1, "belongs to no record");
+}
+
+Test(verify, mention_of_nobody)
+{
+    put_mention(4, "bob");
+    expect(KV_CONV, conv, 4, "does not mention bob");
+}
+
+Test(verify, mention_behind_the_head)
+{
+    put_mention(HEAD + 1, "bob");
+    expect(KV_CONV, conv, HEAD + 1, "belongs to no record");
+}
+
+Test(verify, row_of_an_unknown_kind)
+{
+    struct key key = key_conv(partition, id);
+    key.p[key.n++] = 9;
+    value.n = 0;
+    put(KV_CONV, key);
+    expect(KV_CONV, conv, 0, "unknown kind");
+}
+
 /* A row of cids in which one sequence has this hash. */
 static void put_cid(uint64_t seq, uint64_t hash)
 {

@@ -166,6 +166,16 @@ const text = (t) => ({ kind: "text", body: { text: t } });
 let counter = 0;
 const cid = () => `docs-${++counter}`;
 
+/** A new server takes some operations only after a moment. */
+async function ready(ask) {
+  for (let i = 0; i < 100; i++) {
+    const answer = await ask();
+    if (answer.code !== "unavailable") return answer;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error("unavailable for five seconds");
+}
+
 /** Two people, and everything that they can do. */
 async function talk(server, judge) {
   const alice = await Client.connect(server, judge, "alice");
@@ -196,6 +206,19 @@ async function talk(server, judge) {
   });
   await alice.call("send", { c, cid: cid(), kind: "x-poll", body: { q: 1 } });
   await bob.event("rec");
+  await ready(() => bob.call("react", { c, cid: cid(), s: sent.s, emoji: "👍" }));
+  await alice.call("react", { c, cid: cid(), s: sent.s, emoji: ":ok:", on: true });
+  await alice.call("react", { c, cid: cid(), s: sent.s, emoji: "👍", on: false });
+  await alice.call("pin", { c, cid: cid(), s: sent.s });
+  await alice.call("meta", { c, cid: cid(), topic: null, ttl: null, announce: true, history: "all" });
+  await bob.call("list");
+  await alice.call("prefs", { c, pinned: true, draft: "a", hidden: false, muted_until: 5 });
+  await alice.event("user");
+  await alice.call("list", { hidden: false });
+  await alice.call("presence", { watch: ["bob"], unwatch: ["carol"], set: "online" });
+  await alice.event("presence");
+  await alice.call("typing", { c });
+  await bob.event("typing");
   await alice.call("edit", { c, cid: cid(), s: sent.s, body: { text: "uno" } });
   await bob.call("mark", { c, read: sent.s });
   await alice.event("mark");
@@ -207,6 +230,7 @@ async function talk(server, judge) {
   await alice.call("member", { c, cid: cid(), user: "carol", set: "add", role: "admin" });
   await alice.call("member", { c, cid: cid(), user: "carol", set: "add" });
   await alice.call("members", { c });
+  await alice.call("seen", { c, s: sent.s });
   await alice.call("list", { limit: 1 });
   await bob.call("leave", { c, cid: cid() });
   await bob.event("left");

@@ -86,7 +86,11 @@ for n in 1 2 3; do
     await_ready "$scratch/n$n.out" "${pids[n]}"
     check "node $n is ready" $?
 done
-old=$(metric 1 loquat_wire_version) old_format=$(format "$scratch/d1")
+old=$(metric 1 loquat_wire_version) old_format=$(metric 1 loquat_format_newest)
+for n in 1 2 3; do
+    becomes $n loquat_format "$old_format"
+    check "all have been there for a while: node $n has the newest format of this release" $?
+done
 start_gateway a "$pa" "$build"
 check "a gateway says ready" $?
 start_gateway b "$pb" "$next"
@@ -140,7 +144,7 @@ for n in 1 2 3; do
     check "node $n sees that all nodes are new" $?
     becomes $n loquat_links_wire_version_lowest "$old"
     check "and that a gateway is old" $?
-    says "$scratch/n$n.log" "was raised to a newer format"
+    says "$scratch/n$n.log" "\"format\":$((old_format + 1)),\"before\":$old_format"
     check "it raises its directory" $?
 done
 [[ $(formats) == "$((old_format + 1)) $((old_format + 1)) $((old_format + 1))" ]]
@@ -223,7 +227,7 @@ embed() { # PROGRAMS
     await_ready "$scratch/e.out" $server_pid
 }
 mkdir -m 700 "$scratch/alone"
-embed "$build" && stop_server && embed "$next" && says "$scratch/e.log" "was raised to a newer format" && stop_server
+embed "$build" && stop_server && embed "$next" && says "$scratch/e.log" "\"format\":$((old_format + 1))," && stop_server
 check "with --embed the next release raises the directory when it serves" $?
 ! embed "$build" && tail -n 1 "$scratch/e.log" | grep -q "it was raised"
 check "and the old one refuses it" $?

@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 import uuid
 
 import async_lib
@@ -337,6 +338,297 @@ async def test_marks_count_unread():
     assert await unread(bob) == 0
     await alice.close()
     await bob.close()
+
+
+async def now(client, op, **fields):
+    """A node makes a new directory ready for newer records a moment after it serves."""
+    for _ in range(200):
+        reply = await client.call(op, **fields)
+        if reply.get("err", {}).get("code") != "unavailable":
+            break
+        await asyncio.sleep(0.05)
+    assert "ok" in reply, f"{op}: {reply}"
+    return reply["ok"]
+
+
+async def folded(client, c, s):
+    page = await client.ok("range", c=c, view="folded", **{"from": s, "to": s + 1})
+    return page["records"][0]
+
+
+async def test_reactions():
+    alice, bob = await Client.connect("alice"), await Client.connect("bob")
+    mallory = await Client.connect("mallory")
+    conv = await alice.ok("open", kind="group", name="react", members=["bob"], cid=cid())
+    c = conv["c"]
+    for client in alice, bob, mallory:
+        await client.ok("sync")
+    s = (await alice.ok("send", c=c, cid=cid(), kind="text", body={"text": "hi"}))["s"]
+    one = cid()
+    said = await now(bob, "react", c=c, s=s, cid=one, emoji="👍")
+    assert said["s"] == s + 1 and not said["dup"]
+    event = await alice.event("rec", kind="react")
+    assert event["target"] == s and event["body"] == {"emoji": "👍", "on": True}, event
+    assert event["from"] == "bob" and "cid" not in event
+    assert (await bob.ok("react", c=c, s=s, cid=one, emoji="👍", on=True))["dup"]
+    await bob.err("react", "conflict", c=c, s=s, cid=one, emoji="👍", on=False)
+    assert (await bob.ok("react", c=c, s=s, cid=cid(), emoji="👍"))["s"] is None
+    await alice.ok("react", c=c, s=s, cid=cid(), emoji="👍", on=True)
+    await alice.ok("react", c=c, s=s, cid=cid(), emoji=":party_parrot:")
+    want = {"👍": {"n": 2, "me": True}, ":party_parrot:": {"n": 1, "me": False}}
+    assert (await folded(bob, c, s))["reactions"] == want
+    last = (await bob.ok("list"))["convs"]
+    assert next(x for x in last if x["c"] == c)["last"]["reactions"] == want
+    await bob.ok("react", c=c, s=s, cid=cid(), emoji="👍", on=False)
+    assert (await folded(bob, c, s))["reactions"]["👍"] == {"n": 1, "me": False}
+    for emoji in "a", "", "👍👍", "👍 ", ":Party:", "::", "x" * 33, 7, None:
+        await alice.err("react", "bad_request", c=c, s=s, cid=cid(), emoji=emoji)
+    for emoji in "❤️", "1️⃣", "🇪🇺", "👨‍👩‍👧‍👦", "🏳️‍🌈", "👍🏿":
+        assert (await alice.ok("react", c=c, s=s, cid=cid(), emoji=emoji))["s"], emoji
+    await alice.err("react", "bad_request", c=c, s=s, cid=cid(), emoji="👍", on="yes")
+    await alice.err("react", "not_found", c=c, s=99999, cid=cid(), emoji="👍")
+    await mallory.err("react", "not_found", c=c, s=s, cid=cid(), emoji="👍")
+    await alice.ok("delete", c=c, s=s, cid=cid(), **{"for": "all"})
+    assert (await folded(bob, c, s))["hole"] == [s, s]
+    await alice.err("react", "not_found", c=c, s=s, cid=cid(), emoji="👍")
+    for client in alice, bob, mallory:
+        await client.close()
+
+
+async def test_pins():
+    alice, bob = await Client.connect("alice"), await Client.connect("bob")
+    conv = await alice.ok("open", kind="group", name="pins", members=["bob"], cid=cid())
+    c = conv["c"]
+    assert conv["pins"] == []
+    await bob.ok("sync")
+    s = (await bob.ok("send", c=c, cid=cid(), kind="text", body={"text": "read this"}))["s"]
+    await now(alice, "pin", c=c, s=s, cid=cid())
+    event = await bob.event("rec", kind="pin")
+    assert event["target"] == s and event["body"] == {"on": True}, event
+    await bob.err("pin", "forbidden", c=c, s=s, cid=cid(), on=False)
+    assert (await folded(bob, c, s))["pinned"] == event["ts"]
+    mine = next(x for x in (await bob.ok("list"))["convs"] if x["c"] == c)
+    assert mine["pins"] == [s]
+    await alice.ok("pin", c=c, s=s, cid=cid(), on=False)
+    assert "pinned" not in await folded(bob, c, s)
+    direct = await alice.ok("open", kind="direct", **{"with": "bob"})
+    s = (await alice.ok("send", c=direct["c"], cid=cid(), kind="text", body={"text": "x"}))["s"]
+    await bob.ok("pin", c=direct["c"], s=s, cid=cid())
+    for client in alice, bob:
+        await client.close()
+
+
+async def test_settings():
+    alice, bob = await Client.connect("alice"), await Client.connect("bob")
+    conv = await alice.ok("open", kind="group", name="before", members=["bob"], cid=cid())
+    c = conv["c"]
+    await bob.ok("sync")
+    await now(alice, "meta", c=c, cid=cid(), name="after", topic="why", ttl=3600, history="joined")
+    event = await bob.event("rec", kind="meta")
+    want = {"name": "after", "topic": "why", "ttl": 3600, "history": "joined"}
+    assert event["body"] == want, event
+
+    async def conv_of(client):
+        return next(x for x in (await client.ok("list"))["convs"] if x["c"] == c)
+
+    got = await conv_of(bob)
+    assert {k: got[k] for k in want} == want and "announce" not in got, got
+    await alice.ok("meta", c=c, cid=cid(), topic=None, ttl=0, announce=True)
+    event = await bob.event("rec", kind="meta")
+    assert event["body"] == {"topic": None, "ttl": None, "announce": True}, event
+    got = await conv_of(bob)
+    assert (got["topic"], got["ttl"], got["announce"]) == (None, None, True)
+    text = {"kind": "text", "body": {"text": "x"}}
+    await bob.err("send", "forbidden", c=c, cid=cid(), **text)
+    await alice.ok("send", c=c, cid=cid(), **text)
+    await bob.err("meta", "forbidden", c=c, cid=cid(), topic="mine")
+    await alice.err("meta", "bad_request", c=c, cid=cid())
+    await alice.err("meta", "bad_request", c=c, cid=cid(), history="none")
+    await alice.err("meta", "bad_request", c=c, cid=cid(), name=None)
+    await alice.err("meta", "too_large", c=c, cid=cid(), topic="x" * 1025)
+    assert (await alice.ok("meta", c=c, cid=cid(), announce=True))["s"] is None
+    for client in alice, bob:
+        await client.close()
+
+
+async def test_mentions_are_counted():
+    alice, bob = await Client.connect("alice"), await Client.connect("bob")
+    conv = await alice.ok("open", kind="group", name="names", members=["bob"], cid=cid())
+    c = conv["c"]
+    text = {"kind": "text", "body": {"text": "x"}}
+
+    async def mentions():
+        return next(x for x in (await bob.ok("list"))["convs"] if x["c"] == c)["mentions"]
+
+    await now(alice, "pin", c=c, s=(await alice.ok("send", c=c, cid=cid(), **text))["s"], cid=cid())
+    first = (await alice.ok("send", c=c, cid=cid(), mentions=["bob"], **text))["s"]
+    second = (await alice.ok("send", c=c, cid=cid(), mentions="all", **text))["s"]
+    await alice.ok("send", c=c, cid=cid(), mentions=["carol"], **text)
+    assert await mentions() == 2
+    await bob.ok("mark", c=c, read=first)
+    assert await mentions() == 1
+    await alice.ok("delete", c=c, s=second, cid=cid(), **{"for": "all"})
+    assert await mentions() == 0
+    for client in alice, bob:
+        await client.close()
+
+
+async def test_preferences():
+    alice, phone = await Client.connect("alice"), await Client.connect("alice", "phone")
+    bob = await Client.connect("bob")
+    convs = []
+    for name in "one", "two", "three":
+        conv = await alice.ok("open", kind="group", name=name, members=["bob"], cid=cid())
+        convs.append(conv["c"])
+        assert (conv["muted_until"], conv["pinned"]) == (None, False), conv
+        assert "draft" not in conv and "hidden" not in conv
+    one, two, three = convs
+    u = (await phone.ok("sync"))["u"]
+    assert await now(alice, "prefs", c=one, pinned=True, muted_until=9000000000000) == {}
+    event = await phone.event("user", kind="prefs")
+    assert event["s"] == u + 1
+    assert event["body"] == {"c": one, "muted_until": 9000000000000, "pinned": True}, event
+    await alice.ok("prefs", c=two, draft="half a sent")
+    assert (await phone.event("user"))["body"] == {"c": two, "draft": "half a sent"}
+
+    async def listed(**options):
+        found = (await phone.ok("list", **options))["convs"]
+        return [x for x in found if x["c"] in convs]
+
+    found = await listed()
+    assert [x["c"] for x in found] == [one, three, two], "pinned first, then newest"
+    assert (found[0]["pinned"], found[0]["muted_until"]) == (True, 9000000000000)
+    assert found[2]["draft"] == "half a sent"
+    pages, page = [], None
+    while not pages or page:
+        got = await phone.ok("list", limit=1, **({"page": page} if page else {}))
+        pages += [x["c"] for x in got["convs"]]
+        page = got["next"]
+    assert [c for c in pages if c in convs] == [one, three, two], "by pages, too"
+    again = await alice.ok("open", kind="direct", **{"with": "bob"})
+    await alice.ok("prefs", c=again["c"], draft="to bob")
+    assert (await alice.ok("open", kind="direct", **{"with": "bob"}))["draft"] == "to bob"
+    assert "draft" not in await bob.ok("open", kind="direct", **{"with": "alice"})
+    await alice.ok("prefs", c=again["c"], draft=None)
+    await alice.ok("prefs", c=three, hidden=True)
+    assert [x["c"] for x in await listed()] == [one, two]
+    assert [(x["c"], x["hidden"]) for x in await listed(hidden=True)] == [(three, True)]
+    synced = (await phone.ok("sync"))["convs"]
+    assert next(x for x in synced if x["c"] == three)["hidden"]
+    await bob.ok("send", c=three, cid=cid(), kind="text", body={"text": "there?"})
+    assert [x["c"] for x in await listed()] == [one, three, two], "it is back"
+    assert not await listed(hidden=True)
+    await alice.err("prefs", "bad_request", c=one)
+    await alice.err("prefs", "bad_request", c=one, pinned="yes")
+    await alice.err("prefs", "bad_request", c=one, draft=7)
+    await alice.err("prefs", "too_large", c=one, draft="x" * 4097)
+    await alice.err("prefs", "not_found", c="g-nothing", draft="x")
+    for client in alice, phone, bob:
+        await client.close()
+
+
+async def test_typing():
+    alice, bob = await Client.connect("alice"), await Client.connect("bob")
+    phone, mallory = await Client.connect("alice", "phone"), await Client.connect("mallory")
+    conv = await alice.ok("open", kind="group", name="dots", members=["bob"], cid=cid())
+    c = conv["c"]
+    for client in alice, bob, phone, mallory:
+        await client.ok("sync")
+    await alice.ws.send(json.dumps({"op": "typing", "c": c}))
+    event = await bob.event("typing")
+    assert event == {"ev": "typing", "c": c, "user": "alice", "ttl_ms": 5000}, event
+    for _ in range(20):
+        await alice.ok("typing", c=c)
+    assert not await bob.quiet(), "one in three seconds"
+    await bob.ok("typing", c=c)
+    assert (await alice.event("typing"))["user"] == "bob"
+    assert (await phone.event("typing"))["user"] == "bob", "no device is told of its own user"
+    await mallory.err("typing", "not_found", c=c)
+    assert not [e for e in await mallory.quiet() if e["ev"] == "typing"]
+    records = (await alice.ok("range", c=c, **{"from": 1}))["records"]
+    assert len(records) == 1, "nothing is stored"
+    await asyncio.sleep(3)
+    await alice.ok("typing", c=c)
+    assert (await bob.event("typing"))["user"] == "alice"
+    for client in alice, bob, phone, mallory:
+        await client.close()
+
+
+async def test_presence():
+    alice = await Client.connect("alice")
+    mallory = await Client.connect("mallory")
+    conv = await alice.ok("open", kind="group", name="who", members=["bob"], cid=cid())
+    await alice.ok("sync")
+    await mallory.ok("sync")
+    assert await alice.ok("presence", watch=["bob", "mallory", "nobody"]) == {}
+    assert await mallory.ok("presence", watch=["alice", "bob"]) == {}
+    event = await alice.event("presence")  # a server that has just begun waits a while
+    assert (event["user"], event["state"]) == ("bob", "offline"), event
+    bob = await Client.connect("bob")
+    assert not [e for e in await alice.quiet() if e["ev"] == "presence"], "not live yet"
+    await bob.ok("sync")
+    event = await alice.event("presence")
+    assert event == {"ev": "presence", "user": "bob", "state": "online", "last_seen": None}, event
+    phone = await Client.connect("bob", "phone")
+    await phone.ok("sync")
+    await bob.ok("presence", set="away")
+    assert not [e for e in await alice.quiet() if e["ev"] == "presence"], "the phone is there"
+    await phone.ok("presence", set="away")
+    assert (await alice.event("presence"))["state"] == "away"
+    await phone.ok("presence", set="online")
+    assert (await alice.event("presence"))["state"] == "online"
+    await phone.close()
+    assert (await alice.event("presence"))["state"] == "away"
+    closed = time.time()
+    await bob.close()
+    event = await alice.event("presence")
+    assert event["state"] == "offline" and time.time() - closed <= 5, event
+    assert abs(event["last_seen"] / 1000 - closed) < 2, event
+    bob = await Client.connect("bob")
+    await bob.ok("sync")
+    assert (await alice.event("presence"))["state"] == "online"
+    await bob.close()
+    bob = await Client.connect("bob")
+    await bob.ok("sync")
+    assert not [e for e in await alice.quiet(4) if e["ev"] == "presence"], "back at once: no word"
+    got = [e for e in await mallory.quiet() if e["ev"] == "presence"]
+    assert not got, "a stranger learns nothing: " + str(got)
+    await alice.ok("member", c=conv["c"], cid=cid(), user="mallory", set="add")
+    await mallory.event("joined")
+    await alice.ok("presence", set="away")
+    assert (await mallory.event("presence"))["state"] == "away", "no stranger now"
+    await alice.ok("member", c=conv["c"], cid=cid(), user="mallory", set="remove")
+    await mallory.event("left")
+    await alice.ok("presence", set="online")
+    assert not [e for e in await mallory.quiet(1) if e["ev"] == "presence"], "and again one"
+    await alice.ok("presence", unwatch=["bob", "mallory"])
+    await bob.ok("presence", set="away")
+    assert not [e for e in await alice.quiet(1) if e["ev"] == "presence"], "not asked for any more"
+    await alice.err("presence", "bad_request", watch="bob")
+    await alice.err("presence", "bad_request", watch=["no such name!"])
+    await alice.err("presence", "bad_request", set="busy")
+    await alice.err("presence", "too_large", watch=[f"u{i}" for i in range(1001)])
+    for client in alice, bob, mallory:
+        await client.close()
+
+
+async def test_seen_by():
+    alice, bob = await Client.connect("alice"), await Client.connect("bob")
+    mallory = await Client.connect("mallory")
+    members = ["bob", "carol"] + [f"member{i:04}" for i in range(400)]
+    conv = await alice.ok("open", kind="group", name="seen", members=members, cid=cid())
+    c = conv["c"]
+    text = {"kind": "text", "body": {"text": "x"}}
+    s = (await alice.ok("send", c=c, cid=cid(), **text))["s"]
+    assert await bob.ok("seen", c=c, s=s) == {"n": 1, "users": ["alice"], "next": None}
+    await bob.ok("mark", c=c, read=s)
+    assert await alice.ok("seen", c=c, s=s) == {"n": 2, "users": ["alice", "bob"], "next": None}
+    assert (await alice.ok("seen", c=c, s=1))["n"] == 403
+    assert (await alice.ok("seen", c=c, s=1, page="member0390"))["n"] == 9
+    await mallory.err("seen", "not_found", c=c, s=s)
+    await alice.err("seen", "bad_request", c=c)
+    for client in alice, bob, mallory:
+        await client.close()
 
 
 async def test_many_lines_in_a_frame():

@@ -95,7 +95,7 @@ static void do_raw(struct input *in)
     struct buf entry = {0};
     size_t n = byte(in) % 64;
     n = n < in->n ? n : in->n;
-    entry_begin(&entry, ++m.now_ms);
+    entry_begin(&entry, ENTRY_VERSION, ++m.now_ms);
     entry_add(&entry, span_of(in->p, n));
     in->p += n;
     in->n -= n;

@@ -25,7 +25,7 @@ static int copy_entry(struct span entry, struct buf *copy, size_t *count)
     *count = 0;
     if (entry_open(&reader, entry) != 0)
         return ERR_CORRUPT;
-    entry_begin(copy, reader.time_ms);
+    entry_begin(copy, reader.version, reader.time_ms);
     int got = 0;
     while ((got = entry_next(&reader, &command)) == 1) {
         ASSERT(command.n <= COMMAND_BYTES_MAX);

@@ -195,6 +195,7 @@ static Loquat__ConvInfo info_of(uint32_t kind)
     info.floor = 1;
     info.n = 6;
     info.unread = 2;
+    info.mentions = 1;
     info.read = 5;
     info.delivered = 6;
     info.since = 1;
@@ -208,23 +209,34 @@ Test(say, conversations)
     info.topic = text("\\");
     info.ttl_s = 60;
     info.history_joined = true;
-    cr_assert(zero(int, say_conv(&out, &place, &info)));
+    info.announce = true;
+    uint64_t pins[] = {3, 9007199254740991};
+    info.pins = pins;
+    info.n_pins = 2;
+    struct say_prefs prefs = {5, true, true, span_str("a\nb")};
+    cr_assert(zero(int, say_conv(&out, &place, &info, &prefs)));
     is("{\"c\":\"g-1\",\"kind\":\"group\",\"name\":\"a \\\"name\\\" "
        "\xe2\x98\x83\",\"topic\":\"\\\\\","
-       "\"members\":2,\"role\":\"owner\",\"head\":7,\"floor\":1,\"n\":6,\"unread\":2,\"read\":5,"
+       "\"members\":2,\"role\":\"owner\",\"head\":7,\"floor\":1,\"n\":6,\"unread\":2,\"mentions\":"
+       "1,"
+       "\"read\":5,"
        "\"delivered\":6,\"since\":1,\"created\":0,"
-       "\"history\":\"joined\",\"ttl\":60,\"last\":null}");
+       "\"history\":\"joined\",\"ttl\":60,\"announce\":true,"
+       "\"pins\":[3,9007199254740991],\"muted_until\":5,\"pinned\":true,"
+       "\"hidden\":true,\"draft\":\"a\\nb\",\"last\":null}");
     info = info_of(LOQUAT__CONV_KIND__CONV_DIRECT);
     info.with = text("bob");
     info.role = LOQUAT__ROLE__ROLE_NONE;
     Loquat__Record record = message("bob", "{\"text\":\"hi\"}");
     Loquat__Item item = item_of(&record, 7);
     info.last = &item;
-    cr_assert(zero(int, say_conv(&out, &place, &info)));
+    cr_assert(zero(int, say_conv(&out, &place, &info, NULL)));
     is("{\"c\":\"g-1\",\"kind\":\"direct\",\"name\":null,\"topic\":null,"
-       "\"members\":2,\"role\":null,\"head\":7,\"floor\":1,\"n\":6,\"unread\":2,\"read\":5,"
+       "\"members\":2,\"role\":null,\"head\":7,\"floor\":1,\"n\":6,\"unread\":2,\"mentions\":1,"
+       "\"read\":5,"
        "\"delivered\":6,\"since\":1,\"created\":0,"
-       "\"history\":\"all\",\"with\":\"bob\",\"ttl\":null,"
+       "\"history\":\"all\",\"with\":\"bob\",\"ttl\":null,\"pins\":[],\"muted_until\":null,"
+       "\"pinned\":false,"
        "\"last\":{\"c\":\"g-1\",\"s\":7,\"mid\":\"781244489988583424\",\"ts\":1764100001234,"
        "\"from\":\"bob\",\"kind\":\"text\",\"body\":{\"text\":\"hi\"},\"n\":6}}");
 }

@@ -120,7 +120,7 @@ static void deliver(struct machine *m)
     struct applied first = m->applied;
     applied_init(&m->applied);
     struct buf *entry = new_entry(m);
-    entry_begin(entry, m->now_ms);
+    entry_begin(entry, ENTRY_VERSION, m->now_ms);
     Loquat__Command done = LOQUAT__COMMAND__INIT;
     done.op = LOQUAT__OP__OP_OUT_DONE;
     done.done = xcalloc(first.out_count, sizeof *done.done);
@@ -130,7 +130,7 @@ static void deliver(struct machine *m)
     }
     apply_one(m, m->count);
     entry = new_entry(m);
-    entry_begin(entry, m->now_ms);
+    entry_begin(entry, ENTRY_VERSION, m->now_ms);
     add_command(entry, &done);
     apply_one(m, m->count);
     machine_write(m);
@@ -143,7 +143,7 @@ void machine_entry(struct machine *m, Loquat__Command *const *commands, size_t c
 {
     m->now_ms++;
     struct buf *entry = new_entry(m);
-    entry_begin(entry, m->now_ms);
+    entry_begin(entry, ENTRY_VERSION, m->now_ms);
     for (size_t i = 0; i < count; i++)
         add_command(entry, commands[i]);
     apply_one(m, m->count);

@@ -227,6 +227,30 @@ Loquat__Command command_delete(const char *user, const char *conv, const char *c
     return command;
 }
 
+Loquat__Command command_react(const char *user, const char *conv, const char *cid, uint64_t target,
+                              const char *emoji, bool on)
+{
+    Loquat__Command command = command_of(LOQUAT__OP__OP_REACT, user, conv, cid);
+    command.target = target;
+    command.emoji = lend(emoji);
+    command.on = on;
+    return command;
+}
+
+Loquat__Command command_pin(const char *user, const char *conv, const char *cid, uint64_t target,
+                            bool on)
+{
+    Loquat__Command command = command_of(LOQUAT__OP__OP_PIN, user, conv, cid);
+    command.target = target;
+    command.on = on;
+    return command;
+}
+
+Loquat__Command command_meta(const char *user, const char *conv, const char *cid)
+{
+    return command_of(LOQUAT__OP__OP_META, user, conv, cid);
+}
+
 Loquat__Command command_member(const char *user, const char *conv, const char *cid, uint32_t set,
                                const char *who, uint32_t role)
 {

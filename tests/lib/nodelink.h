@@ -39,6 +39,11 @@ Loquat__Command command_edit(const char *user, const char *conv, const char *cid
                              const char *body);
 Loquat__Command command_delete(const char *user, const char *conv, const char *cid,
                                uint64_t target);
+Loquat__Command command_react(const char *user, const char *conv, const char *cid, uint64_t target,
+                              const char *emoji, bool on);
+Loquat__Command command_pin(const char *user, const char *conv, const char *cid, uint64_t target,
+                            bool on);
+Loquat__Command command_meta(const char *user, const char *conv, const char *cid);
 enum { MEMBER_ADD = 1, MEMBER_REMOVE = 2, MEMBER_ROLE = 3 };
 Loquat__Command command_member(const char *user, const char *conv, const char *cid, uint32_t set,
                                const char *who, uint32_t role);

@@ -13,6 +13,7 @@
 #include "store/base/check.h"
 #include "store/base/clock.h"
 #include "store/base/log.h"
+#include "store/command.h"
 #include "tests/sim/cluster.h"
 
 struct world world;
@@ -282,6 +283,7 @@ void node_start(struct node *node)
                                    .data = node->data,
                                    .dir = "",
                                    .trailing = trailing_of(node),
+                                   .entry_version = ENTRY_VERSION,
                                    .eager = node->number % 2 == 0 ? 1 : SHARD_INFLIGHT_MAX,
                                    .chunk_bytes = CHUNK_BYTES,
                                    .mark_bytes = MARK_BYTES,

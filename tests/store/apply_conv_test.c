@@ -262,3 +262,50 @@ Test(apply_conv, member_pages)
     read.conv = conv;
     cr_assert(eq(int, machine_read(&m, &read, &reply), ERR_NOT_FOUND));
 }
+
+/* Who has read so far, by pages; rows that are looked at in vain end one, too. */
+Test(apply_conv, members_who_have_read)
+{
+    enum { MANY = 4100 };
+    static char names[MANY][8];
+    char id[64], *members[MANY];
+    for (int i = 0; i < MANY; i++) {
+        snprintf(names[i], sizeof names[i], "u%04d", i);
+        members[i] = names[i];
+    }
+    seq_of(command_open_group("ann", "many", id, members, MANY));
+    uint64_t seq = seq_of(command_send("ann", id, "m", "x"));
+    run(command_mark("u0003", id, seq, seq));
+    run(command_mark("u4099", id, seq, seq));
+    Loquat__Read read = LOQUAT__READ__INIT;
+    Loquat__Reply reply = LOQUAT__REPLY__INIT;
+    read.op = LOQUAT__READ_OP__READ_MEMBERS;
+    read.user = "ann";
+    read.conv = id;
+    read.from = seq;
+    cr_assert(eq(int, machine_read(&m, &read, &reply), 0));
+    cr_assert(eq(sz, reply.n_members, 2));
+    cr_assert(eq(str, reply.members[1]->user, "u0003"));
+    cr_assert(eq(str, reply.after, "u3998"));
+    read.after = reply.after;
+    cr_assert(eq(int, machine_read(&m, &read, &reply), 0));
+    cr_assert(eq(sz, reply.n_members, 1));
+    cr_assert(eq(str, reply.members[0]->user, "u4099"));
+    cr_assert(eq(str, reply.after, ""));
+}
+
+/* A page that is full is the last one when only those follow who have left. */
+Test(apply_conv, members_who_left_make_no_page)
+{
+    seq_of(command_member("ann", conv, "1", MEMBER_ADD, "zoe", 0));
+    seq_of(command_leave("zoe", conv, "1"));
+    Loquat__Read read = LOQUAT__READ__INIT;
+    Loquat__Reply reply = LOQUAT__REPLY__INIT;
+    read.op = LOQUAT__READ_OP__READ_MEMBERS;
+    read.user = "ann";
+    read.conv = conv;
+    read.max = 3;
+    cr_assert(eq(int, machine_read(&m, &read, &reply), 0));
+    cr_assert(eq(sz, reply.n_members, 3));
+    cr_assert(eq(str, reply.after, ""));
+}

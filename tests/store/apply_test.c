@@ -418,7 +418,7 @@ Test(apply, bad_commands_stand_alone)
     cr_assert(eq(u64, m.applied.results[2].seq, 3));
     cr_assert(m.applied.results[3].dup && m.applied.results[3].seq == 2);
     struct buf entry = {0};
-    entry_begin(&entry, m.now_ms);
+    entry_begin(&entry, ENTRY_VERSION, m.now_ms);
     entry_add(&entry, span_str("\xff\xff\xff no command"));
     machine_replay(&m, buf_span(&entry));
     machine_write(&m);
@@ -459,7 +459,7 @@ Test(apply, effects_are_owed_until_done)
     struct buf entry = {0}, bytes = {0};
     size_t size = loquat__command__get_packed_size(&open);
     loquat__command__pack(&open, (uint8_t *)buf_grow(&bytes, size));
-    entry_begin(&entry, m.now_ms);
+    entry_begin(&entry, ENTRY_VERSION, m.now_ms);
     entry_add(&entry, buf_span(&bytes));
     machine_replay(&m, buf_span(&entry));
     machine_write(&m);
@@ -471,7 +471,7 @@ Test(apply, effects_are_owed_until_done)
     cr_assert(eq(int, apply_outs(m.apply, &owed), 0));
     cr_assert(eq(sz, owed.out_count, 1));
     for (int i = 0; i < 2; i++) {
-        entry_begin(&entry, m.now_ms);
+        entry_begin(&entry, ENTRY_VERSION, m.now_ms);
         entry_add(&entry, owed.outs[0].command);
         machine_replay(&m, buf_span(&entry));
         machine_write(&m);

@@ -18,7 +18,7 @@ TestSuite(command, .fini = teardown);
 Test(command, round_trip)
 {
     static char large[COMMAND_BYTES_MAX];
-    entry_begin(&entry, 1234567890123);
+    entry_begin(&entry, ENTRY_VERSION, 1234567890123);
     entry_add(&entry, span_str("one"));
     entry_add(&entry, span_str(""));
     entry_add(&entry, span_of(large, sizeof large));
@@ -39,7 +39,7 @@ Test(command, round_trip)
 /* An entry that ends early or names another version is corrupt, at every length. */
 Test(command, cut_entries_are_corrupt)
 {
-    entry_begin(&entry, 1);
+    entry_begin(&entry, ENTRY_VERSION, 1);
     entry_add(&entry, span_str("a command of some length"));
     for (size_t n = 0; n < entry.n; n++) {
         struct entry_reader reader;
@@ -60,7 +60,7 @@ Test(command, cut_entries_are_corrupt)
 Test(command, oversized_command_is_corrupt)
 {
     static char large[COMMAND_BYTES_MAX + 1];
-    entry_begin(&entry, 1);
+    entry_begin(&entry, ENTRY_VERSION, 1);
     buf_add_varint(&entry, sizeof large);
     buf_add(&entry, large, sizeof large);
     struct entry_reader reader;

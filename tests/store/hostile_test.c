@@ -150,7 +150,7 @@ Test(hostile, commands_of_any_shape)
     static char bytes[8192];
     struct buf entry = {0};
     for (int i = 0; i < ENTRIES; i++) {
-        entry_begin(&entry, ++m.now_ms);
+        entry_begin(&entry, ENTRY_VERSION, ++m.now_ms);
         size_t count = 1 + roll(4);
         for (size_t k = 0; k < count; k++) {
             size_t n = hostile(bytes);

@@ -1,6 +1,5 @@
-/* Random commands by seed against a model that is obviously right: conversations are arrays, every
- * question is answered by counting. The seed of a failure is printed; LOQUAT_SEED replays one,
- * LOQUAT_SEEDS says how many are tried. */
+/* Random commands by seed against a model that is obviously right (model_lib.h). The seed of a
+ * failure is printed; LOQUAT_SEED replays one, LOQUAT_SEEDS says how many are tried. */
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <stdio.h>
@@ -9,254 +8,45 @@
 #include "store/apply.h"
 #include "store/base/err.h"
 #include "store/base/record.h"
-#include "tests/lib/dice.h"
 #include "tests/lib/machine.h"
 #include "tests/lib/nodelink.h"
-
-enum { CONVS = 3, USERS = 5, STEPS = 250, RECORDS_MAX = STEPS + 2, SEEDS = 25 };
-enum {
-    MEMBER = LOQUAT__ROLE__ROLE_MEMBER,
-    ADMIN = LOQUAT__ROLE__ROLE_ADMIN,
-    OWNER = LOQUAT__ROLE__ROLE_OWNER
-};
-
-struct rec {
-    int from;
-    bool message, erased;
-    char cid[16], what[64]; /* what: everything that a retry must repeat */
-    char body[16], shown[16];
-    uint64_t target, thread, replies, edits; /* target: of an edit */
-};
-struct model {
-    char id[64];
-    bool opened, history_joined, was[USERS];
-    struct rec recs[RECORDS_MAX]; /* by sequence */
-    uint64_t head, floor;
-    uint32_t role[USERS];
-    uint64_t joined[USERS], read[USERS];
-};
-struct want {
-    int err;
-    uint64_t seq;
-    bool dup;
-};
+#include "tests/store/model_lib.h"
 
 static struct machine m;
-static struct model convs[CONVS];
-static uint64_t seed, state;
-static const char *const names[USERS] = {"ann", "bob", "cid", "dan", "eve"};
-
-static uint64_t roll(uint64_t sides)
-{
-    return dice_roll(&state, sides);
-}
-
-/* ---- the model ---- */
-
-static uint64_t messages(const struct model *c, uint64_t until)
-{
-    uint64_t n = 0;
-    for (uint64_t s = 1; s <= until; s++)
-        n += c->recs[s].message;
-    return n;
-}
-
-static unsigned count_role(const struct model *c, uint32_t least)
-{
-    unsigned n = 0;
-    for (int u = 0; u < USERS; u++)
-        n += c->role[u] >= least;
-    return n;
-}
-
-static struct rec *append(struct model *c, int user, const char *cid, const char *what)
-{
-    struct rec *rec = &c->recs[++c->head];
-    *rec = (struct rec){.from = user};
-    snprintf(rec->cid, sizeof rec->cid, "%s", cid);
-    snprintf(rec->what, sizeof rec->what, "%s", what);
-    return rec;
-}
-
-/* True when (user, cid) was used: `want` says how that is answered. */
-static bool answered(const struct model *c, int user, const char *cid, const char *what,
-                     struct want *want)
-{
-    for (uint64_t s = 1; s <= c->head; s++) {
-        const struct rec *rec = &c->recs[s];
-        if (rec->from != user || strcmp(rec->cid, cid) != 0)
-            continue;
-        bool same = rec->erased || strcmp(rec->what, what) == 0;
-        *want = same ? (struct want){0, s, true} : (struct want){ERR_CONFLICT, 0, false};
-        return true;
-    }
-    return false;
-}
-
-static bool is_message(const struct model *c, uint64_t s)
-{
-    return s > 0 && s >= c->floor && s <= c->head && c->recs[s].message;
-}
-
-static struct want model_send(struct model *c, int user, const char *cid, const char *body,
-                              uint64_t thread)
-{
-    char what[64];
-    struct want want = {ERR_NOT_FOUND, 0, false};
-    snprintf(what, sizeof what, "send %s %lu", body, thread);
-    if (c->role[user] == 0 || answered(c, user, cid, what, &want))
-        return want;
-    struct rec *root = thread != 0 ? &c->recs[thread] : NULL;
-    if (root != NULL && (!is_message(c, thread) || root->erased || root->thread != 0))
-        return (struct want){ERR_BAD_REQUEST, 0, false};
-    struct rec *rec = append(c, user, cid, what);
-    rec->message = true;
-    rec->thread = thread;
-    snprintf(rec->body, sizeof rec->body, "%s", body);
-    snprintf(rec->shown, sizeof rec->shown, "%s", body);
-    if (root != NULL)
-        root->replies++;
-    c->read[user] = c->head;
-    return (struct want){0, c->head, false};
-}
-
-static struct want model_edit(struct model *c, int user, const char *cid, uint64_t target,
-                              const char *body)
-{
-    char what[64];
-    struct want want = {ERR_NOT_FOUND, 0, false};
-    snprintf(what, sizeof what, "edit %s %lu", body, target);
-    if (c->role[user] == 0 || answered(c, user, cid, what, &want))
-        return want;
-    if (!is_message(c, target) || c->recs[target].erased)
-        return want;
-    if (c->recs[target].from != user)
-        return (struct want){ERR_FORBIDDEN, 0, false};
-    struct rec *rec = append(c, user, cid, what);
-    rec->target = target;
-    snprintf(rec->body, sizeof rec->body, "%s", body);
-    snprintf(c->recs[target].shown, sizeof rec->shown, "%s", body);
-    c->recs[target].edits++;
-    return (struct want){0, c->head, false};
-}
-
-static struct want model_delete(struct model *c, int user, const char *cid, uint64_t target)
-{
-    char what[64];
-    struct want want = {ERR_NOT_FOUND, 0, false};
-    snprintf(what, sizeof what, "delete %lu", target);
-    if (c->role[user] == 0 || answered(c, user, cid, what, &want) || !is_message(c, target))
-        return want;
-    if (c->recs[target].from != user && c->role[user] < ADMIN)
-        return (struct want){ERR_FORBIDDEN, 0, false};
-    if (c->recs[target].erased)
-        return (struct want){0, 0, false};
-    append(c, user, cid, what);
-    for (uint64_t s = 1; s <= c->head; s++)
-        if (s == target || c->recs[s].target == target)
-            c->recs[s].erased = true;
-    return (struct want){0, c->head, false};
-}
-
-static void take_out(struct model *c, int actor, const char *cid, const char *what, int who)
-{
-    append(c, actor, cid, what);
-    c->role[who] = 0;
-}
-
-static struct want model_member(struct model *c, int user, const char *cid, uint32_t set, int who,
-                                uint32_t role)
-{
-    char what[64];
-    struct want want = {ERR_NOT_FOUND, 0, false};
-    /* A leave and a removal by oneself are the same record. */
-    if (set == MEMBER_REMOVE)
-        snprintf(what, sizeof what, "remove %d", who);
-    else
-        snprintf(what, sizeof what, "set %u %d %u", set, who, role);
-    uint32_t own = c->role[user];
-    if (own == 0 || answered(c, user, cid, what, &want))
-        return want;
-    if (own < ADMIN)
-        return (struct want){ERR_FORBIDDEN, 0, false};
-    uint32_t has = c->role[who];
-    if (set == MEMBER_ADD) {
-        if (has != 0)
-            return (struct want){0, 0, false};
-        if (role > own)
-            return (struct want){ERR_FORBIDDEN, 0, false};
-        append(c, user, cid, what);
-        c->role[who] = role != 0 ? role : MEMBER;
-        c->joined[who] = c->read[who] = c->head;
-        c->was[who] = true;
-        return (struct want){0, c->head, false};
-    }
-    if (has == 0)
-        return want;
-    if (own < OWNER && has >= own && who != user)
-        return (struct want){ERR_FORBIDDEN, 0, false};
-    bool last = has == OWNER && count_role(c, OWNER) == 1;
-    if (set == MEMBER_REMOVE) {
-        if (last)
-            return (struct want){ERR_CONFLICT, 0, false};
-        take_out(c, user, cid, what, who);
-        return (struct want){0, c->head, false};
-    }
-    if (role == has)
-        return (struct want){0, 0, false};
-    if (role == 0)
-        return (struct want){ERR_BAD_REQUEST, 0, false};
-    if (role > own)
-        return (struct want){ERR_FORBIDDEN, 0, false};
-    if (last)
-        return (struct want){ERR_CONFLICT, 0, false};
-    append(c, user, cid, what);
-    c->role[who] = role;
-    return (struct want){0, c->head, false};
-}
-
-static struct want model_leave(struct model *c, int user, const char *cid)
-{
-    char what[64];
-    struct want want = {ERR_NOT_FOUND, 0, false};
-    snprintf(what, sizeof what, "remove %d", user);
-    if (!c->was[user] || answered(c, user, cid, what, &want) || c->role[user] == 0)
-        return want;
-    if (c->role[user] == OWNER && count_role(c, OWNER) == 1 && count_role(c, MEMBER) > 1)
-        return (struct want){ERR_CONFLICT, 0, false};
-    take_out(c, user, cid, what, user);
-    return (struct want){0, c->head, false};
-}
-
-static struct want model_mark(struct model *c, int user, uint64_t read)
-{
-    if (c->role[user] == 0)
-        return (struct want){ERR_NOT_FOUND, 0, false};
-    read = read < c->head ? read : c->head;
-    if (read > c->read[user])
-        c->read[user] = read;
-    return (struct want){0, 0, false};
-}
-
-static struct want model_retain(struct model *c, uint64_t floor)
-{
-    floor = floor < c->head + 1 ? floor : c->head + 1;
-    if (floor > c->floor)
-        c->floor = floor;
-    return (struct want){0, c->floor, false};
-}
 
 /* ---- one step ---- */
+
+/* Nobody, all, or some of the users: a bit of each. */
+static unsigned name_some(Loquat__Command *command)
+{
+    static char *lists[64][USERS];
+    static size_t next;
+    uint64_t dice = roll(4);
+    command->mention_all = dice == 0;
+    if (dice != 1)
+        return dice == 0 ? ALL : 0;
+    unsigned named = 0;
+    command->mentions = lists[next++ % 64];
+    for (unsigned u = 0; u < USERS; u++)
+        if (roll(2) == 0) {
+            command->mentions[command->n_mentions++] = (char *)(uintptr_t)names[u];
+            named |= 1u << u;
+        }
+    return named;
+}
 
 static struct want pick(struct model *c, Loquat__Command *command, char cid[16], char body[16])
 {
     int user = (int)roll(USERS), who = (int)roll(USERS);
-    uint64_t target = roll(c->head + 2);
+    /* Of some of them again and again. */
+    uint64_t target = roll(2) == 0 ? roll(c->head + 2) : 2 + roll(6);
     const char *name = names[user];
     snprintf(cid, 16, "c%lu", roll(4) == 0 ? roll(20) : 20 + roll(10000)); /* some used again */
     snprintf(body, 16, "b%lu", roll(3) == 0 ? 0 : roll(1000));
     uint64_t thread = roll(6) == 0 ? target : 0;
-    switch (roll(16)) {
+    unsigned emoji = (unsigned)roll(EMOJIS);
+    bool on = roll(3) > 0, joined = roll(4) == 0;
+    switch (roll(24)) {
     case 0:
     case 1:
         *command = command_edit(name, c->id, cid, target, body);
@@ -281,10 +71,29 @@ static struct want pick(struct model *c, Loquat__Command *command, char cid[16],
         target = roll(4) == 0 ? target : target / 3;
         *command = command_retain(c->id, target);
         return model_retain(c, target);
+    case 9:
+    case 10:
+        *command = command_react(name, c->id, cid, target, emojis[emoji], on);
+        return model_react(c, user, cid, target, emoji, on);
+    case 11:
+    case 12:
+    case 13:
+        *command = command_react(name, c->id, cid, target, emojis[0], on);
+        return model_react(c, user, cid, target, 0, on);
+    case 14:
+    case 15:
+        *command = command_pin(name, c->id, cid, target, on);
+        return model_pin(c, user, cid, target, on);
+    case 16:
+        *command = command_meta(name, c->id, cid);
+        command->fields = LOQUAT__META_FIELD__META_HISTORY | LOQUAT__META_FIELD__META_ANNOUNCE;
+        command->history_joined = joined;
+        command->announce = !on;
+        return model_meta(c, user, cid, joined, !on);
     default:
         *command = command_send(name, c->id, cid, body);
         command->thread = thread;
-        return model_send(c, user, cid, body, thread);
+        return model_send(c, user, cid, body, thread, name_some(command));
     }
 }
 
@@ -346,6 +155,21 @@ static uint32_t hole_at(const struct model *c, int user, uint64_t s)
     return c->recs[s].erased ? LOQUAT__HOLE__HOLE_ERASED : 0;
 }
 
+static void check_reactions(const struct rec *rec, int user, const Loquat__Item *item)
+{
+    cr_assert(eq(int, item->pinned != 0, rec->pinned), "seed %lu: %lu", seed, item->seq);
+    cr_assert(eq(sz, item->n_reactions, rec->orders), "seed %lu: %lu", seed, item->seq);
+    for (size_t i = 0; i < item->n_reactions; i++) {
+        const Loquat__Reaction *reaction = item->reactions[i];
+        unsigned has = rec->has[rec->order[i]], count = 0;
+        for (unsigned u = 0; u < USERS; u++)
+            count += has >> u & 1;
+        cr_assert(eq(str, reaction->emoji, (char *)(uintptr_t)emojis[rec->order[i]]));
+        cr_assert(eq(u64, reaction->n, count), "seed %lu: %lu", seed, item->seq);
+        cr_assert(eq(int, reaction->me, has >> user & 1), "seed %lu: %lu", seed, item->seq);
+    }
+}
+
 static void check_item(const struct model *c, int user, const Loquat__Item *item, bool folded)
 {
     for (uint64_t s = item->seq; item->hole != 0 && s <= item->last; s++)
@@ -368,6 +192,7 @@ static void check_item(const struct model *c, int user, const Loquat__Item *item
         cr_assert(span_is(shown, rec->shown), "seed %lu", seed);
         cr_assert(eq(u64, item->replies, rec->replies), "seed %lu", seed);
         cr_assert(eq(int, item->edited != 0, rec->edits > 0));
+        check_reactions(rec, user, item);
     }
 }
 
@@ -408,14 +233,32 @@ static void check_history(const struct model *c, int user, bool folded, bool des
     }
 }
 
+static void check_pins(const struct model *c, int user, const Loquat__ConvInfo *info)
+{
+    size_t seen = 0;
+    for (size_t i = 0; i < c->pin_count; i++)
+        if (!c->history_joined || c->pins[i] >= c->joined[user]) {
+            cr_assert(lt(sz, seen, info->n_pins), "seed %lu", seed);
+            cr_assert(eq(u64, info->pins[seen++], c->pins[i]), "seed %lu", seed);
+        }
+    cr_assert(eq(sz, seen, info->n_pins), "seed %lu", seed);
+}
+
 static void check_user(const struct model *c, int user)
 {
     const Loquat__ConvInfo *info = machine_conv(&m, names[user], c->id);
     cr_assert(eq(int, info != NULL, c->role[user] != 0), "seed %lu", seed);
     if (info != NULL) {
-        uint64_t unread = 0;
-        for (uint64_t s = c->read[user] + 1; s <= c->head; s++)
-            unread += s >= c->floor && c->recs[s].message && !c->recs[s].erased;
+        uint64_t unread = 0, mentions = 0;
+        for (uint64_t s = c->read[user] + 1; s <= c->head; s++) {
+            bool counts = s >= c->floor && c->recs[s].message && !c->recs[s].erased;
+            unread += counts;
+            mentions += counts && (c->recs[s].named >> user & 1);
+        }
+        cr_assert(eq(u64, info->mentions, mentions), "seed %lu: %s in %s", seed, names[user],
+                  c->id);
+        cr_assert(eq(int, info->announce, c->announce));
+        check_pins(c, user, info);
         cr_assert(eq(u64, info->unread, unread), "seed %lu: %s in %s", seed, names[user], c->id);
         cr_assert(eq(u64, info->read, c->read[user]), "seed %lu", seed);
         cr_assert(eq(u64, info->head, c->head));
