@@ -28,13 +28,21 @@ part() { # NAME: a script of tests/e2e/web; adds the counts of its last line
     failed=$((failed + 1))
 }
 
+parts() { # PREFIX: every script of that name
+    local script name
+    for script in tests/e2e/web/"$1"_*.mjs; do
+        name=${script##*/}
+        [[ $name == *_lib.mjs ]] || part "${name%.mjs}"
+    done
+}
+
 part protocol
-part sdk
+parts sdk
 if [[ ! -f gateway/web/dist/index.html ]]; then
     echo "FAIL  the page is not built: make web"
     failed=$((failed + 1))
 elif [[ -x ${LOQUAT_CHROMIUM:-/usr/bin/chromium} ]]; then
-    part page
+    parts page
 else
     echo "skipped: the page (no Chromium)"
 fi

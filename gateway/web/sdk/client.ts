@@ -9,8 +9,8 @@
  * Promises:
  * - `rec` and `hole` give each sequence of a conversation once and in order, from the cursor that
  *   the client was made with (or from the head at the first `sync`), across reconnects and lag.
- * - A `send`, `edit` or `delete` that was queued lands exactly once, in the order of its
- *   conversation, unless the server refuses it for good: then `failed` says so.
+ * - A `send`, `edit`, `delete`, `react` or `pin` that was queued lands exactly once, in the order of
+ *   its conversation, unless the server refuses it for good: then `failed` says so.
  * - Reads and other writes are tried again while the connection comes back, for as long as
  *   `requestTimeoutMs`.
  * - Codes 4200–4299 and a token that was refused twice stop the client: `state` is `stopped`.
@@ -25,13 +25,15 @@ import { Connector, pause, tokenClaims, type State, type TokenWhy } from "./sess
 import { memoryStorage, type Storage } from "./storage.ts";
 import {
   LoquatError,
+  type ChangeResult,
   type Conv,
   type ConvId,
   type Hole,
   type Member,
   type Page,
 } from "./types.ts";
-import type { Millis, Rec, SendResult, Seq, Session } from "./types.ts";
+import type { Millis, Prefs, Rec, SendResult, Seq, Session, Settings } from "./types.ts";
+import { Typing } from "./typing.ts";
 import { ulid } from "./ulid.ts";
 
 export interface ClientOptions {
@@ -71,7 +73,11 @@ export interface ClientEvents {
   /** Sequences that are not given out (see `lagMax`): read what is needed by `range`. */
   skipped: { c: ConvId; from: Seq; to: Seq };
   mark: { c: ConvId; user: string; read?: Seq; delivered?: Seq };
-  /** An entry of the user's own log, as the server sent it. */
+  /** Somebody writes in `c`: until a message comes of it, or for so long. */
+  typing: { c: ConvId; user: string; ttl_ms: Millis };
+  /** This user set something of a conversation, on whatever device: for `foldPrefs`. */
+  prefs: { c: ConvId; prefs: Prefs; ts: Millis };
+  /** Any entry of the user's own log (`prefs` too), as the server sent it. */
   user: ServerEvent;
   /** The queue of unsent writes changed. */
   queue: { entries: Entry[] };
@@ -92,9 +98,9 @@ export interface Outgoing {
   ttl?: number;
 }
 
-export interface Queued {
+export interface Queued<Result = SendResult> {
   cid: string;
-  done: Promise<SendResult>;
+  done: Promise<Result>;
 }
 
 export interface RangeQuery {
@@ -128,6 +134,7 @@ export class Client extends EventTarget {
   #feed: Feed;
   #outbox: Outbox;
   #marks: Marks;
+  #typing = new Typing();
   #reader: Reader | null = null;
   #requestTimeoutMs: number;
   #userCursor = 0;
@@ -241,6 +248,13 @@ export class Client extends EventTarget {
   delete(c: ConvId, s: Seq, cid = ulid()): Queued {
     return this.#queue("delete", c, { s, for: "all" }, cid);
   }
+  /** `emoji`: one emoji, or `:name:`. One's own reactions alone can be taken off. */
+  react(c: ConvId, s: Seq, emoji: string, on = true, cid = ulid()): Queued<ChangeResult> {
+    return this.#queue("react", c, { s, emoji, on }, cid);
+  }
+  pin(c: ConvId, s: Seq, on = true, cid = ulid()): Queued<ChangeResult> {
+    return this.#queue("pin", c, { s, on }, cid);
+  }
 
   open(request: OpenRequest): Promise<Conv> {
     return this.#patient("open", { cid: ulid(), ...request });
@@ -257,6 +271,19 @@ export class Client extends EventTarget {
   leave(c: ConvId): Promise<SendResult> {
     return this.#patient("leave", { c, cid: ulid() });
   }
+  /** Sets what is given, all at once; the rest stays as it is. */
+  meta(c: ConvId, settings: Settings): Promise<ChangeResult> {
+    return this.#patient("meta", { c, ...settings, cid: ulid() });
+  }
+  /** Sets what is given, for all devices of this user; of several the last one wins. */
+  async prefs(c: ConvId, prefs: Prefs): Promise<void> {
+    await this.#patient("prefs", { c, ...prefs });
+  }
+  /** This user writes in `c`: call it at each key. Now or never: nothing waits for a connection. */
+  typing(c: ConvId): void {
+    if (this.state.name === "live" && this.#typing.due(c))
+      this.#session.link?.tell("typing", { c });
+  }
   /** What this user has read or received up to; forward only, sent within about half a second. */
   mark(c: ConvId, upTo: { read?: Seq; delivered?: Seq }): void {
     this.#marks.add(c, upTo);
@@ -267,8 +294,13 @@ export class Client extends EventTarget {
   members(c: ConvId, page?: string): Promise<{ members: Member[]; next: string | null }> {
     return this.#patient("members", { c, ...(page && { page }) });
   }
-  list(page?: string, limit = SYNC_LIMIT): Promise<{ convs: Conv[]; next: string | null }> {
-    return this.#patient("list", { limit, ...(page && { page }) });
+  /** Those that are shown, or those that are `hidden`: pinned ones first, then the newest. */
+  list(
+    page?: string,
+    limit = SYNC_LIMIT,
+    hidden = false,
+  ): Promise<{ convs: Conv[]; next: string | null }> {
+    return this.#patient("list", { limit, ...(page && { page }), ...(hidden && { hidden }) });
   }
   ping(): Promise<{ now: Millis }> {
     return this.#patient("ping", {});
@@ -373,6 +405,8 @@ export class Client extends EventTarget {
 
   #onEvent(event: ServerEvent): void {
     const c = event["c"] as ConvId;
+    if (event.ev === "typing")
+      return this.#emit("typing", event as unknown as ClientEvents["typing"]); // soon past
     if (this.#syncing && event.ev !== "rec" && event.ev !== "goodbye") return this.#hold(event);
     switch (event.ev) {
       case "rec": {
@@ -393,10 +427,16 @@ export class Client extends EventTarget {
         return this.#emit("mark", event as unknown as ClientEvents["mark"]);
       case "user":
         this.#userCursor = Math.max(this.#userCursor, Number(event["s"]) || 0);
-        return this.#emit("user", event);
+        this.#emit("user", event);
+        return event["kind"] === "prefs" ? this.#onPrefs(event) : undefined;
       default:
         return this.#emit("other", event);
     }
+  }
+
+  #onPrefs(event: ServerEvent): void {
+    const { c, ...prefs } = event["body"] as Prefs & { c: ConvId };
+    this.#emit("prefs", { c, prefs, ts: event["ts"] as Millis });
   }
 
   #hold(event: ServerEvent): void {

@@ -101,6 +101,11 @@ export class Link {
     });
   }
 
+  /** Without an answer, and without word of whether it went out. */
+  tell(op: string, fields: Fields): void {
+    this.#write(JSON.stringify({ op, ...fields }));
+  }
+
   /**
    * Asks for a sign of life; without one the connection counts as dead. Until the server's hello
    * nothing can be sent, and the time for opening is what ends it.
@@ -108,8 +113,9 @@ export class Link {
   probe(timeoutMs = this.#options.pingTimeoutMs): void {
     if (this.#pingTimer === undefined) return;
     this.request("ping", {}, timeoutMs).catch((err: LoquatError) => {
-      if (err.code === "timeout" && Date.now() - this.#heardAt >= timeoutMs)
-        this.close(4000, "no answer");
+      if (err.code !== "timeout") return;
+      if (Date.now() - this.#heardAt >= timeoutMs) this.close(4000, "no answer");
+      else this.probe(timeoutMs); // something came meanwhile; it may have been the last
     });
   }
 

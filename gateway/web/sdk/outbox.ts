@@ -14,7 +14,7 @@ import {
   type WireError,
 } from "./types.ts";
 
-export type QueuedOp = "send" | "edit" | "delete";
+export type QueuedOp = "send" | "edit" | "delete" | "react" | "pin";
 
 export interface Entry {
   cid: string;

@@ -12,7 +12,7 @@ export interface Rec {
   mid: string;
   ts: Millis;
   from: string;
-  /** `text`, `image`, `file`, `x-…` (messages); `edit`, `delete`, `member`, `meta` … (changes). */
+  /** `text`, `image`, `file`, `x-…` (messages); `edit`, `react`, `member`, `meta` … (changes). */
   kind: string;
   body?: Record<string, unknown>;
   /** The author's own id of the request; only the author sees it. */
@@ -23,10 +23,21 @@ export interface Rec {
   thread?: Seq;
   mentions?: string[] | "all";
   expires?: Millis;
-  /** The record that an `edit`, `delete` … changes. */
+  /** The record that an `edit`, `delete`, `react`, `pin` changes. */
   target?: Seq;
   /** Only in the folded view: when the message was last edited. */
   edited?: Millis;
+  /** Only in the folded view: by emoji, in the order of their first use. */
+  reactions?: Record<string, Reaction>;
+  /** Only in the folded view: when the message was pinned. */
+  pinned?: Millis;
+}
+
+export interface Reaction {
+  /** How many users have it on. */
+  n: number;
+  /** The reader is one of them. */
+  me: boolean;
 }
 
 export type HoleWhy = "erased" | "expired" | "hidden" | "compacted" | "trimmed";
@@ -38,22 +49,62 @@ export interface Hole {
   why: HoleWhy;
 }
 
-export interface Conv {
+export type History = "all" | "joined";
+
+/** What `meta` sets; null takes a topic or a ttl away. A direct conversation has only `ttl`. */
+export interface Settings {
+  name?: string;
+  topic?: string | null;
+  ttl?: number | null;
+  history?: History;
+  announce?: boolean;
+}
+
+/** What a user sets of a conversation for all of the own devices; what is left out stays. */
+export interface Prefs {
+  /** No noise until then; null or 0: not muted. */
+  muted_until?: Millis | null;
+  /** First in the list. */
+  pinned?: boolean;
+  /** Out of the list, until a newer message comes. */
+  hidden?: boolean;
+  /** What is not sent yet, at most DRAFT_MAX bytes; null takes it away. */
+  draft?: string | null;
+}
+
+/** Bytes of a draft. */
+export const DRAFT_MAX = 4096;
+/** As far as a `Date` goes. */
+export const MUTED_FOR_EVER: Millis = 8_640_000_000_000_000;
+
+export interface Conv extends Prefs {
   c: ConvId;
   kind: "direct" | "group";
   name?: string | null;
   topic?: string | null;
+  /** Seconds that messages stay; null: for good. */
+  ttl?: number | null;
+  /** What those who join may read. */
+  history?: History;
+  /** Only owners and admins write. */
+  announce?: boolean;
+  /** Pinned messages, in the order of pinning. */
+  pins?: Seq[];
   members: number;
   role?: string | null;
   head: Seq;
   floor: Seq;
   n: number;
   unread: number;
+  /** Unread messages that name this user, or all; 1000: or more. */
   mentions?: number;
   read: Seq;
   delivered: Seq;
+  created?: Millis;
   last?: Rec | Hole | null;
   with?: string | null;
+  /** Not of the server: when `hidden` was set, where an event told it. */
+  hidden_at?: Millis;
 }
 
 export interface Member {
@@ -78,6 +129,9 @@ export interface SendResult {
   n: number;
   dup?: boolean;
 }
+
+/** Of a change; `s` null: it was so already, and there is no record of it. */
+export type ChangeResult = SendResult | { s: null; dup: boolean };
 
 export interface Session {
   user: string;
@@ -123,6 +177,12 @@ export class LoquatError extends Error {
       msg: err instanceof Error ? err.message : String(err),
     });
   }
+}
+
+/** The message names this user, or everybody. */
+export function isMention(rec: Rec, user: string | null): boolean {
+  const { mentions } = rec;
+  return mentions === "all" || (user !== null && (mentions?.includes(user) ?? false));
 }
 
 export function isHole(item: Rec | Hole): item is Hole {

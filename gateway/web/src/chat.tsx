@@ -9,9 +9,13 @@ import type { RowActions } from "./message.tsx";
 import { Messages } from "./messages.tsx";
 import { useObserved } from "./observe.ts";
 import { Avatar, Icon } from "./parts.tsx";
+import { Pins } from "./pins.tsx";
+import { Picker } from "./reactions.tsx";
+import { SettingsDialog } from "./settings.tsx";
 import { Sidebar } from "./sidebar.tsx";
 import type { Store } from "./store.ts";
-import { plural, titleOf } from "./words.ts";
+import { TypingLine } from "./typing.tsx";
+import { plural, spanOf, titleOf } from "./words.ts";
 
 const ROUTE = /^#\/c\/(.+)$/;
 
@@ -100,7 +104,9 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
   const timeline = useMemo(() => store.timeline(conv), [conv.c]);
   const [mode, setMode] = useState<Mode>({ kind: "new" });
   const [removing, setRemoving] = useState<Rec | null>(null);
+  const [picking, setPicking] = useState<Rec | null>(null);
   const [people, setPeople] = useState(false);
+  const [setting, setSetting] = useState(false);
   const title = titleOf(conv);
   const messages = useRef<Messages>(null);
   const actions = useMemo<Omit<RowActions, "jump">>(
@@ -108,6 +114,8 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
       reply: (rec) => setMode({ kind: "reply", rec }),
       edit: (rec) => setMode({ kind: "edit", rec }),
       remove: (rec) => setRemoving(rec),
+      react: (rec) => setPicking(rec),
+      pin: (rec, on) => store.client.pin(rec.c, rec.s, on),
     }),
     [],
   );
@@ -132,12 +140,32 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
           <Avatar name={title} group={conv.kind === "group"} />
           <div class="what">
             <h1>{title}</h1>
-            <span>
+            <span title={conv.topic ?? undefined}>
               {conv.kind === "group"
                 ? conv.topic || plural(conv.members, "member")
                 : "Direct chat"}
             </span>
           </div>
+          {!!conv.ttl && (
+            <span
+              class="ttl"
+              role="img"
+              title={`New messages disappear after ${spanOf(conv.ttl)}`}
+              aria-label={`New messages disappear after ${spanOf(conv.ttl)}`}
+            >
+              <Icon name="clock" />
+              <span>{spanOf(conv.ttl)}</span>
+            </span>
+          )}
+          <button
+            type="button"
+            class="round"
+            aria-label="Settings"
+            aria-haspopup="dialog"
+            onClick={() => setSetting(true)}
+          >
+            <Icon name="settings" />
+          </button>
           {conv.kind === "group" && (
             <button
               type="button"
@@ -150,13 +178,20 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
             </button>
           )}
         </header>
+        <Pins
+          store={store}
+          conv={conv}
+          timeline={timeline}
+          onJump={(s) => messages.current?.jump(s)}
+        />
         <Messages
-          ref={messages}
+          list={messages}
           store={store}
           conv={conv}
           timeline={timeline}
           actions={actions}
         />
+        <TypingLine store={store} conv={conv} />
         <Composer
           store={store}
           conv={conv}
@@ -166,6 +201,20 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
         />
       </section>
       {people && <Members store={store} conv={conv} onClose={() => setPeople(false)} />}
+      {setting && (
+        <SettingsDialog store={store} conv={conv} onClose={() => setSetting(false)} />
+      )}
+      {picking && (
+        <Picker
+          rec={store.expected(timeline.message(picking.s) ?? picking)}
+          row={messages.current?.row(picking.s) ?? null}
+          onPick={(emoji) => {
+            store.toggle(timeline.message(picking.s) ?? picking, emoji);
+            setPicking(null);
+          }}
+          onClose={() => setPicking(null)}
+        />
+      )}
       {removing && (
         <DeleteMessage rec={removing} store={store} onClose={() => setRemoving(null)} />
       )}
@@ -194,7 +243,8 @@ function Banner(props: { store: Store }) {
   }, [away]);
   if (!away || !late) return <div class="banner" role="status" hidden />;
 
-  const waiting = store.queue.filter((entry) => !entry.error).length;
+  const light = (op: string): boolean => op === "react" || op === "pin";
+  const waiting = store.queue.filter((entry) => !entry.error && !light(entry.op)).length;
   const seconds = state.name === "waiting" ? Math.ceil((state.retryAt - Date.now()) / 1000) : 0;
   const offline = !navigator.onLine;
   const what = offline

@@ -1,7 +1,9 @@
 /** Where messages are written, answered and changed. */
 
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Conv, Rec } from "../sdk/index.ts";
+import { mayWrite } from "./message.tsx";
+import { useObserved } from "./observe.ts";
 import { Icon } from "./parts.tsx";
 import type { Store } from "./store.ts";
 import { textOf } from "./words.ts";
@@ -22,33 +24,32 @@ const TEXT_MAX = 32_768;
 /** The field grows up to this, then it scrolls. */
 const FIELD_MAX_PX = 200;
 const encoder = new TextEncoder();
-const drafts = new Map<string, string>();
 const touch = matchMedia("(pointer: coarse)");
 
 export function Composer({ store, conv, mode, onDone, onEditLast }: Props) {
   const field = useRef<HTMLTextAreaElement>(null);
-  const [text, setText] = useState(() => drafts.get(conv.c) ?? "");
+  const drafts = useObserved(store.drafts);
+  const [edited, setEdited] = useState("");
   const editing = mode.kind === "edit" ? mode.rec : null;
+  const text = editing ? edited : drafts.of(conv.c);
+  useEffect(() => () => drafts.flush(conv.c), []);
 
   // Before the next key is pressed: the focus must not move later.
   useLayoutEffect(() => {
-    if (editing) setText(textOf(editing));
+    if (editing) setEdited(textOf(editing));
     if (editing || mode.kind === "reply" || !touch.matches) field.current?.focus();
-    return () => {
-      if (editing) setText(drafts.get(conv.c) ?? "");
-    };
   }, [mode]);
   useLayoutEffect(() => {
-    const { style } = field.current!;
+    if (!field.current) return; // nobody writes here
+    const { style } = field.current;
     style.height = "auto";
-    style.height = `${Math.min(FIELD_MAX_PX, field.current!.scrollHeight)}px`;
+    style.height = `${Math.min(FIELD_MAX_PX, field.current.scrollHeight)}px`;
   }, [text]);
 
   const change = (value: string): void => {
-    setText(value);
-    if (editing) return;
-    if (value) drafts.set(conv.c, value);
-    else drafts.delete(conv.c);
+    if (editing) return setEdited(value);
+    if (value !== "") store.client.typing(conv.c);
+    drafts.change(conv.c, value);
   };
   const submit = (): void => {
     const trimmed = text.replace(/\s+$/, "");
@@ -63,6 +64,7 @@ export function Composer({ store, conv, mode, onDone, onEditLast }: Props) {
       const reply = mode.kind === "reply" ? { reply: mode.rec.s } : {};
       store.client.send(conv.c, { kind: "text", body: { text: trimmed }, ...reply });
       change("");
+      drafts.flush(conv.c);
     }
     onDone();
     field.current?.focus();
@@ -76,6 +78,12 @@ export function Composer({ store, conv, mode, onDone, onEditLast }: Props) {
     event.preventDefault();
   };
 
+  if (!mayWrite(conv) && !editing)
+    return (
+      <div class="composer">
+        <p class="closed">Only owners and admins write here.</p>
+      </div>
+    );
   return (
     <form
       class="composer"

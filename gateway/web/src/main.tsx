@@ -9,6 +9,9 @@ import { Store } from "./store.ts";
 import * as token from "./token.ts";
 import "./base.css";
 import "./chat.css";
+import "./sidebar.css";
+import "./talk.css";
+import "./members.css";
 import "./messages.css";
 
 function App(props: { first: string | null }) {

@@ -1,7 +1,9 @@
 /** One row of a conversation: a message in its bubble, or a line about what happened. */
 
 import { isHole, isMessage, type Conv, type Rec, type Seq } from "../sdk/index.ts";
-import { Avatar, hueClass, Icon, Linked } from "./parts.tsx";
+import { Avatar, hueClass, Icon, Linked, type IconName } from "./parts.tsx";
+import { mayPin } from "./pins.tsx";
+import { Reactions } from "./reactions.tsx";
 import type { Peer, Store } from "./store.ts";
 import type { Item, Timeline } from "./timeline.ts";
 import { dayOf, eventOf, holeText, momentOf, sameDay, textOf, timeOf } from "./words.ts";
@@ -10,6 +12,9 @@ export interface RowActions {
   reply(rec: Rec): void;
   edit(rec: Rec): void;
   remove(rec: Rec): void;
+  /** Opens the picker of emoji. */
+  react(rec: Rec): void;
+  pin(rec: Rec, on: boolean): void;
   jump(s: Seq): void;
 }
 
@@ -34,6 +39,16 @@ export interface RowProps {
 export function mayDelete(conv: Conv, rec: Rec, me: string): boolean {
   if (rec.from === me) return true;
   return conv.kind === "group" && (conv.role === "owner" || conv.role === "admin");
+}
+
+/** While only announcements are wanted, those who run the group. */
+export function mayWrite(conv: Conv): boolean {
+  return !conv.announce || conv.role === "owner" || conv.role === "admin";
+}
+
+/** The author of a text. */
+export function mayEdit(rec: Rec, me: string): boolean {
+  return rec.from === me && rec.kind === "text";
 }
 
 const GROUP_MS = 5 * 60_000;
@@ -79,20 +94,29 @@ function Content(props: RowProps & { joined: boolean }) {
     return text === null ? null : <Line s={item.hole[0]} text={text} />;
   }
   const text = eventOf(item, store.me);
-  if (text !== null) return <Line s={item.s} text={text} />;
+  const { target } = item;
+  const jump = target === undefined ? undefined : () => props.actions.jump(target);
+  if (text !== null) return <Line s={item.s} text={text} onJump={jump} />;
   return isMessage(item) ? <Message {...props} rec={item} /> : null;
 }
 
-function Line(props: { s: Seq; text: string }) {
+function Line(props: { s: Seq; text: string; onJump?: (() => void) | undefined }) {
   return (
     <div class="line" data-s={props.s}>
-      {props.text}
+      {props.onJump ? (
+        <button type="button" tabIndex={-1} onClick={props.onJump}>
+          {props.text}
+        </button>
+      ) : (
+        props.text
+      )}
     </div>
   );
 }
 
 function Message(props: RowProps & { rec: Rec; joined: boolean }) {
-  const { rec, store, conv, joined } = props;
+  const { store, conv, joined } = props;
+  const rec = store.expected(props.rec);
   const own = rec.from === store.me;
   const change = store.changeOf(conv.c, rec.s);
   const body = change?.op === "edit" ? (change.fields["body"] as Rec["body"]) : rec.body;
@@ -116,24 +140,31 @@ function Message(props: RowProps & { rec: Rec; joined: boolean }) {
       aria-label={`${own ? "You" : rec.from}, ${timeOf(rec.ts)}`}
     >
       {named && (joined ? <span class="avatar-room" /> : <Avatar name={rec.from} />)}
-      <div class={`bubble${LONELY_EMOJI.test(text) ? " big" : ""}`}>
-        {named && !joined && <div class={`author ${hueClass(rec.from)}`}>{rec.from}</div>}
-        {rec.reply !== undefined && <Quote {...props} s={rec.reply} />}
-        <Body rec={rec} text={text} />
-        <span class="meta" title={momentOf(rec.ts)}>
-          {(rec.edited !== undefined || change?.op === "edit") && <span>edited </span>}
-          <time dateTime={new Date(rec.ts).toISOString()}>{timeOf(rec.ts)}</time>
-          {own && <Tick s={rec.s} peer={props.peer} busy={change !== undefined} />}
-        </span>
+      <div class="stack">
+        <div class={`bubble${LONELY_EMOJI.test(text) ? " big" : ""}`}>
+          {named && !joined && <div class={`author ${hueClass(rec.from)}`}>{rec.from}</div>}
+          {rec.reply !== undefined && <Quote {...props} s={rec.reply} />}
+          <Body rec={rec} text={text} />
+          <span class="meta" title={momentOf(rec.ts)}>
+            {rec.pinned !== undefined && (
+              <span class="pinned" role="img" aria-label="Pinned">
+                <Icon name="pin" />
+              </span>
+            )}
+            {(rec.edited !== undefined || change?.op === "edit") && <span>edited </span>}
+            <time dateTime={new Date(rec.ts).toISOString()}>{timeOf(rec.ts)}</time>
+            {own && <Tick s={rec.s} peer={props.peer} busy={change !== undefined} />}
+          </span>
+        </div>
+        {rec.reactions && (
+          <Reactions
+            rec={rec}
+            reachable={props.reachable}
+            onToggle={(emoji) => store.toggle(rec, emoji)}
+          />
+        )}
       </div>
-      {props.active && !going && (
-        <Tools
-          rec={rec}
-          own={own}
-          deletable={mayDelete(conv, rec, store.me)}
-          actions={props.actions}
-        />
-      )}
+      {props.active && !going && <Tools {...props} rec={rec} />}
     </div>
   );
 }
@@ -194,38 +225,50 @@ function Quote(props: RowProps & { s: Seq }) {
   );
 }
 
-function Tools(props: { rec: Rec; own: boolean; deletable: boolean; actions: RowActions }) {
-  const { rec, own, deletable, actions } = props;
+function Tools(props: RowProps & { rec: Rec }) {
+  const { rec, store, conv, actions } = props;
+  const pinned = rec.pinned !== undefined;
   return (
     <div class="tools" role="toolbar" aria-label="Message">
-      <button
-        type="button"
-        title="Reply (R)"
-        aria-label="Reply"
-        onClick={() => actions.reply(rec)}
-      >
-        <Icon name="reply" />
-      </button>
-      {own && rec.kind === "text" && (
-        <button
-          type="button"
-          title="Edit (E)"
-          aria-label="Edit"
-          onClick={() => actions.edit(rec)}
-        >
-          <Icon name="edit" />
-        </button>
+      <Tool icon="smile" name="React" keys="+" onUse={() => actions.react(rec)} />
+      {mayWrite(conv) && (
+        <Tool icon="reply" name="Reply" keys="R" onUse={() => actions.reply(rec)} />
       )}
-      {deletable && (
-        <button
-          type="button"
-          title="Delete (Del)"
-          aria-label="Delete"
-          onClick={() => actions.remove(rec)}
-        >
-          <Icon name="trash" />
-        </button>
+      {mayPin(conv) && (
+        <Tool
+          icon="pin"
+          name={pinned ? "Unpin" : "Pin"}
+          keys="P"
+          on={pinned}
+          onUse={() => actions.pin(rec, !pinned)}
+        />
+      )}
+      {mayEdit(rec, store.me) && (
+        <Tool icon="edit" name="Edit" keys="E" onUse={() => actions.edit(rec)} />
+      )}
+      {mayDelete(conv, rec, store.me) && (
+        <Tool icon="trash" name="Delete" keys="Del" onUse={() => actions.remove(rec)} />
       )}
     </div>
+  );
+}
+
+function Tool(props: {
+  icon: IconName;
+  name: string;
+  keys: string;
+  on?: boolean;
+  onUse: () => void;
+}) {
+  return (
+    <button
+      type="button"
+      class={props.on ? "on" : undefined}
+      title={`${props.name} (${props.keys})`}
+      aria-label={props.name}
+      onClick={props.onUse}
+    >
+      <Icon name={props.icon} />
+    </button>
   );
 }

@@ -7,9 +7,10 @@
 import { Component, createRef } from "preact";
 import { isHole, isMessage, type Conv, type Rec, type Seq } from "../sdk/index.ts";
 import { BlockView, lastShown } from "./block.tsx";
-import { mayDelete, type RowActions } from "./message.tsx";
+import { mayDelete, mayEdit, mayWrite, type RowActions } from "./message.tsx";
 import { Icon } from "./parts.tsx";
 import { Pending } from "./pending.tsx";
+import { mayPin } from "./pins.tsx";
 import type { Store } from "./store.ts";
 import { BLOCK, blockOf, firstOf, seqOf, type Timeline } from "./timeline.ts";
 import { Heights } from "./window.ts";
@@ -32,6 +33,8 @@ interface Props {
   conv: Conv;
   timeline: Timeline;
   actions: Omit<RowActions, "jump">;
+  /** Holds this list while it is there. (Preact 11 gives the `ref` of a component as a prop.) */
+  list: { current: Messages | null };
 }
 
 interface State {
@@ -93,7 +96,8 @@ export class Messages extends Component<Props, State> {
   }
 
   override componentDidMount(): void {
-    const { timeline } = this.props;
+    const { timeline, list } = this.props;
+    list.current = this;
     this.#unwatch = [timeline.watch(() => this.#onTimeline())];
     this.#resize = new ResizeObserver(() => this.#settle());
     this.#resize.observe(this.#scroller.current!);
@@ -108,6 +112,7 @@ export class Messages extends Component<Props, State> {
   }
 
   override componentWillUnmount(): void {
+    this.props.list.current = null;
     for (const off of this.#unwatch) off();
     this.#resize?.disconnect();
     removeEventListener("focus", this.#markRead);
@@ -176,7 +181,7 @@ export class Messages extends Component<Props, State> {
 
   // ---- keeping the place ---------------------------------------------------------------------
 
-  #row(s: Seq): HTMLElement | null {
+  row(s: Seq): HTMLElement | null {
     return this.#scroller.current?.querySelector<HTMLElement>(`[data-s="${s}"]`) ?? null;
   }
 
@@ -243,9 +248,9 @@ export class Messages extends Component<Props, State> {
     const block = this.props.timeline.block(index);
     if (block?.state === "ready" && index >= this.state.from && index <= this.state.to) {
       const shown = block.items.find(
-        (item) => seqOf(item) >= s && this.#row(seqOf(item)) !== null,
+        (item) => seqOf(item) >= s && this.row(seqOf(item)) !== null,
       );
-      const row = shown ? this.#row(seqOf(shown)) : null;
+      const row = shown ? this.row(seqOf(shown)) : null;
       if (row) return row.getBoundingClientRect().top - edge;
     }
     if (index < this.#heights.first || index > this.#heights.last) return null;
@@ -346,7 +351,7 @@ export class Messages extends Component<Props, State> {
       if (block?.state !== "ready") continue;
       for (const item of block.items) {
         if (isHole(item) || item.s <= conv.read) continue;
-        const row = this.#row(item.s);
+        const row = this.row(item.s);
         if (row && row.getBoundingClientRect().top > edge - 8) return seen;
         seen = item;
       }
@@ -411,8 +416,10 @@ export class Messages extends Component<Props, State> {
     const rec = this.props.timeline.find(s);
     if (!rec || isHole(rec)) return false;
     const { actions, store, conv } = this.props;
-    if (key === "r") actions.reply(rec);
-    else if (key === "e" && rec.from === store.me && rec.kind === "text") actions.edit(rec);
+    if (key === "+") actions.react(rec);
+    else if (key === "r" && mayWrite(conv)) actions.reply(rec);
+    else if (key === "p" && mayPin(conv)) actions.pin(rec, rec.pinned === undefined);
+    else if (key === "e" && mayEdit(rec, store.me)) actions.edit(rec);
     else if (key === "Delete" && mayDelete(conv, rec, store.me)) actions.remove(rec);
     else return false;
     return true;

@@ -31,7 +31,9 @@ export function Avatar(props: { name: string; group?: boolean; small?: boolean }
 
 const PATHS = {
   add: "M12 5v14M5 12h14",
+  archive: "M4 5h16v4H4zM5.5 9v10.5h13V9M10 13h4",
   back: "M15 5l-7 7 7 7",
+  bell: "M6 16.5V11a6 6 0 0 1 12 0v5.5l1.5 1.5h-15zM10 20.5h4M12 3v2",
   check: "M5 12.5l4.5 4.5L19 7.5",
   checks: "M2.5 12.5L7 17l8.5-9.5M11.5 16l1 1L21 7.5",
   clock: "M12 7v5l3 2M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17z",
@@ -40,17 +42,30 @@ const PATHS = {
   edit: "M4 20h4L19 9l-4-4L4 16zM13.5 6.5l4 4",
   exit: "M14 4h5v16h-5M10 8l-4 4 4 4M6 12h9",
   file: "M7 3h7l4 4v14H7zM14 3v4h4",
+  more: "M12 5.5v.1M12 12v.1M12 18.5v.1",
+  mute:
+    "M8 6.5A6 6 0 0 1 18 11v3.5M18.5 18h-14L6 16.5V11c0-.7.1-1.3.3-2M10 20.5h4M12 3v2" +
+    "M4 4l16 16",
   people:
     "M9 11a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7zM2.5 20c.5-4 3-6 6.5-6s6 2 6.5 6" +
     "M16 4.5a3.5 3.5 0 0 1 0 6M18.5 14.5c1.8.8 2.8 2.5 3 5.5",
+  pin: "M9 4h6l-1 6 3 3.500H7L10 10zM12 13.500V20",
   reply: "M9 6l-5 5 5 5M4 11h9c4 0 7 2.5 7 7",
+  smile:
+    "M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17zM8.5 14c.8 1.500 2 2.300 3.500 2.300" +
+    "s2.700-.8 3.500-2.300M9 9.500v.5M15 9.500v.5",
+  settings:
+    "M4 7h9M17 7h3M4 17h3M11 17h9M15 5a2 2 0 1 0 0 4 2 2 0 0 0 0-4zM9 15a2 2 0 1 0 0 4 2 2 0 0 0 0-4z",
   search: "M10.5 4a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13zM15.5 15.500L20 20",
   send: "M4 12L20 4l-4 16-4.5-6.500zM11.5 13.500L20 4",
   trash: "M5 7h14M10 7V4.500h4V7M7 7l1 13h8l1-13M10.5 11v5M13.5 11v5",
+  unarchive: "M4 5h16v4H4zM5.5 9v10.5h13V9M12 17.500v-5M9.5 14.500l2.500-2.500 2.500 2.500",
   warn: "M12 4l9 16H3zM12 10v4.500M12 17v.5",
 } as const;
 
-export function Icon(props: { name: keyof typeof PATHS }) {
+export type IconName = keyof typeof PATHS;
+
+export function Icon(props: { name: IconName }) {
   return (
     <svg class="icon" viewBox="0 0 24 24" aria-hidden="true" focusable="false">
       <path d={PATHS[props.name]} />

@@ -2,12 +2,14 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Conv } from "../sdk/index.ts";
-import { isHole } from "../sdk/index.ts";
+import { ConvMenu } from "./convmenu.tsx";
+import { ConvRow, type RowProps } from "./convrow.tsx";
+import { useObserved } from "./observe.ts";
 import { Avatar, Icon } from "./parts.tsx";
 import type { Store } from "./store.ts";
-import { count, plural, previewOf, shortTime, titleOf } from "./words.ts";
+import { count, titleOf } from "./words.ts";
 
-/** As in chat.css. */
+/** As in sidebar.css. */
 const ROW_PX = 68;
 const OVERSCAN_ROWS = 6;
 
@@ -17,23 +19,58 @@ interface Props {
   onNew: () => void;
 }
 
+/** The menu that is open. */
+interface Menu {
+  c: string;
+  button: HTMLElement;
+  point: DOMPoint | null;
+}
+
 export function Sidebar({ store, onOpen, onNew }: Props) {
+  useObserved(store.drafts);
   const [filter, setFilter] = useState("");
+  const [inArchive, setInArchive] = useState(false);
+  const [menu, setMenu] = useState<Menu | null>(null);
   const wanted = filter.trim().toLowerCase();
   const all = store.list();
+  const archived = all.filter((conv) => conv.hidden);
+  const archive = inArchive && archived.length > 0; // the last one has come back: so does the list
+  useEffect(() => setInArchive(archive), [archive]);
+  const named = (conv: Conv): boolean => titleOf(conv).toLowerCase().includes(wanted);
   const shown = wanted
-    ? all.filter((conv) => titleOf(conv).toLowerCase().includes(wanted))
-    : all;
+    ? all.filter(named) // wherever it is
+    : archive
+      ? archived
+      : all.filter((conv) => !conv.hidden);
+  const more = wanted || archive ? 0 : archived.length;
+  const menuConv = menu && store.convs.get(menu.c);
+  useEffect(() => {
+    if (!menuConv) setMenu(null); // it is gone: the menu does not come back with it
+  }, [!menuConv]);
   return (
     <nav class="sidebar" aria-label="Conversations">
-      <header>
-        <Avatar name={store.me} small />
-        <strong title={store.me}>{store.me}</strong>
-        <button type="button" class="new" onClick={onNew}>
-          <Icon name="add" />
-          <span>New chat</span>
-        </button>
-      </header>
+      {archive ? (
+        <header>
+          <button
+            type="button"
+            class="round"
+            aria-label="Back to all conversations"
+            onClick={() => setInArchive(false)}
+          >
+            <Icon name="back" />
+          </button>
+          <strong>Archived</strong>
+        </header>
+      ) : (
+        <header>
+          <Avatar name={store.me} small />
+          <strong title={store.me}>{store.me}</strong>
+          <button type="button" class="new" onClick={onNew}>
+            <Icon name="add" />
+            <span>New chat</span>
+          </button>
+        </header>
+      )}
       <label class="filter">
         <Icon name="search" />
         <input
@@ -44,19 +81,36 @@ export function Sidebar({ store, onOpen, onNew }: Props) {
           onInput={(event) => setFilter(event.currentTarget.value)}
         />
       </label>
-      {store.loaded && shown.length === 0 ? (
+      {store.loaded && shown.length + more === 0 ? (
         <p class="nothing">
           {wanted ? "No conversation of that name." : "No conversations yet."}
         </p>
       ) : (
-        <List store={store} convs={shown} onOpen={onOpen} />
+        <List
+          store={store}
+          convs={shown}
+          archived={more}
+          onOpen={onOpen}
+          onArchive={() => setInArchive(true)}
+          onMenu={(conv, button, point) => setMenu({ c: conv.c, button, point })}
+        />
+      )}
+      {menu && menuConv && (
+        <ConvMenu store={store} conv={menuConv} {...menu} onClose={() => setMenu(null)} />
       )}
     </nav>
   );
 }
 
-function List(props: { store: Store; convs: Conv[]; onOpen: (c: string) => void }) {
-  const { store, convs, onOpen } = props;
+interface ListProps extends Omit<RowProps, "conv"> {
+  convs: Conv[];
+  /** So many are out of the list: a last row leads there. */
+  archived: number;
+  onArchive: () => void;
+}
+
+function List(props: ListProps) {
+  const { convs, archived, onArchive, ...row } = props;
   const list = useRef<HTMLDivElement>(null);
   const [view, setView] = useState({ top: 0, height: 1000 });
   useEffect(() => {
@@ -72,53 +126,31 @@ function List(props: { store: Store; convs: Conv[]; onOpen: (c: string) => void 
     convs.length,
     Math.ceil((view.top + view.height) / ROW_PX) + OVERSCAN_ROWS,
   );
+  const at = (index: number) => ({ transform: `translateY(${index * ROW_PX}px)` });
+  const rows = convs.length + (archived > 0 ? 1 : 0);
   return (
     <div class="convs" ref={list}>
-      <ul style={{ height: `${convs.length * ROW_PX}px` }}>
+      <ul style={{ height: `${rows * ROW_PX}px` }}>
         {convs.slice(first, end).map((conv, i) => (
           <li
             key={conv.c}
-            aria-setsize={convs.length}
+            aria-setsize={rows}
             aria-posinset={first + i + 1}
-            style={{ transform: `translateY(${(first + i) * ROW_PX}px)` }}
+            style={at(first + i)}
           >
-            <ConvRow conv={conv} store={store} onOpen={onOpen} />
+            <ConvRow conv={conv} {...row} />
           </li>
         ))}
+        {archived > 0 && end === convs.length && (
+          <li key="archive" aria-setsize={rows} aria-posinset={rows} style={at(convs.length)}>
+            <button type="button" class="archived" onClick={onArchive}>
+              <Icon name="archive" />
+              <span>Archived</span>
+              <span class="number">{count(archived)}</span>
+            </button>
+          </li>
+        )}
       </ul>
     </div>
-  );
-}
-
-function ConvRow(props: { conv: Conv; store: Store; onOpen: (c: string) => void }) {
-  const { conv, store, onOpen } = props;
-  const title = titleOf(conv);
-  const waiting = store.queue.some((entry) => entry.c === conv.c && !entry.error);
-  const current = store.current === conv.c;
-  const last = conv.last && !isHole(conv.last) ? conv.last : null;
-  return (
-    <button
-      type="button"
-      class={`conv${current ? " current" : ""}${conv.unread > 0 ? " unread" : ""}`}
-      aria-current={current ? "true" : undefined}
-      data-conv={conv.c}
-      onClick={() => onOpen(conv.c)}
-    >
-      <Avatar name={title} group={conv.kind === "group"} />
-      <span class="title">{title}</span>
-      {last && <time class="when">{shortTime(last.ts)}</time>}
-      <span class="preview">{previewOf(conv, store.me)}</span>
-      {waiting ? (
-        <span class="tick pending" role="img" aria-label="Waiting to be sent">
-          <Icon name="clock" />
-        </span>
-      ) : (
-        conv.unread > 0 && (
-          <span class="badge" aria-label={plural(conv.unread, "unread message")}>
-            {conv.unread > 999 ? "999+" : count(conv.unread)}
-          </span>
-        )
-      )}
-    </button>
   );
 }

@@ -2,25 +2,41 @@
 
 import {
   Client,
+  foldConv,
+  foldPrefs,
+  foldReaction,
   isHole,
+  isMention,
   isMessage,
+  LoquatError,
   tokenClaims,
   webStorage,
   type Conv,
   type ConvId,
   type Entry,
+  type Prefs,
   type Rec,
   type SendResult,
   type Seq,
   type State,
 } from "../sdk/index.ts";
+import { Drafts } from "./drafts.ts";
+import { Expiry } from "./expiry.ts";
+import { isMuted, sorted, urgent, when, withPrefs } from "./listing.ts";
 import { Observed } from "./observe.ts";
 import { Timeline } from "./timeline.ts";
-import { textOf, titleOf } from "./words.ts";
+import { Typists } from "./typists.ts";
+import { eventOf, reactionOf, textOf, titleOf } from "./words.ts";
 
 export interface Peer {
   read: Seq;
   delivered: Seq;
+}
+
+/** A reaction whose record `s` is still to come. */
+interface Answered {
+  entry: Entry;
+  s: Seq;
 }
 
 export interface Notice {
@@ -34,6 +50,16 @@ const LAG_MAX = 1000;
 const NOTICE_MS = 6000;
 /** So long after the first of several changes the server is asked for its counts. */
 const COUNT_MS = 500;
+/** What could not be done, by the operation. */
+const DEEDS: Record<Entry["op"], string> = {
+  send: "send the message",
+  edit: "edit the message",
+  delete: "delete the message",
+  react: "react to the message",
+  pin: "pin or unpin the message",
+};
+/** The server counts no further. */
+const MENTIONS_MAX = 1000;
 const DEVICE_KEY = "loquat.device";
 
 export class Store extends Observed {
@@ -44,6 +70,8 @@ export class Store extends Observed {
   loaded = false;
   convs = new Map<ConvId, Conv>();
   queue: Entry[] = [];
+  readonly typists = new Typists();
+  readonly drafts: Drafts;
   current: ConvId | null = null;
   notice: Notice | null = null;
   /** For screen readers: what just happened. */
@@ -52,10 +80,20 @@ export class Store extends Observed {
   #timelines = new Map<ConvId, Timeline>();
   #peers = new Map<ConvId, Map<string, Peer>>();
   #landed = new Set<string>();
+  #answered: Answered[] = [];
   /** When conversations came that were not there at the start: they may hold no message yet. */
   #came = new Map<ConvId, number>();
   #noticeTimer: ReturnType<typeof setTimeout> | undefined;
   #countTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Of the newest messages, which the list shows. */
+  #expiry = new Expiry(
+    () => this.client.clockSkewMs,
+    (now) => this.#expire(now),
+  );
+  #mutes = new Expiry(
+    () => this.client.clockSkewMs,
+    (now) => this.#unmute(now),
+  );
 
   constructor(token: string, freshToken: () => string) {
     super();
@@ -70,6 +108,11 @@ export class Store extends Observed {
       pingTimeoutMs: 4000,
     });
     this.queue = this.client.queue();
+    this.drafts = new Drafts(this.me, {
+      known: (c) => this.convs.get(c)?.draft ?? "",
+      live: () => this.client.state.name === "live",
+      save: (c, draft) => this.client.prefs(c, { draft }),
+    });
     this.#listen();
   }
 
@@ -77,26 +120,46 @@ export class Store extends Observed {
     this.client.start();
     addEventListener("online", this.#wake);
     addEventListener("offline", this.#wake);
+    addEventListener("pagehide", this.#leave);
     document.addEventListener("visibilitychange", this.#wake);
   }
 
   stop(): void {
+    this.drafts.close();
     this.client.stop();
+    this.#expiry.close();
+    this.#mutes.close();
+    for (const timeline of this.#timelines.values()) timeline.close();
     removeEventListener("online", this.#wake);
     removeEventListener("offline", this.#wake);
+    removeEventListener("pagehide", this.#leave);
     document.removeEventListener("visibilitychange", this.#wake);
   }
 
-  /** Newest first. */
+  /** All of them, hidden ones too: pinned ones first, then the newest. */
   list(): Conv[] {
-    const at = (conv: Conv): number => Math.max(when(conv), this.#came.get(conv.c) ?? 0);
-    return (this.#sorted ??= [...this.convs.values()].sort((a, b) => at(b) - at(a)));
+    const at = (conv: Conv): number =>
+      Math.max(when(conv), conv.created ?? 0, this.#came.get(conv.c) ?? 0);
+    return (this.#sorted ??= sorted(this.convs.values(), at));
   }
 
+  /** What the title says of messages that somebody may want to know of. */
   get unread(): number {
     let sum = 0;
-    for (const conv of this.convs.values()) sum += conv.unread;
+    for (const conv of this.convs.values()) sum += urgent(conv, this.now);
     return sum;
+  }
+
+  /** The server's clock. */
+  get now(): number {
+    return Date.now() + this.client.clockSkewMs;
+  }
+
+  /** Pins, mutes or hides it, on all devices; the event that says so changes the list. */
+  set(c: ConvId, prefs: Prefs): void {
+    this.client.prefs(c, prefs).catch((err: unknown) => {
+      this.tell(`Could not change the list: ${LoquatError.from(err).message}`, true);
+    });
   }
 
   timeline(conv: Conv): Timeline {
@@ -104,9 +167,13 @@ export class Store extends Observed {
     this.#timelines.delete(conv.c);
     this.#timelines.set(conv.c, timeline); // the newest use last
     const oldest = this.#timelines.keys().next();
-    if (this.#timelines.size > TIMELINES_MAX && !oldest.done)
-      this.#timelines.delete(oldest.value);
+    if (this.#timelines.size > TIMELINES_MAX && !oldest.done) this.#close(oldest.value);
     return timeline;
+  }
+
+  #close(c: ConvId): void {
+    this.#timelines.get(c)?.close();
+    this.#timelines.delete(c);
   }
 
   /** What the other one of a direct conversation has received and read. */
@@ -122,7 +189,26 @@ export class Store extends Observed {
 
   /** A queued edit or delete of this message. */
   changeOf(c: ConvId, s: Seq): Entry | undefined {
-    return this.queue.findLast((e) => e.c === c && e.op !== "send" && e.fields["s"] === s);
+    const changes = (e: Entry): boolean => e.op === "edit" || e.op === "delete";
+    return this.queue.findLast((e) => e.c === c && changes(e) && e.fields["s"] === s);
+  }
+
+  /** The message with the reactions that are on their way to it. */
+  expected(rec: Rec): Rec {
+    let out = rec;
+    for (const { c, op, fields, error } of [
+      ...this.#answered.map(({ entry }) => entry),
+      ...this.queue,
+    ])
+      if (op === "react" && c === rec.c && fields["s"] === rec.s && !error)
+        out = foldReaction(out, String(fields["emoji"]), fields["on"] === true, true);
+    return out;
+  }
+
+  /** On where it is off, off where it is on. */
+  toggle(rec: Rec, emoji: string): void {
+    const on = !this.expected(rec).reactions?.[emoji]?.me;
+    this.client.react(rec.c, rec.s, emoji, on);
   }
 
   open(c: ConvId | null): void {
@@ -136,8 +222,10 @@ export class Store extends Observed {
   read(c: ConvId, s: Seq, n: number): void {
     const conv = this.convs.get(c);
     if (!conv || s <= conv.read) return;
+    const seen = this.#timelines.get(c)?.mentions(this.me, conv.read + 1, s) ?? 0;
     conv.read = s;
     conv.unread = Math.max(0, Math.min(conv.unread, conv.n - n));
+    conv.mentions = Math.min(conv.unread, Math.max(0, (conv.mentions ?? 0) - seen));
     this.client.mark(c, { read: s });
     this.changed();
   }
@@ -161,15 +249,20 @@ export class Store extends Observed {
   remove(c: ConvId): void {
     this.convs.delete(c);
     this.#sorted = null;
-    this.#timelines.delete(c);
+    this.#close(c);
     this.#peers.delete(c);
+    this.typists.clear(c);
+    this.drafts.remove(c);
     if (this.current === c) this.current = null;
     this.changed();
   }
 
   #wake = (): void => {
     if (document.visibilityState === "visible") this.client.wake();
+    else this.drafts.flushAll();
   };
+
+  #leave = (): void => this.drafts.close();
 
   #listen(): void {
     const { client } = this;
@@ -177,9 +270,19 @@ export class Store extends Observed {
       this.state = state;
       if (state.name === "live")
         for (const timeline of this.#timelines.values()) timeline.retry();
+      if (state.name === "live") this.drafts.flushAll();
       this.changed();
     });
     client.on("convs", ({ convs }) => this.#onConvs(convs));
+    client.on("prefs", ({ c, prefs, ts }) => {
+      const conv = this.convs.get(c);
+      if (!conv) return;
+      Object.assign(conv, foldPrefs(conv, prefs, ts));
+      this.#mutes.at(mutedUntil(conv, this.now));
+      this.#sorted = null;
+      this.changed();
+      this.drafts.changed();
+    });
     client.on("joined", ({ conv }) => {
       this.#put(conv);
       this.spoken = `You are in ${titleOf(conv)} now`;
@@ -190,9 +293,11 @@ export class Store extends Observed {
     client.on("hole", ({ c, hole }) => {
       const conv = this.convs.get(c);
       if (conv) conv.head = Math.max(conv.head, hole.hole[1]);
+      this.#settle(c, hole.hole[1]);
       this.#timelines.get(c)?.apply(hole);
     });
     client.on("skipped", ({ c, to }) => {
+      this.#settle(c, to);
       this.#timelines.get(c)?.reset(to);
       this.#countAgain();
     });
@@ -204,9 +309,12 @@ export class Store extends Observed {
     client.on("sent", ({ entry, result }) => this.#onSent(entry, result));
     client.on("failed", ({ entry, error }) => {
       if (entry.op !== "send" || !this.convs.has(entry.c)) {
-        this.tell(`Could not ${entry.op} the message: ${error.message}`, true);
+        this.tell(`Could not ${DEEDS[entry.op]}: ${error.message}`, true);
         client.discard(entry.cid);
       }
+    });
+    client.on("typing", ({ c, user, ttl_ms }) => {
+      if (user !== this.me && this.convs.has(c)) this.typists.add(c, user, ttl_ms);
     });
     client.on("trouble", ({ error }) => this.tell(error.message, true));
   }
@@ -215,6 +323,8 @@ export class Store extends Observed {
     const known = this.convs.get(conv.c);
     if (!known) this.#came.set(conv.c, Date.now());
     this.convs.set(conv.c, merged(conv, known));
+    this.#expiry.at(expiryOf(conv));
+    this.#mutes.at(mutedUntil(conv, this.now));
     this.#sorted = null;
   }
 
@@ -223,20 +333,24 @@ export class Store extends Observed {
     this.convs = new Map();
     for (const conv of convs) {
       this.convs.set(conv.c, merged(conv, old.get(conv.c)));
+      this.#expiry.at(expiryOf(conv));
+      this.#mutes.at(mutedUntil(conv, this.now));
       const timeline = this.#timelines.get(conv.c);
       if (timeline) timeline.head = Math.max(timeline.head, conv.head);
     }
     this.#sorted = null;
     this.loaded = true;
-    for (const c of this.#timelines.keys()) if (!this.convs.has(c)) this.#timelines.delete(c);
+    for (const c of this.#timelines.keys()) if (!this.convs.has(c)) this.#close(c);
     const conv = this.current === null ? undefined : this.convs.get(this.current);
     if (conv) void this.#loadPeers(conv);
     this.changed();
+    this.drafts.changed();
   }
 
   #onRec(c: ConvId, rec: Rec): void {
     if (rec.cid !== undefined && this.queue.some((entry) => entry.cid === rec.cid))
       this.#landed.add(rec.cid);
+    this.#settle(c, rec.s);
     this.#timelines.get(c)?.apply(rec);
     const conv = this.convs.get(c);
     if (!conv) return;
@@ -245,34 +359,68 @@ export class Store extends Observed {
     conv.n = Math.max(conv.n, rec.n);
     if (isMessage(rec)) {
       if (news || when(conv) <= rec.ts) conv.last = rec;
+      this.#expiry.at(rec.expires);
       this.#count(conv, rec, news);
     } else if (conv.last && !isHole(conv.last) && rec.target === conv.last.s) {
       if (rec.kind === "edit" && rec.body) conv.last = { ...conv.last, body: rec.body };
       if (rec.kind === "delete") conv.last = { hole: [rec.target, rec.target], why: "erased" };
     }
-    if (rec.kind === "member" && news) this.#onMember(conv, rec);
+    if (news) this.#onNews(conv, rec);
     this.#sorted = null;
     this.changed();
+  }
+
+  /** What the list did not know yet when it came. */
+  #onNews(conv: Conv, rec: Rec): void {
+    Object.assign(conv, foldConv(conv, rec, this.me));
+    if (rec.from === this.me) return;
+    if (isMessage(rec)) this.typists.remove(conv.c, rec.from);
+    if (conv.c !== this.current) return;
+    const event = eventOf(rec, this.me) ?? reactionOf(rec);
+    if (event !== null && !isMessage(rec)) this.spoken = event;
+  }
+
+  #expire(now: number): number {
+    let next = Infinity;
+    for (const conv of this.convs.values()) {
+      const expires = expiryOf(conv) ?? Infinity;
+      if (expires > now) next = Math.min(next, expires);
+      if (expires > now) continue;
+      this.#came.set(conv.c, when(conv)); // it stays where it is in the list
+      conv.last = null; // the server knows the one before it
+      this.#countAgain();
+    }
+    this.changed();
+    return next;
+  }
+
+  #unmute(now: number): number {
+    const ends = [...this.convs.values()].map((conv) => mutedUntil(conv, now) ?? Infinity);
+    this.changed();
+    return Math.min(...ends);
+  }
+
+  /** Records up to `s` are here: nothing stands in for them any more. */
+  #settle(c: ConvId, s: Seq): void {
+    this.#answered = this.#answered.filter((each) => each.entry.c !== c || each.s > s);
   }
 
   #count(conv: Conv, rec: Rec, news: boolean): void {
     if (rec.from === this.me) {
       conv.read = Math.max(conv.read, rec.s);
-      if (rec.s >= conv.head) conv.unread = 0;
+      if (rec.s >= conv.head) conv.unread = conv.mentions = 0;
       return;
     }
+    const named = isMention(rec, this.me);
     // What `sync` gave already counts the records that follow it up to its head.
-    if (news && rec.s > conv.read) conv.unread++;
+    if (news && rec.s > conv.read) {
+      conv.unread++;
+      if (named) conv.mentions = Math.min(MENTIONS_MAX, (conv.mentions ?? 0) + 1);
+    }
     if (conv.kind === "direct") this.client.mark(conv.c, { delivered: rec.s });
+    if (conv.c !== this.current && isMuted(conv, this.now) && !named) return;
     const where = conv.c === this.current ? "" : ` in ${titleOf(conv)}`;
     this.spoken = `${rec.from}${where}: ${textOf(rec).slice(0, 300)}`;
-  }
-
-  #onMember(conv: Conv, rec: Rec): void {
-    const { user, set, role } = (rec.body ?? {}) as Record<string, unknown>;
-    if (set === "add") conv.members++;
-    if (set === "remove") conv.members = Math.max(0, conv.members - 1);
-    if (set === "role" && user === this.me && typeof role === "string") conv.role = role;
   }
 
   #onMark(mark: { c: ConvId; user: string; read?: Seq; delivered?: Seq }): void {
@@ -281,7 +429,7 @@ export class Store extends Observed {
     if (mark.user === this.me) {
       if ((mark.read ?? 0) <= conv.read) return; // our own
       conv.read = mark.read!;
-      if (conv.read >= conv.head) conv.unread = 0;
+      if (conv.read >= conv.head) conv.unread = conv.mentions = 0;
       else this.#countAgain();
     } else if (conv.kind === "direct") {
       this.#see(conv.c, mark.user, mark.read ?? 0, mark.delivered ?? 0);
@@ -296,7 +444,8 @@ export class Store extends Observed {
       const { convs } = await this.client.list().catch(() => ({ convs: [] }));
       for (const conv of convs) {
         // An answer from before what is known here would count that once more later.
-        if (conv.head >= (this.convs.get(conv.c)?.head ?? Infinity)) this.#put(conv);
+        const known = this.convs.get(conv.c);
+        if (conv.head >= (known?.head ?? Infinity)) this.#put(withPrefs(conv, known));
       }
       this.changed();
     }, COUNT_MS);
@@ -323,6 +472,8 @@ export class Store extends Observed {
 
   #onSent(entry: Entry, result: SendResult): void {
     this.#landed.delete(entry.cid);
+    if (entry.op === "react") return this.#onReacted(entry, result.s);
+    if (entry.op === "pin") return; // nobody is in a hurry
     const timeline = this.#timelines.get(entry.c);
     if (!timeline || !result.s || timeline.find(result.s)) return;
     const { s: target, ...fields } = entry.fields as { s?: Seq; kind?: string };
@@ -339,17 +490,33 @@ export class Store extends Observed {
       ...(target !== undefined && { target }),
     });
   }
+
+  /** The record itself counts; until it is here the answer does. */
+  #onReacted(entry: Entry, s: Seq | null): void {
+    const given = this.client.cursors()[entry.c] ?? 0;
+    if (s !== null && s > given) this.#answered.push({ entry, s });
+  }
 }
 
 /** News of a conversation. Marks made here may still be on their way: their messages stay read. */
 function merged(conv: Conv, known: Conv | undefined): Conv {
   if (!known || known.read <= conv.read) return conv;
-  return { ...conv, read: known.read, unread: Math.min(conv.unread, known.unread) };
+  return {
+    ...conv,
+    read: known.read,
+    unread: Math.min(conv.unread, known.unread),
+    mentions: Math.min(conv.mentions ?? 0, known.mentions ?? 0),
+  };
 }
 
-/** When a message was last written. */
-function when(conv: Conv): number {
-  return conv.last && !isHole(conv.last) ? conv.last.ts : 0;
+/** When the newest message has had its time. */
+function expiryOf(conv: Conv): number | undefined {
+  return conv.last && !isHole(conv.last) ? conv.last.expires : undefined;
+}
+
+/** When it is heard again, if it is muted now. */
+function mutedUntil(conv: Conv, now: number): number | undefined {
+  return isMuted(conv, now) ? conv.muted_until! : undefined;
 }
 
 /** One name per tab: a duplicated tab is a device of its own. */

@@ -5,7 +5,9 @@
  */
 
 import {
+  foldMessage,
   isHole,
+  isMention,
   isMessage,
   type Client,
   type Conv,
@@ -13,6 +15,7 @@ import {
   type Rec,
   type Seq,
 } from "../sdk/index.ts";
+import { Expiry } from "./expiry.ts";
 import { Observed } from "./observe.ts";
 
 export type Item = Rec | Hole;
@@ -21,8 +24,8 @@ export interface Block {
   index: number;
   state: "loading" | "ready" | "failed";
   items: Item[];
-  /** The head when the block was read: later records change it. */
-  asOf: Seq;
+  /** The heads when its pages were read, by where they begin: later records change them. */
+  pages: [from: Seq, head: Seq][];
   version: number;
   /** What came while it was being read. */
   early: Item[];
@@ -51,16 +54,23 @@ export class Timeline extends Observed {
   #quotes = new Map<Seq, Item | null>();
   #quoteQueue: Seq[] = [];
   #quoteLoads = 0;
-
-  #events: boolean;
+  #expiry: Expiry;
 
   constructor(client: Client, conv: Conv) {
     super();
     this.#client = client;
-    this.#events = conv.kind === "group";
+    this.#expiry = new Expiry(
+      () => client.clockSkewMs,
+      (now) => this.#expire(now),
+    );
     this.c = conv.c;
     this.head = conv.head;
     this.floor = Math.max(1, conv.floor);
+  }
+
+  /** Nobody looks at it any more. */
+  close(): void {
+    this.#expiry.close();
   }
 
   block(index: number): Block | undefined {
@@ -113,12 +123,28 @@ export class Timeline extends Observed {
     );
   }
 
+  /** As it is now, where it is at hand. */
+  message(s: Seq): Rec | undefined {
+    const item = this.find(s);
+    return item && !isHole(item) ? item : undefined;
+  }
+
+  /** Messages at hand that name a user, from one sequence to another. */
+  mentions(user: string, from: Seq, to: Seq): number {
+    let sum = 0;
+    for (const { items } of this.#blocks.values())
+      for (const item of items)
+        if (!isHole(item) && item.s >= from && item.s <= to)
+          if (item.from !== user && isMention(item, user)) sum++;
+    return sum;
+  }
+
   /** The message that is replied to: undefined while it is being read, null when there is none. */
   quote(s: Seq): Item | null | undefined {
     const here = this.find(s);
     if (here) return here;
     const known = this.#quotes.get(s);
-    if (known !== undefined) return known;
+    if (known !== undefined) return known && this.#expired(known) ? null : known;
     if (!this.#quoteQueue.includes(s)) {
       this.#quoteQueue.push(s);
       if (this.#quoteQueue.length > QUOTES_MAX) this.#quoteQueue.shift();
@@ -156,7 +182,14 @@ export class Timeline extends Observed {
   }
 
   async #read(index: number): Promise<void> {
-    const block: Block = { index, state: "loading", items: [], asOf: 0, version: 0, early: [] };
+    const block: Block = {
+      index,
+      state: "loading",
+      items: [],
+      pages: [],
+      version: 0,
+      early: [],
+    };
     this.#blocks.set(index, block);
     this.#loads++;
     try {
@@ -169,6 +202,7 @@ export class Timeline extends Observed {
     if (this.#blocks.get(index) === block) {
       block.version++;
       for (const item of block.early.splice(0)) this.#place(item, true);
+      for (const item of block.items) if (!isHole(item)) this.#expiry.at(item.expires);
     }
     this.#load();
     this.changed();
@@ -182,7 +216,7 @@ export class Timeline extends Observed {
     ) {
       const query = { from, to, max: BLOCK, order: "asc" } as const;
       const page = await this.#client.range(this.c, { ...query, view: "folded" });
-      block.asOf ||= page.head;
+      block.pages.push([from, page.head]);
       for (const item of page.records) {
         if (!isHole(item) || item.why === "erased" || item.why === "expired")
           block.items.push(item);
@@ -190,10 +224,7 @@ export class Timeline extends Observed {
       }
       // Folded pages are silent about what is no message: who came and went is in the log alone.
       const end = Math.min(page.next ?? to, page.head + 1);
-      if (
-        this.#events &&
-        page.records.reduce((sum, item) => sum + lengthOf(item), 0) < end - from
-      ) {
+      if (page.records.reduce((sum, item) => sum + lengthOf(item), 0) < end - from) {
         const log = await this.#client.range(this.c, { ...query, to: end, view: "log" });
         for (const item of log.records)
           if (!isHole(item) && isEvent(item)) insert(block.items, item);
@@ -204,14 +235,47 @@ export class Timeline extends Observed {
 
   #place(item: Item, ordered: boolean): void {
     const s = seqOf(item);
-    const at = isHole(item) || item.target === undefined ? s : item.target;
+    if (isHole(item) || item.target === undefined) return this.#put(item, s, ordered);
+    if (item.kind === "edit" || item.kind === "delete") this.#quotes.delete(item.target);
+    this.#put(item, item.target, ordered);
+    if (isEvent(item)) this.#put(item, s, ordered); // it has a line of its own, too
+  }
+
+  /** What happened at `s` shows at `at`. */
+  #put(item: Item, at: Seq, ordered: boolean): void {
+    const s = seqOf(item);
     const block = this.#blocks.get(blockOf(at));
-    if (at !== s) this.#quotes.delete(at);
     if (block?.state === "loading") block.early.push(item);
-    if (block?.state !== "ready" || (ordered && s <= block.asOf)) return;
+    if (block?.state !== "ready" || (ordered && s <= asOf(block, at))) return;
     if (at === s) insert(block.items, item);
-    else change(block.items, item as Rec);
+    else this.#change(block.items, item as Rec);
     block.version++;
+    if (!isHole(item)) this.#expiry.at(item.expires);
+  }
+
+  #change(items: Item[], rec: Rec): void {
+    const at = items.findIndex((item) => !isHole(item) && item.s === rec.target);
+    const old = items[at];
+    if (old && !isHole(old)) items[at] = foldMessage(old, rec, this.#client.user);
+  }
+
+  #expired(item: Item, now = Date.now() + this.#client.clockSkewMs): boolean {
+    return !isHole(item) && (item.expires ?? Infinity) <= now;
+  }
+
+  /** What has had its time becomes a hole. */
+  #expire(now: number): number {
+    let next = Infinity;
+    for (const block of this.#blocks.values()) {
+      const gone = block.items.filter((item) => this.#expired(item, now));
+      for (const item of gone)
+        insert(block.items, { hole: [seqOf(item), seqOf(item)], why: "expired" });
+      if (gone.length > 0) block.version++;
+      for (const item of block.items)
+        if (!isHole(item)) next = Math.min(next, item.expires ?? Infinity);
+    }
+    this.changed();
+    return next;
   }
 
   #loadQuotes(): void {
@@ -238,7 +302,11 @@ export class Timeline extends Observed {
 }
 
 const lengthOf = (item: Item): number => (isHole(item) ? item.hole[1] - item.hole[0] + 1 : 1);
-const isEvent = (rec: Rec): boolean => rec.kind === "member" || rec.kind === "meta";
+const isEvent = (rec: Rec): boolean => ["member", "meta", "pin"].includes(rec.kind);
+
+/** The head of the page that brought `s`. */
+const asOf = (block: Block, s: Seq): Seq =>
+  block.pages.findLast(([from]) => from <= s)?.[1] ?? block.pages[0]?.[1] ?? 0;
 
 /** In its place; over what is there with the same sequence. */
 function insert(items: Item[], item: Item): void {
@@ -248,12 +316,4 @@ function insert(items: Item[], item: Item): void {
   while (at > 0 && seqOf(items[at - 1]!) >= s) at--;
   const same = at < items.length && seqOf(items[at]!) === s;
   items.splice(at, same ? 1 : 0, item);
-}
-
-function change(items: Item[], rec: Rec): void {
-  const at = items.findIndex((item) => !isHole(item) && item.s === rec.target);
-  const old = items[at];
-  if (!old || isHole(old)) return;
-  if (rec.kind === "edit" && rec.body) items[at] = { ...old, body: rec.body, edited: rec.ts };
-  if (rec.kind === "delete") items[at] = { hole: [old.s, old.s], why: "erased" };
 }

@@ -1,6 +1,7 @@
 /** How people, times and messages are put into words. */
 
 import { isHole, type Conv, type Hole, type Rec } from "../sdk/index.ts";
+import { nameOf } from "./emoji.ts";
 
 const locale = navigator.language.startsWith("en") ? navigator.language : "en-GB";
 const clock = new Intl.DateTimeFormat(locale, { hour: "numeric", minute: "2-digit" });
@@ -10,6 +11,7 @@ const numeric = new Intl.DateTimeFormat(locale, { dateStyle: "short" });
 const whole = new Intl.DateTimeFormat(locale, { dateStyle: "full" });
 const full = new Intl.DateTimeFormat(locale, { dateStyle: "full", timeStyle: "medium" });
 const counts = new Intl.NumberFormat(locale);
+const sentence = new Intl.ListFormat(locale);
 
 const WEEK_DAYS = 7;
 
@@ -81,19 +83,71 @@ export function eventOf(rec: Rec, me: string): string | null {
       return `${who} made ${whom} ${String(body["role"] ?? "member")}`;
   }
   if (rec.kind.startsWith("x-")) return `${who} ${applicationWords(rec.kind, body)}`;
+  if (rec.kind === "pin") return `${who} ${body["on"] === false ? "un" : ""}pinned a message`;
   if (rec.kind === "meta" && body["kind"] === "group") return `${who} created the group`;
-  if (rec.kind === "meta" && typeof body["name"] === "string")
-    return `${who} named the group “${body["name"]}”`;
+  if (rec.kind === "meta" && body["kind"] === undefined) {
+    const deeds = settingsOf(body);
+    return deeds.length > 0 ? `${who} ${sentence.format(deeds)}` : null;
+  }
   return null;
+}
+
+/** What was done to the settings that a `meta` names. */
+function settingsOf(body: Record<string, unknown>): string[] {
+  const { name, topic, ttl, history, announce } = body;
+  const deeds: string[] = [];
+  if (typeof name === "string") deeds.push(`named the group “${name}”`);
+  if ("topic" in body)
+    deeds.push(topic ? `set the topic to “${String(topic)}”` : "took the topic away");
+  if ("ttl" in body)
+    deeds.push(
+      ttl
+        ? `set new messages to disappear after ${spanOf(Number(ttl))}`
+        : "set new messages to stay for good",
+    );
+  if ("history" in body)
+    deeds.push(
+      history === "joined"
+        ? "hid earlier messages from new members"
+        : "let new members read earlier messages",
+    );
+  if ("announce" in body)
+    deeds.push(announce ? "let only owners and admins write" : "let everybody write");
+  return deeds;
+}
+
+const UNITS: [string, number][] = [
+  ["week", 604_800],
+  ["day", 86_400],
+  ["hour", 3600],
+  ["minute", 60],
+  ["second", 1],
+];
+
+/** So many seconds, in the largest unit that fits. */
+export function spanOf(seconds: number): string {
+  const [unit, size] = UNITS.find(([, each]) => seconds % each === 0) ?? UNITS.at(-1)!;
+  return plural(seconds / size, unit);
+}
+
+/** What a reaction says to who can't see it; null: none. */
+export function reactionOf(rec: Rec): string | null {
+  const { emoji, on } = rec.body ?? {};
+  if (rec.kind !== "react" || on === false) return null;
+  return `${rec.from} reacted with ${nameOf(String(emoji))}`;
+}
+
+/** Who writes just now. */
+export function typingOf(users: string[]): string {
+  if (users.length > 3) return `${count(users.length)} people are typing`;
+  return `${sentence.format(users)} ${users.length === 1 ? "is" : "are"} typing`;
 }
 
 /** Null: a hole that nothing is said about. */
 export function holeText(hole: Hole): string | null {
   const n = hole.hole[1] - hole.hole[0] + 1;
   const what = n === 1 ? "Message" : `${count(n)} messages`;
-  if (hole.why === "erased") return `${what} deleted`;
-  if (hole.why === "expired") return `${what} expired`;
-  return null;
+  return hole.why === "erased" ? `${what} deleted` : null; // what expired goes without a word
 }
 
 export function previewOf(conv: Conv, me: string): string {
