@@ -146,6 +146,8 @@ static int add_found(struct call *call, const Loquat__ConvInfo *info)
     int err = 0;
     if (info->last != NULL)
         err = say_view(info->last, &room, &record);
+    if (err != 0)
+        return err;
     found->newest_ms = record != NULL ? record->ts : info->created;
     const union map_val *val = map_get(&gather->sets, key_of(name));
     struct say_prefs prefs = {0};
@@ -158,8 +160,7 @@ static int add_found(struct call *call, const Loquat__ConvInfo *info)
     if (!gather->sync && prefs.hidden != gather->archive)
         return 0;
     found->pinned = prefs.pinned;
-    if (err == 0)
-        err = say_conv(&gather->text, &place, info, &prefs);
+    err = say_conv(&gather->text, &place, info, &prefs);
     if (err != 0)
         return err;
     found->size = gather->text.n - found->at;
