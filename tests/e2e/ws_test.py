@@ -414,6 +414,7 @@ async def test_pins():
     direct = await alice.ok("open", kind="direct", **{"with": "bob"})
     s = (await alice.ok("send", c=direct["c"], cid=cid(), kind="text", body={"text": "x"}))["s"]
     await bob.ok("pin", c=direct["c"], s=s, cid=cid())
+    await alice.ok("pin", c=direct["c"], s=s, cid=cid(), on=False)
     for client in alice, bob:
         await client.close()
 
