@@ -341,6 +341,19 @@ int apply_first_answer(struct apply *apply, struct conv *conv, const Loquat__Com
     return state_refuse(apply, ERR_CONFLICT, "choose another cid");
 }
 
+int apply_begin(struct apply *apply, const Loquat__Command *command,
+                bool (*same)(const Loquat__Record *, const Loquat__Command *), struct conv **conv,
+                struct member **member)
+{
+    int err = apply_find(apply, command, conv, member);
+    bool found = false;
+    if (err == 0 && *conv != NULL)
+        err = apply_first_answer(apply, *conv, command, same, &found);
+    if (found)
+        *conv = NULL;
+    return err;
+}
+
 static unsigned version_of(uint32_t op)
 {
     bool chat = op >= LOQUAT__OP__OP_REACT && op <= LOQUAT__OP__OP_PREFS;

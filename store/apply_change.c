@@ -37,12 +37,8 @@ int apply_op_edit(struct apply *apply, const Loquat__Command *command)
 {
     struct conv *conv = NULL;
     struct member *member = NULL;
-    int err = apply_find(apply, command, &conv, &member);
+    int err = apply_begin(apply, command, same_edit, &conv, &member);
     if (err != 0 || conv == NULL)
-        return err;
-    bool found = false;
-    err = apply_first_answer(apply, conv, command, same_edit, &found);
-    if (err != 0 || found)
         return err;
     Loquat__Record *target = NULL;
     err = find_target(apply, conv, command->target, &target);
@@ -151,12 +147,8 @@ int apply_op_delete(struct apply *apply, const Loquat__Command *command)
 {
     struct conv *conv = NULL;
     struct member *member = NULL;
-    int err = apply_find(apply, command, &conv, &member);
+    int err = apply_begin(apply, command, same_delete, &conv, &member);
     if (err != 0 || conv == NULL)
-        return err;
-    bool found = false;
-    err = apply_first_answer(apply, conv, command, same_delete, &found);
-    if (err != 0 || found)
         return err;
     Loquat__Record *target = NULL;
     err = find_target(apply, conv, command->target, &target);
@@ -294,12 +286,8 @@ int apply_op_react(struct apply *apply, const Loquat__Command *command)
 {
     struct conv *conv = NULL;
     struct member *member = NULL;
-    int err = apply_find(apply, command, &conv, &member);
+    int err = apply_begin(apply, command, same_react, &conv, &member);
     if (err != 0 || conv == NULL)
-        return err;
-    bool found = false;
-    err = apply_first_answer(apply, conv, command, same_react, &found);
-    if (err != 0 || found)
         return err;
     Loquat__Record *target = NULL;
     err = find_target(apply, conv, command->target, &target);
@@ -356,12 +344,8 @@ int apply_op_pin(struct apply *apply, const Loquat__Command *command)
 {
     struct conv *conv = NULL;
     struct member *member = NULL;
-    int err = apply_find(apply, command, &conv, &member);
+    int err = apply_begin(apply, command, same_pin, &conv, &member);
     if (err != 0 || conv == NULL)
-        return err;
-    bool found = false;
-    err = apply_first_answer(apply, conv, command, same_pin, &found);
-    if (err != 0 || found)
         return err;
     bool may = command->admin || conv->header->kind == LOQUAT__CONV_KIND__CONV_DIRECT ||
                (member != NULL && member->row->role >= LOQUAT__ROLE__ROLE_ADMIN);

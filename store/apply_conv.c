@@ -331,12 +331,8 @@ int apply_op_member(struct apply *apply, const Loquat__Command *command)
 {
     struct conv *conv = NULL;
     struct member *actor = NULL, *target = NULL;
-    int err = apply_find(apply, command, &conv, &actor);
+    int err = apply_begin(apply, command, same_member, &conv, &actor);
     if (err != 0 || conv == NULL)
-        return err;
-    bool found = false;
-    err = apply_first_answer(apply, conv, command, same_member, &found);
-    if (err != 0 || found)
         return err;
     if (conv->header->kind != LOQUAT__CONV_KIND__CONV_GROUP)
         return state_refuse(apply, ERR_BAD_REQUEST, "a direct conversation has its two members");

@@ -45,12 +45,8 @@ int apply_op_send(struct apply *apply, const Loquat__Command *command)
 {
     struct conv *conv = NULL;
     struct member *member = NULL;
-    int err = apply_find(apply, command, &conv, &member);
+    int err = apply_begin(apply, command, same_send, &conv, &member);
     if (err != 0 || conv == NULL)
-        return err;
-    bool found = false;
-    err = apply_first_answer(apply, conv, command, same_send, &found);
-    if (err != 0 || found)
         return err;
     if (!kind_is_message(command->kind))
         return state_refuse(apply, ERR_BAD_REQUEST, "not a kind that can be sent");

@@ -106,12 +106,8 @@ int apply_op_meta(struct apply *apply, const Loquat__Command *command)
 {
     struct conv *conv = NULL;
     struct member *member = NULL;
-    int err = apply_find(apply, command, &conv, &member);
+    int err = apply_begin(apply, command, same_meta, &conv, &member);
     if (err != 0 || conv == NULL)
-        return err;
-    bool found = false;
-    err = apply_first_answer(apply, conv, command, same_meta, &found);
-    if (err != 0 || found)
         return err;
     bool direct = conv->header->kind == LOQUAT__CONV_KIND__CONV_DIRECT;
     if (command->fields == 0 || (command->fields & ~(uint32_t)FIELDS_ALL) != 0)

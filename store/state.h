@@ -146,5 +146,9 @@ int apply_find(struct apply *apply, const Loquat__Command *command, struct conv 
  * the stored record with the command. */
 int apply_first_answer(struct apply *apply, struct conv *conv, const Loquat__Command *command,
                        bool (*same)(const Loquat__Record *, const Loquat__Command *), bool *found);
+/* Both, which most commands of a member begin with: *conv is NULL when all has been answered. */
+int apply_begin(struct apply *apply, const Loquat__Command *command,
+                bool (*same)(const Loquat__Record *, const Loquat__Command *), struct conv **conv,
+                struct member **member);
 
 #endif
