@@ -1,4 +1,4 @@
-/* bench/lib/archive.h: a chat archive to import: chat-en.jsonl.zst of $LOQUAT_DATA (or
+/* bench/lib/archive.h: a chat archive to import: chat-en.jsonl.zst of $LOQUAT_DATASET (or
  * ../shared/data) where that is, otherwise the sample of the tests, several times under other
  * names.
  * Errors: none: see measure.h. */

@@ -190,7 +190,7 @@ static void take_sync(struct follower *follower, struct span line)
     all->live++;
     all->opening--;
     if (all->on_live != NULL)
-        all->on_live(follower);
+        all->on_live(follower, line);
 }
 
 /* What the server can't answer now is asked again when it says, or up to twice as late. */
@@ -254,6 +254,8 @@ static void take_event(struct follower *follower, struct span line)
             fail_at(line);
         log->gone = true;
     }
+    if (follower->all->on_event != NULL)
+        follower->all->on_event(follower, line);
 }
 
 static void on_line(struct sock *sock, struct span line)

@@ -52,7 +52,8 @@ struct followers {
     /* A record or hole that moved the cursor to log->seen; `live`: it came by itself. */
     void (*on_record)(struct follower *follower, struct followed *log, struct span item, bool live);
     void (*on_answer)(struct follower *follower, uint64_t id, struct span line); /* ids of asks */
-    void (*on_live)(struct follower *follower);                                  /* may be NULL */
+    void (*on_live)(struct follower *follower, struct span line);  /* of sync; may be NULL */
+    void (*on_event)(struct follower *follower, struct span line); /* no record; may be NULL */
 
     struct follower *each;
     size_t count;

@@ -402,11 +402,15 @@ void gateway_start(struct gateway *gateway, const char *const *more)
                                   gateway->secret,
                                   "--rate",
                                   "0",
+                                  "--conv-rate",
+                                  "0",
+                                  "--conv-rate-all",
+                                  "0",
                                   "--log-level",
                                   "warn",
                                   gateway->node != NULL ? "--nodes" : "--embed",
                                   gateway->node != NULL ? gateway->node->at : gateway->dir};
-    size_t count = 11;
+    size_t count = 15;
     if (gateway->node != NULL) {
         argv[count++] = "--cluster-secret-file";
         argv[count++] = gateway->node->secret;

@@ -231,8 +231,9 @@ void town_on_answer(struct follower *follower, uint64_t id, struct span line)
 }
 
 /* What was not answered is sent again; nobody waits for the page any more. */
-void town_on_live(struct follower *follower)
+void town_on_live(struct follower *follower, struct span line)
 {
+    (void)line;
     struct town *town = town_of(follower);
     struct person *person = &town->persons[follower->number];
     for (size_t i = person->count; i > 0; i--)
