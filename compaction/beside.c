@@ -2,7 +2,16 @@
 
 #include "store/key.h"
 
-enum { MENTION_TAIL = 9 }; /* bytes behind the user: 0, sequence */
+enum { USER_TAIL = 9 }; /* bytes behind the user: 0, sequence */
+
+/* What stands there about messages, in key order. */
+static const struct {
+    int tag;
+    bool by_user; /* user, then sequence; else sequence first */
+} TAGS[] = {
+    {KEY_TAG_REACTIONS, false}, {KEY_TAG_MENTIONS, true}, {KEY_TAG_HIDDEN, true},
+    {KEY_TAG_THREAD, false},    {KEY_TAG_ACTIVE, false},  {KEY_TAG_PLACE, true},
+};
 
 struct walk {
     uint32_t partition;
@@ -12,10 +21,19 @@ struct walk {
     void *arg;
 };
 
-static int reactions(const struct walk *walk, struct kv *kv, const struct kv_view *view)
+static struct key tag_key(const struct walk *walk, int tag)
 {
-    struct key from = key_reactions(walk->partition, walk->id, 0, (struct span){0});
-    struct key until = key_reactions(walk->partition, walk->id, walk->floor, (struct span){0});
+    struct key key = key_conv(walk->partition, walk->id);
+    key.p[key.n++] = (char)tag;
+    return key;
+}
+
+/* Rows that begin with a sequence: of what lies below the floor. */
+static int by_sequence(const struct walk *walk, struct kv *kv, const struct kv_view *view, int tag)
+{
+    struct key from = tag_key(walk, tag), until = from;
+    put_be64(until.p + until.n, walk->floor);
+    until.n += 8;
     struct kv_iter iter;
     int err = 0;
     kv_iter_open(&iter, kv, view, KV_CONV, key_span(&from), key_span(&until));
@@ -42,26 +60,24 @@ int beside_reactions(struct kv *kv, const struct kv_view *view, uint32_t partiti
 }
 
 /* By user, then by sequence: behind the last one of a user that lies below, the next user. */
-static int mentions(const struct walk *walk, struct kv *kv, const struct kv_view *view)
+static int by_user(const struct walk *walk, struct kv *kv, const struct kv_view *view, int tag)
 {
-    struct key from = key_conv(walk->partition, walk->id), until = from;
-    from.p[from.n++] = KEY_TAG_MENTIONS;
-    until.p[until.n++] = KEY_TAG_MENTIONS + 1;
+    struct key from = tag_key(walk, tag), until = tag_key(walk, tag + 1);
     struct kv_iter iter;
     int err = 0;
     kv_iter_open(&iter, kv, view, KV_CONV, key_span(&from), key_span(&until));
     kv_iter_first(&iter);
     while (err == 0 && kv_iter_valid(&iter)) {
         struct span key = kv_iter_key(&iter);
-        if (key.n < from.n + MENTION_TAIL || key.n > KEY_MAX)
+        if (key.n < from.n + USER_TAIL || key.n > KEY_MAX)
             break; /* no key of ours: `verify` says so */
         if (get_be64(key.p + key.n - 8) < walk->floor) {
             err = walk->each(walk->arg, key, kv_iter_value(&iter));
             kv_iter_next(&iter);
             continue;
         }
-        struct span user = span_of(key.p + from.n, key.n - from.n - MENTION_TAIL);
-        struct key last = key_mention(walk->partition, walk->id, user, UINT64_MAX);
+        struct span user = span_of(key.p + from.n, key.n - from.n - USER_TAIL);
+        struct key last = key_user_seq(walk->partition, walk->id, (char)tag, user, UINT64_MAX);
         kv_iter_seek(&iter, key_span(&last));
     }
     if (err == 0)
@@ -75,6 +91,9 @@ int beside_below(struct kv *kv, const struct kv_view *view, uint32_t partition, 
                  void *arg)
 {
     struct walk walk = {partition, id, floor, each, arg};
-    int err = reactions(&walk, kv, view);
-    return err == 0 ? mentions(&walk, kv, view) : err;
+    int err = 0;
+    for (size_t i = 0; err == 0 && i < sizeof TAGS / sizeof *TAGS; i++)
+        err = TAGS[i].by_user ? by_user(&walk, kv, view, TAGS[i].tag)
+                              : by_sequence(&walk, kv, view, TAGS[i].tag);
+    return err;
 }

@@ -1,5 +1,5 @@
 /* compaction/beside.h: what stands in the conversation's family about messages that lie below the
- * floor: who reacted to them, whom they named.
+ * floor: who reacted to them, whom they named, who has hidden them, their threads.
  * Thread: any. Errors: of kv, or what `each` returned. */
 #ifndef LOQUAT_COMPACTION_BESIDE_H
 #define LOQUAT_COMPACTION_BESIDE_H

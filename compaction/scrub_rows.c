@@ -171,6 +171,61 @@ static void check_mention(struct scrub *scrub, const struct scrub_conv *conv, st
                      user.p);
 }
 
+/* ---- hidden ones, threads, blocks ---- */
+
+/* The sequence at the end of a row that has a user in front of it; 0: it has none. */
+static uint64_t seq_behind_user(struct span key)
+{
+    size_t head = KEY_CONV_SIZE + 1, tail = 9;
+    return key.n > head + tail && key.p[key.n - tail] == 0 ? get_be64(key.p + key.n - 8) : 0;
+}
+
+static bool is_message(struct scrub *scrub, const struct scrub_conv *conv, uint64_t seq)
+{
+    Loquat__Record *record = NULL;
+    if (seq == 0 || seq > conv->head)
+        return false;
+    if (seq < conv->floor || scrub_record(scrub, conv->id, seq, &record) != 0)
+        return true; /* waits for a trim, or was noted where the log was read */
+    return kind_is_message(record->kind);
+}
+
+static void check_threaded(struct scrub *scrub, const struct scrub_conv *conv, uint64_t root,
+                           uint64_t seq)
+{
+    Loquat__Record *record = NULL;
+    const char *id = conv->header->id;
+    if (seq <= root || seq > conv->head || !is_message(scrub, conv, root))
+        scrub_damage(scrub, KV_CONV, id, seq, "a row of a thread belongs to no thread");
+    else if (root >= conv->floor && scrub_record(scrub, conv->id, seq, &record) == 0 &&
+             !record->erased && record->thread != root)
+        scrub_damage(scrub, KV_CONV, id, seq, "the message is not of thread %llu", num(root));
+}
+
+static void check_rest(struct scrub *scrub, const struct scrub_conv *conv, struct span key,
+                       struct span value)
+{
+    const char *id = conv->header->id;
+    unsigned tag = (unsigned char)key.p[KEY_CONV_SIZE];
+    bool fine = true;
+    if (tag == KEY_TAG_BLOCKING)
+        fine = loquat__blocking__unpack(&scrub->arena.allocator, value.n,
+                                        (const uint8_t *)value.p) != NULL;
+    else if (tag == KEY_TAG_HIDDEN)
+        fine = value.n == 0 && is_message(scrub, conv, seq_behind_user(key));
+    else if (tag == KEY_TAG_PLACE)
+        fine = value.n == PLACE_SIZE && is_message(scrub, conv, seq_behind_user(key));
+    else if (tag == KEY_TAG_THREAD && key.n == KEY_CONV_SIZE + 17 && value.n == THREAD_SIZE)
+        check_threaded(scrub, conv, get_be64(key.p + KEY_CONV_SIZE + 1),
+                       get_be64(key.p + KEY_CONV_SIZE + 9));
+    else if (tag == KEY_TAG_ACTIVE && key.n == KEY_CONV_SIZE + 9 && value.n == ACTIVE_SIZE)
+        check_threaded(scrub, conv, get_le64(value.p), get_be64(key.p + KEY_CONV_SIZE + 1));
+    else
+        fine = false;
+    if (!fine)
+        scrub_damage(scrub, KV_CONV, id, 0, "a row of kind %u is damaged", tag);
+}
+
 int scrub_beside(struct scrub *scrub, const struct scrub_conv *conv)
 {
     struct key from = key_conv(scrub->partition, conv->id), until = from;
@@ -187,7 +242,7 @@ int scrub_beside(struct scrub *scrub, const struct scrub_conv *conv)
         else if (key.p[KEY_CONV_SIZE] == KEY_TAG_MENTIONS)
             check_mention(scrub, conv, key, kv_iter_value(&iter));
         else
-            scrub_damage(scrub, KV_CONV, conv->header->id, 0, "a row of an unknown kind");
+            check_rest(scrub, conv, key, kv_iter_value(&iter));
         arena_reset(&scrub->arena);
         err = scrub_tick(scrub);
     }
@@ -389,6 +444,10 @@ int scrub_users(struct scrub *scrub)
             check_listed(scrub, &user, key, value);
         else if (key.p[KEY_CONV_SIZE] == KEY_TAG_USERLOG)
             check_own(scrub, &user, key, value);
+        else if (key.p[KEY_CONV_SIZE] != KEY_TAG_SETTINGS ||
+                 loquat__user_settings__unpack(&scrub->arena.allocator, value.n,
+                                               (const uint8_t *)value.p) == NULL)
+            scrub_damage(scrub, KV_USER, user.name, 0, "the settings can't be read");
         arena_reset(&scrub->arena);
         err = scrub_tick(scrub);
     }

@@ -15,16 +15,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A directory is made as FORMAT, whatever is newest: nobody can be told what he can't read. A node
- * raises it to the newest format when all who have to understand what it writes then do
- * (replication/node_format.c). */
+/* The directory of a node among others is made as FORMAT, whatever is newest: nobody can be told
+ * what he can't read. A node raises it to the newest format when all who have to understand what it
+ * writes then do (replication/node_format.c). */
 enum {
     DATADIR_FORMAT_OLDEST = 2,
     DATADIR_FORMAT_CLUSTER = 3, /* from here on FORMAT names the cluster */
     DATADIR_FORMAT = 4,
-    DATADIR_FORMAT_CHAT = 5, /* from here on entries of ENTRY_VERSION_CHAT are written */
-    DATADIR_FORMAT_NEWEST = 5,
-    DATADIR_NEWEST_WIRE = 3, /* nodes that speak this version read it, see WIRE_VERSION */
+    DATADIR_FORMAT_CHAT = 5,   /* from here on entries of ENTRY_VERSION_CHAT are written */
+    DATADIR_FORMAT_SOCIAL = 6, /* and of ENTRY_VERSION_SOCIAL */
+    DATADIR_FORMAT_NEWEST = 6,
+    DATADIR_NEWEST_WIRE = 4, /* nodes that speak this version read it, see WIRE_VERSION */
     DATADIR_PATH_MAX = 4096
 };
 

@@ -77,7 +77,8 @@ void effects_put(struct effects *effects, struct owed *owed)
 void effects_answer(struct effects *effects, struct owed *owed, const struct apply_result *result)
 {
     list_remove(&owed->link);
-    if (result->err == ERR_NOT_LEADER)
+    /* ERR_AGAIN: who leads there writes entries of an older version yet */
+    if (result->err == ERR_NOT_LEADER || result->err == ERR_AGAIN)
         list_push(&effects->waiting, &owed->link);
     else
         shard_owed_done(owed);

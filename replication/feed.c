@@ -7,6 +7,7 @@
 #include "store/base/clock.h"
 #include "store/base/err.h"
 #include "store/base/metrics.h"
+#include "store/base/wire.h"
 #include "store/timeline.h"
 
 enum { RUN_MAX = 64 }; /* records of one log in one Tail */
@@ -453,9 +454,9 @@ static void publish_run(struct feed *feed, const struct apply_record *records, s
     }
 }
 
-/* What is in no log: to who has credit for it, else it is dropped. */
+/* What is in no log: to who has credit for it, else it is dropped; and reads it, by its version. */
 static void send_passing(struct feed *feed, struct topic *topic, enum link_type type,
-                         const ProtobufCMessage *message)
+                         const ProtobufCMessage *message, uint32_t version)
 {
     size_t size = protobuf_c_message_get_packed_size(message);
     feed->scratch.n = 0;
@@ -463,6 +464,8 @@ static void send_passing(struct feed *feed, struct topic *topic, enum link_type 
     for (struct list_link *link = list_first(&topic->subs); link != NULL;
          link = list_next(&topic->subs, link)) {
         struct sub *sub = container_of(link, struct sub, in_topic);
+        if (sub->peer->version < version)
+            continue;
         if (sub->peer->link != NULL && sub->peer->credit > 0) {
             link_send(sub->peer->link, type, buf_span(&feed->scratch));
             sub->peer->credit -= (int64_t)size;
@@ -487,14 +490,17 @@ static void publish_mark(struct feed *feed, const struct apply_mark *mark)
     event.read = mark->read;
     event.delivered = mark->delivered;
     event.members = mark->members;
-    send_passing(feed, topic, LINK_MARK, &event.base);
+    event.thread = mark->thread;
+    event.seen = mark->seen;
+    send_passing(feed, topic, LINK_MARK, &event.base,
+                 mark->thread != 0 || mark->seen != 0 ? WIRE_VERSION_SOCIAL : WIRE_VERSION_MIN);
 }
 
 void feed_typing(struct feed *feed, const Loquat__Typing *typing)
 {
     union map_val *val = map_get(&feed->topics, id_key(conv_id_of(span_str(typing->conv))));
     if (val != NULL)
-        send_passing(feed, val->p, LINK_TYPING, &typing->base);
+        send_passing(feed, val->p, LINK_TYPING, &typing->base, WIRE_VERSION_CHAT);
 }
 
 void feed_publish(struct feed *feed, const struct applied *applied)

@@ -33,6 +33,7 @@ struct feed {
 /* The feed's side of a gateway link. `ref`/`unref` keep the owner while a read is under way. */
 struct feed_peer {
     struct link *link; /* NULL once closed */
+    uint32_t version;  /* of the wire, that it speaks */
     int64_t credit;
     struct map subs;      /* log id → struct sub */
     struct list starting; /* subs that want their first read, which does not wait for credit */

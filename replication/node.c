@@ -14,6 +14,7 @@
 #include "store/base/clock.h"
 #include "store/base/err.h"
 #include "store/base/log.h"
+#include "store/base/record.h"
 #include "store/base/thread.h"
 
 enum {
@@ -58,11 +59,22 @@ static void on_answer(void *arg, const struct waiter *waiter, const struct apply
     }
 }
 
+/* What a user has set of himself may say who sees whether he is there. */
+static bool sets_privacy(const struct apply_record *record)
+{
+    struct record_view view;
+    return record->user_log && record_view(record->bytes, &view) == 0 &&
+           (view.kind == LOQUAT__KIND__KIND_BLOCK || view.kind == LOQUAT__KIND__KIND_PRIVACY);
+}
+
 static void on_applied(void *arg, struct shard *shard, const struct applied *applied)
 {
     (void)shard;
     struct node *node = arg;
     feed_publish(&node->feed, applied);
+    for (size_t i = 0; i < applied->record_count; i++)
+        if (sets_privacy(&applied->records[i]))
+            presence_again(&node->presence, applied->records[i].id);
 }
 
 static bool settled(const struct node *node)

@@ -13,7 +13,9 @@ enum { FORMAT_SETTLED_MS = 10000 };
 
 unsigned node_entry_version(const struct node *node)
 {
-    return node->dir.format < DATADIR_FORMAT_CHAT ? ENTRY_VERSION_OLDEST : ENTRY_VERSION_CHAT;
+    if (node->dir.format < DATADIR_FORMAT_CHAT)
+        return ENTRY_VERSION_OLDEST;
+    return node->dir.format < DATADIR_FORMAT_SOCIAL ? ENTRY_VERSION_CHAT : ENTRY_VERSION_SOCIAL;
 }
 
 static bool reads_newest(const struct node *node, uint64_t id)

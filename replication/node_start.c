@@ -133,6 +133,8 @@ static int begin_journal(struct node *node, const char *join, char *why, size_t 
         snprintf(why, size, "%s: %s", node->dir.journal, strerror(errno));
     node->journal_at = journal_after(&batch);
     journal_batch_close(&batch);
+    if (node->dir.fresh && datadir_alone(&node->dir)) /* nobody else reads what is written */
+        node->dir.format = DATADIR_FORMAT_NEWEST;
     if (err == 0 && node->dir.fresh)
         err = datadir_commit(&node->dir, node->path, why, size);
     return err;

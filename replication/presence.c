@@ -127,6 +127,13 @@ void presence_changed(struct presence *presence, struct conv_id user, bool lost,
         leave_at(presence, watched, at_ms);
 }
 
+void presence_again(struct presence *presence, struct conv_id user)
+{
+    struct watched *watched = find(presence, user);
+    if (watched != NULL && watched->told != NOT_TOLD)
+        tell(presence, watched, watched->told);
+}
+
 void presence_tick(struct presence *presence, uint64_t now_ms)
 {
     struct list_link *link;

@@ -46,6 +46,8 @@ void presence_led(struct presence *presence, uint32_t partition, uint64_t now_ms
 void presence_drop(struct presence *presence, uint32_t partition); /* it is led elsewhere */
 /* Somebody begins or ceases to follow the user's log; `lost`: because a link was. */
 void presence_changed(struct presence *presence, struct conv_id user, bool lost, uint64_t now_ms);
+/* Who may know of it has changed: it is told again as it is, and gateways ask who may. */
+void presence_again(struct presence *presence, struct conv_id user);
 void presence_watch(struct presence *presence, struct feed_peer *peer, const Loquat__Watch *watch,
                     uint64_t now_ms);
 void presence_peer_close(struct presence *presence, struct feed_peer *peer);

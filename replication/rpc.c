@@ -224,7 +224,7 @@ static void on_hello(struct peer *peer, struct span body)
         return;
     }
     peer->greeted = true;
-    peer->version = wire_spoken_with(hello->version);
+    peer->version = peer->feed.version = wire_spoken_with(hello->version);
     send_leads(peer);
 }
 

@@ -341,6 +341,16 @@ int apply_first_answer(struct apply *apply, struct conv *conv, const Loquat__Com
     return state_refuse(apply, ERR_CONFLICT, "choose another cid");
 }
 
+/* Whom the other one of a direct conversation has blocked does nothing there but take back. */
+static bool is_blocked(const struct conv *conv, const Loquat__Command *command)
+{
+    const Loquat__ConvHeader *header = conv->header;
+    if (header->blocked == 0 || command->admin || command->op == LOQUAT__OP__OP_DELETE)
+        return false;
+    uint32_t by_other = strcmp(header->user_a, command->user) == 0 ? BLOCKED_BY_B : BLOCKED_BY_A;
+    return (header->blocked & by_other) != 0;
+}
+
 int apply_begin(struct apply *apply, const Loquat__Command *command,
                 bool (*same)(const Loquat__Record *, const Loquat__Command *), struct conv **conv,
                 struct member **member)
@@ -349,62 +359,63 @@ int apply_begin(struct apply *apply, const Loquat__Command *command,
     bool found = false;
     if (err == 0 && *conv != NULL)
         err = apply_first_answer(apply, *conv, command, same, &found);
+    if (err == 0 && *conv != NULL && !found && is_blocked(*conv, command)) {
+        (void)state_refuse(apply, ERR_FORBIDDEN, "you can't write to this user");
+        found = true;
+    }
     if (found)
         *conv = NULL;
     return err;
 }
 
-static unsigned version_of(uint32_t op)
-{
-    bool chat = op >= LOQUAT__OP__OP_REACT && op <= LOQUAT__OP__OP_PREFS;
-    return chat ? ENTRY_VERSION_CHAT : ENTRY_VERSION_OLDEST;
-}
+/* What runs a command, and from which version of entries on: programs that do not know it refuse it
+ * in older ones, so all must. */
+static const struct {
+    int (*run)(struct apply *apply, const Loquat__Command *command);
+    unsigned version;
+} OPS[] = {
+    [LOQUAT__OP__OP_OPEN] = {apply_op_open, ENTRY_VERSION_OLDEST},
+    [LOQUAT__OP__OP_SEND] = {apply_op_send, ENTRY_VERSION_OLDEST},
+    [LOQUAT__OP__OP_EDIT] = {apply_op_edit, ENTRY_VERSION_OLDEST},
+    [LOQUAT__OP__OP_DELETE] = {apply_op_delete, ENTRY_VERSION_OLDEST},
+    [LOQUAT__OP__OP_MEMBER] = {apply_op_member, ENTRY_VERSION_OLDEST},
+    [LOQUAT__OP__OP_LEAVE] = {apply_op_leave, ENTRY_VERSION_OLDEST},
+    [LOQUAT__OP__OP_MARK] = {apply_op_mark, ENTRY_VERSION_OLDEST},
+    [LOQUAT__OP__OP_RETAIN] = {apply_op_retain, ENTRY_VERSION_OLDEST},
+    [LOQUAT__OP__OP_USER_EFFECT] = {apply_op_user_effect, ENTRY_VERSION_OLDEST},
+    [LOQUAT__OP__OP_OUT_DONE] = {apply_op_out_done, ENTRY_VERSION_OLDEST},
+    [LOQUAT__OP__OP_REACT] = {apply_op_react, ENTRY_VERSION_CHAT},
+    [LOQUAT__OP__OP_PIN] = {apply_op_pin, ENTRY_VERSION_CHAT},
+    [LOQUAT__OP__OP_META] = {apply_op_meta, ENTRY_VERSION_CHAT},
+    [LOQUAT__OP__OP_PREFS] = {apply_op_prefs, ENTRY_VERSION_CHAT},
+    [LOQUAT__OP__OP_HIDE] = {apply_op_hide, ENTRY_VERSION_SOCIAL},
+    [LOQUAT__OP__OP_INVITE] = {apply_op_invite, ENTRY_VERSION_SOCIAL},
+    [LOQUAT__OP__OP_UNINVITE] = {apply_op_uninvite, ENTRY_VERSION_SOCIAL},
+    [LOQUAT__OP__OP_JOIN] = {apply_op_join, ENTRY_VERSION_SOCIAL},
+    [LOQUAT__OP__OP_THREAD_MARK] = {apply_op_thread_mark, ENTRY_VERSION_SOCIAL},
+    [LOQUAT__OP__OP_BLOCK] = {apply_op_block, ENTRY_VERSION_SOCIAL},
+    [LOQUAT__OP__OP_PRIVACY] = {apply_op_privacy, ENTRY_VERSION_SOCIAL},
+    [LOQUAT__OP__OP_BLOCKING] = {apply_op_blocking, ENTRY_VERSION_SOCIAL},
+    [LOQUAT__OP__OP_USER_NOTE] = {apply_op_user_note, ENTRY_VERSION_SOCIAL},
+};
 
 static int dispatch(struct apply *apply, const Loquat__Command *command)
 {
-    if (version_of(command->op) >
-        apply->entry_version) /* programs that do not know it refuse it too */
+    uint32_t op = command->op;
+    if (op >= sizeof OPS / sizeof *OPS || OPS[op].run == NULL)
+        return state_refuse(apply, ERR_BAD_REQUEST, "unknown command");
+    if (OPS[op].version > apply->entry_version)
         return state_refuse(apply, ERR_AGAIN,
                             "not before all nodes of the cluster have been brought up to date");
-    switch (command->op) {
-    case LOQUAT__OP__OP_OPEN:
-        return apply_op_open(apply, command);
-    case LOQUAT__OP__OP_SEND:
-        return apply_op_send(apply, command);
-    case LOQUAT__OP__OP_EDIT:
-        return apply_op_edit(apply, command);
-    case LOQUAT__OP__OP_DELETE:
-        return apply_op_delete(apply, command);
-    case LOQUAT__OP__OP_REACT:
-        return apply_op_react(apply, command);
-    case LOQUAT__OP__OP_PIN:
-        return apply_op_pin(apply, command);
-    case LOQUAT__OP__OP_META:
-        return apply_op_meta(apply, command);
-    case LOQUAT__OP__OP_PREFS:
-        return apply_op_prefs(apply, command);
-    case LOQUAT__OP__OP_MEMBER:
-        return apply_op_member(apply, command);
-    case LOQUAT__OP__OP_LEAVE:
-        return apply_op_leave(apply, command);
-    case LOQUAT__OP__OP_MARK:
-        return apply_op_mark(apply, command);
-    case LOQUAT__OP__OP_RETAIN:
-        return apply_op_retain(apply, command);
-    case LOQUAT__OP__OP_USER_EFFECT:
-        return apply_op_user_effect(apply, command);
-    case LOQUAT__OP__OP_OUT_DONE:
-        return apply_op_out_done(apply, command);
-    default:
-        return state_refuse(apply, ERR_BAD_REQUEST, "unknown command");
-    }
+    return OPS[op].run(apply, command);
 }
 
 static bool command_valid(const Loquat__Command *command)
 {
     return strlen(command->user) <= USER_MAX && strlen(command->who) <= USER_MAX &&
            strlen(command->with) <= USER_MAX && strlen(command->cid) <= CID_MAX &&
-           strlen(command->draft) <= DRAFT_MAX && strlen(command->conv) <= CONV_ID_MAX;
+           strlen(command->draft) <= DRAFT_MAX && strlen(command->token) <= INVITE_TOKEN_MAX &&
+           strlen(command->conv) <= CONV_ID_MAX;
 }
 
 /* Those of one entry. What their cids are looked for in is fetched from memory meanwhile. */

@@ -38,6 +38,8 @@ struct apply_mark {
     struct conv_id id;
     struct span conv, user;
     uint64_t read, delivered, members;
+    uint64_t thread; /* `read` is the user's place in it; 0: a mark of the conversation */
+    uint64_t seen;   /* so many have read up to `read`; there is no user */
 };
 
 /* A command for another partition (or this one): deliver it, then OP_OUT_DONE with `number`. */

@@ -4,7 +4,7 @@
 #include "store/base/err.h"
 #include "store/base/record.h"
 #include "store/mention.h"
-#include "store/state.h"
+#include "store/thread.h"
 
 static bool expired(const Loquat__Record *record, uint64_t now_ms)
 {
@@ -33,6 +33,14 @@ static bool same_edit(const Loquat__Record *record, const Loquat__Command *comma
            state_bytes_same(record->body, command->body);
 }
 
+/* A text has the body of one; that of an application's own kind may look like it. */
+static bool body_fits(const struct apply *apply, const Loquat__Record *target,
+                      const Loquat__Command *command)
+{
+    return command->kind == 0 || command->kind == target->kind ||
+           (target->kind == LOQUAT__KIND__KIND_X && apply->entry_version >= ENTRY_VERSION_SOCIAL);
+}
+
 int apply_op_edit(struct apply *apply, const Loquat__Command *command)
 {
     struct conv *conv = NULL;
@@ -48,7 +56,7 @@ int apply_op_edit(struct apply *apply, const Loquat__Command *command)
         return state_refuse(apply, ERR_NOT_FOUND, "the message was deleted");
     if (strcmp(target->from, command->user) != 0)
         return state_refuse(apply, ERR_FORBIDDEN, "only the author edits a message");
-    if (command->kind != 0 && command->kind != target->kind)
+    if (!body_fits(apply, target, command))
         return state_refuse(apply, ERR_BAD_REQUEST, "the body is not one of the message's kind");
     Loquat__Fold *fold = NULL;
     err = state_fold(apply, conv, command->target, &apply->arena, &fold);
@@ -101,6 +109,21 @@ static void erase_content(Loquat__Record *record)
         record->thread = 0;
 }
 
+/* Its thread no longer counts it. */
+static int leave_thread(struct apply *apply, struct conv *conv, uint64_t seq, uint64_t root)
+{
+    Loquat__Fold *fold = NULL;
+    thread_forget(apply, conv, root, seq);
+    if (apply->entry_version < ENTRY_VERSION_SOCIAL || root < conv->header->floor)
+        return 0;
+    int err = state_fold(apply, conv, root, &apply->arena, &fold);
+    if (err != 0 || fold->replies == 0)
+        return err;
+    fold->replies--;
+    state_fold_save(apply, conv, root, fold);
+    return 0;
+}
+
 /* The message, its edits and its fold lose their content; the sequences stay. */
 static int erase(struct apply *apply, struct conv *conv, uint64_t seq, Loquat__Record *record)
 {
@@ -109,6 +132,10 @@ static int erase(struct apply *apply, struct conv *conv, uint64_t seq, Loquat__R
     if (err != 0)
         return err;
     mention_forget(apply, conv, seq, record);
+    if (record->thread != 0)
+        err = leave_thread(apply, conv, seq, record->thread);
+    if (err != 0)
+        return err;
     erase_content(record);
     state_record_rewrite(apply, conv, seq, record);
     struct arena arena; /* of one edit: there may be thousands */
@@ -166,6 +193,9 @@ int apply_op_delete(struct apply *apply, const Loquat__Command *command)
     record.from = command->user;
     record.cid = command->cid;
     record.target = command->target;
+    /* for who counts replies along the log */
+    if (apply->entry_version >= ENTRY_VERSION_SOCIAL)
+        record.thread = target->thread;
     state_append(apply, conv, &record, apply->result);
     return erase(apply, conv, command->target, target);
 }

@@ -2,7 +2,7 @@
 #include "store/base/err.h"
 #include "store/base/record.h"
 #include "store/mention.h"
-#include "store/state.h"
+#include "store/thread.h"
 
 #define TS_MAX 253402300799999ull        /* the end of the year 9999 */
 #define TTL_MAX_S (100ull * 366 * 86400) /* more is as good as for ever */
@@ -22,8 +22,8 @@ static bool same_send(const Loquat__Record *record, const Loquat__Command *comma
     return true;
 }
 
-/* A thread hangs on a message; its root counts what hangs on it. */
-static int count_reply(struct apply *apply, struct conv *conv, uint64_t root)
+/* A thread hangs on a message; its root, whose fold is *fold, counts what hangs on it. */
+static int count_reply(struct apply *apply, struct conv *conv, uint64_t root, Loquat__Fold **fold)
 {
     Loquat__Record *record = NULL;
     int err = root < conv->header->floor ? ERR_NOT_FOUND
@@ -31,14 +31,42 @@ static int count_reply(struct apply *apply, struct conv *conv, uint64_t root)
     if (err == ERR_NOT_FOUND ||
         (err == 0 && (record->erased || !kind_is_message(record->kind) || record->thread != 0)))
         return state_refuse(apply, ERR_BAD_REQUEST, "thread is not a message that can have one");
-    Loquat__Fold *fold = NULL;
     if (err == 0)
-        err = state_fold(apply, conv, root, &apply->arena, &fold);
-    if (err == 0) {
-        fold->replies++;
-        state_fold_save(apply, conv, root, fold);
-    }
+        err = state_fold(apply, conv, root, &apply->arena, fold);
+    if (err == 0)
+        (*fold)->replies++;
     return err;
+}
+
+enum { EXPIRING_STEP = 1024 };
+
+/* What is noted of a message beside its record. */
+static int note_message(struct apply *apply, struct conv *conv, uint64_t seq,
+                        const Loquat__Record *record, Loquat__Fold *root)
+{
+    mention_note(apply, conv, seq, record);
+    Loquat__ConvHeader *header = conv->header;
+    if (record->expires != 0 && apply->entry_version >= ENTRY_VERSION_SOCIAL &&
+        header->expiring_until <= seq) {
+        header->expiring_from = header->expiring_from == 0 ? seq : header->expiring_from;
+        header->expiring_until = seq + EXPIRING_STEP; /* so that few of them save the header */
+        state_conv_save(apply, conv);
+    }
+    if (root == NULL)
+        return 0;
+    bool moved;
+    thread_note(apply, conv, record->thread, root, seq, record->expires);
+    state_fold_save(apply, conv, record->thread, root);
+    return thread_read_to(apply, conv, span_str(record->from), record->thread, seq, &moved);
+}
+
+/* Who writes has read it; of a large conversation it is counted from here on who else has. */
+static void wrote(struct apply *apply, struct conv *conv, struct member *member, uint64_t seq)
+{
+    if (member != NULL)
+        state_member_wrote(apply, member, seq, conv->n);
+    conv->seen_seq = conv->header->members > MARK_EVENT_MEMBERS_MAX ? seq : 0;
+    conv->seen_n = member != NULL;
 }
 
 int apply_op_send(struct apply *apply, const Loquat__Command *command)
@@ -62,8 +90,9 @@ int apply_op_send(struct apply *apply, const Loquat__Command *command)
         return state_refuse(apply, ERR_BAD_REQUEST, "ts is no time in milliseconds");
     if (command->reply > conv->head)
         return state_refuse(apply, ERR_BAD_REQUEST, "reply names a sequence that is not there");
+    Loquat__Fold *root = NULL;
     if (command->thread != 0) {
-        err = count_reply(apply, conv, command->thread);
+        err = count_reply(apply, conv, command->thread, &root);
         if (err != 0 || apply->result->err != 0)
             return err;
     }
@@ -84,13 +113,44 @@ int apply_op_send(struct apply *apply, const Loquat__Command *command)
     record.mention_all = command->mention_all;
     record.expires = ttl_s != 0 ? record.ts + ttl_s * 1000 : 0;
     uint64_t seq = state_append(apply, conv, &record, apply->result);
-    mention_note(apply, conv, seq, &record);
-    if (member != NULL)
-        state_member_wrote(apply, member, seq, conv->n);
-    return 0;
+    wrote(apply, conv, member, seq);
+    return note_message(apply, conv, seq, &record, root);
 }
 
 /* ---- marks ---- */
+
+static struct span kept(struct apply *apply, const char *text)
+{
+    size_t n = strlen(text);
+    return span_of(arena_copy(&apply->out->arena, text, n), n);
+}
+
+void apply_tell_mark(struct apply *apply, const struct conv *conv, const struct member *member,
+                     struct apply_mark mark)
+{
+    mark.id = conv->id;
+    mark.conv = kept(apply, conv->header->id);
+    mark.user = kept(apply, member->row->user);
+    mark.members = conv->header->members;
+    *APPLIED_PUSH(apply->out, mark) = mark;
+}
+
+/* In memory alone: a replica that begins to lead counts from the next message on. */
+static void tell_seen(struct apply *apply, struct conv *conv, uint64_t n)
+{
+    struct applied *out = apply->out;
+    conv->seen_n = n;
+    for (size_t i = out->mark_count; i > 0; i--) /* of one entry only the newest count counts */
+        if (out->marks[i - 1].seen != 0 && conv_id_eq(out->marks[i - 1].id, conv->id)) {
+            out->marks[i - 1].seen = n;
+            return;
+        }
+    *APPLIED_PUSH(out, mark) = (struct apply_mark){.id = conv->id,
+                                                   .conv = kept(apply, conv->header->id),
+                                                   .read = conv->seen_seq,
+                                                   .seen = n,
+                                                   .members = conv->header->members};
+}
 
 /* How many messages the log held up to and including `seq`. */
 static int ordinal_at(struct apply *apply, struct conv *conv, uint64_t seq, uint64_t *n)
@@ -125,6 +185,7 @@ int apply_op_mark(struct apply *apply, const Loquat__Command *command)
         delivered = read; /* what was read has been delivered */
     if (read <= row->read && delivered <= row->delivered)
         return 0;
+    uint64_t before = row->read;
     if (read > row->read) {
         uint64_t n = 0;
         err = ordinal_at(apply, conv, read, &n);
@@ -136,17 +197,10 @@ int apply_op_mark(struct apply *apply, const Loquat__Command *command)
     if (delivered > row->delivered)
         row->delivered = delivered;
     state_member_save(apply, member);
-    if (conv->header->members <= MARK_EVENT_MEMBERS_MAX) {
-        struct arena *arena = &apply->out->arena;
-        size_t conv_size = strlen(conv->header->id), user_size = strlen(row->user);
-        *APPLIED_PUSH(apply->out, mark) = (struct apply_mark){
-            .id = conv->id,
-            .conv = span_of(arena_copy(arena, conv->header->id, conv_size), conv_size),
-            .user = span_of(arena_copy(arena, row->user, user_size), user_size),
-            .read = row->read,
-            .delivered = row->delivered,
-            .members = conv->header->members,
-        };
-    }
+    if (conv->header->members <= MARK_EVENT_MEMBERS_MAX)
+        apply_tell_mark(apply, conv, member,
+                        (struct apply_mark){.read = row->read, .delivered = row->delivered});
+    else if (before < conv->seen_seq && row->read >= conv->seen_seq)
+        tell_seen(apply, conv, conv->seen_n + 1);
     return 0;
 }

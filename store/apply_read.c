@@ -4,15 +4,18 @@
 #include "store/base/check.h"
 #include "store/base/err.h"
 #include "store/base/record.h"
-#include "store/mention.h"
+#include "store/hidden.h"
+#include "store/membership.h"
 #include "store/reactions.h"
-#include "store/state.h"
+#include "store/thread.h"
+#include "store/unread.h"
 
 enum {
     LAST_SCAN_MAX = 64,
     READ_PAGE_MAX = 1000,
     MEMBERS_SCAN_MAX = 4000, /* rows looked at for one page of members */
-    UNREAD_FOLDS_MAX = 4096, /* looked at for deleted ones; what is above them counts as unread */
+    EDITS_MAX = 100,         /* of a message, that are shown */
+    THREADS_MAX = 100,       /* of one page */
 };
 
 static char *copy_text(struct arena *arena, const char *text)
@@ -23,33 +26,6 @@ static char *copy_text(struct arena *arena, const char *text)
 static char *copy_span(struct arena *arena, struct span text)
 {
     return arena_copy(arena, text.p, text.n);
-}
-
-/* Messages after `seq` that were deleted for all: they no longer count as unread. */
-static int count_erased(struct apply *apply, const struct conv *conv, uint64_t seq, uint64_t *count)
-{
-    struct key from = key_seq(apply->partition, conv->id, seq + 1);
-    struct key until = key_seq(apply->partition, conv->id, UINT64_MAX);
-    struct kv_iter iter;
-    *count = 0;
-    kv_iter_open(&iter, apply->kv, NULL, KV_FOLD, key_span(&from), key_span(&until));
-    int err = 0;
-    kv_iter_first(&iter);
-    for (int i = 0; i < UNREAD_FOLDS_MAX && kv_iter_valid(&iter) && err == 0; i++) {
-        struct span value = kv_iter_value(&iter);
-        Loquat__Fold *fold =
-            loquat__fold__unpack(&apply->arena.allocator, value.n, (const uint8_t *)value.p);
-        if (fold == NULL)
-            err = ERR_CORRUPT;
-        else if (fold->erased)
-            (*count)++;
-        arena_reset(&apply->arena);
-        kv_iter_next(&iter);
-    }
-    if (err == 0)
-        err = kv_iter_error(&iter);
-    kv_iter_close(&iter);
-    return err;
 }
 
 static int own_reactions(struct apply *apply, const struct conv *conv, Loquat__Item *item,
@@ -67,10 +43,38 @@ static int own_reactions(struct apply *apply, const struct conv *conv, Loquat__I
     return reactions_give(item, fold, buf_span(&apply->value), arena);
 }
 
+/* Finds the newest message by its ordinal: it is the first record that has the head's. */
+static int find_newest(struct apply *apply, struct conv *conv)
+{
+    uint64_t low = conv->header->floor > 0 ? conv->header->floor : 1, high = conv->head;
+    if (conv->newest_seq != 0 || conv->n <= conv->header->expired)
+        return 0;
+    while (low <= high) {
+        uint64_t seq = low + (high - low) / 2;
+        struct key key = key_seq(apply->partition, conv->id, seq);
+        struct record_view record;
+        int err = kv_get(apply->kv, KV_LOG, key_span(&key), &apply->value);
+        if (err == 0)
+            err = record_view(buf_span(&apply->value), &record);
+        if (err != 0)
+            return err == ERR_NOT_FOUND ? 0 : err;
+        if (seq - record.gap < conv->n) {
+            low = seq + 1;
+            continue;
+        }
+        conv->newest_seq = seq;
+        conv->newest_ms = record.ts;
+        high = seq - 1;
+    }
+    return 0;
+}
+
 /* The newest message that can still be shown, looked for in the last records only. */
 static int find_last(struct apply *apply, const struct conv *conv, uint64_t from, uint64_t now_ms,
-                     const char *user, struct arena *arena, Loquat__Item **last)
+                     const struct member *member, struct arena *arena, Loquat__Item **last)
 {
+    const char *user = member != NULL ? member->row->user : "";
+    bool hidden = false;
     *last = NULL;
     for (uint64_t i = 0; i < LAST_SCAN_MAX && conv->head >= from + i && conv->head > i; i++) {
         uint64_t seq = conv->head - i;
@@ -85,6 +89,13 @@ static int find_last(struct apply *apply, const struct conv *conv, uint64_t from
             return err;
         if (!kind_is_message(record->kind) || record->erased || record->stripped ||
             (record->expires != 0 && record->expires <= now_ms))
+            continue;
+        if (member != NULL && member->row->hidden > 0)
+            err = hidden_has(apply->kv, NULL, apply->partition, conv->id, span_str(user), seq,
+                             &hidden);
+        if (err != 0)
+            return err;
+        if (hidden)
             continue;
         Loquat__Item *item = arena_alloc(arena, sizeof *item);
         loquat__item__init(item);
@@ -142,19 +153,16 @@ static int fill_info(struct apply *apply, struct conv *conv, const struct member
         if (header->kind == LOQUAT__CONV_KIND__CONV_DIRECT)
             info->with = copy_text(arena, strcmp(header->user_a, row->user) == 0 ? header->user_b
                                                                                  : header->user_a);
-        uint64_t read_n = row->read_n > header->expired ? row->read_n : header->expired;
-        uint64_t after = row->read + 1 > info->floor ? row->read : info->floor - 1;
-        uint64_t erased = 0;
-        if (conv->n > read_n)
-            err = count_erased(apply, conv, after, &erased);
-        info->unread = conv->n > read_n + erased ? conv->n - read_n - erased : 0;
-        if (err == 0 && info->unread > 0)
-            err = mention_count(apply, conv, span_str(row->user), after, now_ms, &info->mentions);
+        err = unread_count(apply, conv, member, now_ms, &info->unread, &info->mentions);
     }
     fill_pins(header, arena, info);
     if (err == 0)
+        err = find_newest(apply, conv);
+    if (conv->newest_seq >= info->since && conv->newest_seq >= info->floor)
+        info->newest = conv->newest_ms;
+    if (err == 0)
         err = find_last(apply, conv, info->since > info->floor ? info->since : info->floor, now_ms,
-                        member != NULL ? member->row->user : "", arena, &info->last);
+                        member, arena, &info->last);
     return err;
 }
 
@@ -195,20 +203,55 @@ static int read_convs(struct apply *apply, const Loquat__Read *read, uint64_t no
     return 0;
 }
 
+/* The conversation, and the reader as its member; NULL only where `read->all`. ERR_NOT_FOUND: not
+ * for this reader. */
+static int find_both(struct apply *apply, const Loquat__Read *read, struct conv **conv,
+                     struct member **self)
+{
+    *self = NULL;
+    int err = state_conv(apply, span_str(read->conv), conv);
+    if (err != 0)
+        return err == ERR_CONFLICT ? ERR_NOT_FOUND : err;
+    err = state_member(apply, *conv, span_str(read->user), self);
+    if (err == 0 && !state_member_active(*self))
+        err = ERR_NOT_FOUND;
+    if (err == ERR_NOT_FOUND)
+        *self = NULL;
+    return err == ERR_NOT_FOUND && read->all ? 0 : err;
+}
+
+static bool is_admin(const struct member *self)
+{
+    return self != NULL && self->row->role >= LOQUAT__ROLE__ROLE_ADMIN;
+}
+
+/* A row of a page: as it is, or as it was right after the record `at`: then without marks. */
+static Loquat__Member *member_row(const Loquat__Member *row, uint64_t at, struct arena *arena)
+{
+    Loquat__Member *out = arena_alloc(arena, sizeof *out);
+    loquat__member__init(out);
+    out->user = copy_text(arena, row->user);
+    out->joined = row->joined;
+    out->role = at != 0 ? membership_role_at(row, at) : row->role;
+    if (at != 0)
+        return out;
+    out->read = row->read;
+    out->delivered = row->delivered;
+    return out;
+}
+
 /* Members whose marks are newer in memory than on disk are answered from memory. */
 static int read_members(struct apply *apply, const Loquat__Read *read, struct arena *arena,
                         Loquat__Reply *reply)
 {
     struct conv *conv = NULL;
     struct member *self = NULL;
-    int err = state_conv(apply, span_str(read->conv), &conv);
-    if (err == 0 && !read->all) {
-        err = state_member(apply, conv, span_str(read->user), &self);
-        if (err == 0 && !state_member_active(self))
-            err = ERR_NOT_FOUND;
-    }
+    int err = find_both(apply, read, &conv, &self);
     if (err != 0)
-        return err == ERR_CONFLICT ? ERR_NOT_FOUND : err;
+        return err;
+    if (self != NULL && conv->header->history_joined && read->at != 0 &&
+        read->at < self->row->joined_seq)
+        return ERR_NOT_FOUND; /* of before the reader came */
     size_t max = read->max > 0 && read->max < READ_PAGE_MAX ? read->max : READ_PAGE_MAX;
     reply->members = arena_alloc(arena, max * sizeof *reply->members);
     size_t scanned = 0;
@@ -230,16 +273,16 @@ static int read_members(struct apply *apply, const Loquat__Read *read, struct ar
         last = copy_span(arena, user);
         struct member *member = NULL;
         err = state_member(apply, conv, user, &member);
-        if (err != 0 || !state_member_active(member) || member->row->read < read->from)
+        uint32_t role = err != 0        ? LOQUAT__ROLE__ROLE_NONE
+                        : read->at != 0 ? membership_role_at(member->row, read->at)
+                                        : member->row->role;
+        if (role == LOQUAT__ROLE__ROLE_NONE || member->row->read < read->from)
             continue;
         if (reply->n_members == max) {
             reply->after = reply->members[max - 1]->user;
             break;
         }
-        Loquat__Member *row = arena_alloc(arena, sizeof *row);
-        *row = *member->row;
-        row->user = copy_text(arena, row->user);
-        reply->members[reply->n_members++] = row;
+        reply->members[reply->n_members++] = member_row(member->row, read->at, arena);
     }
     if (err == 0)
         err = kv_iter_error(&iter);
@@ -259,6 +302,10 @@ static int read_user(struct apply *apply, const Loquat__Read *read, struct arena
     reply->ids = arena_alloc(arena, max * sizeof *reply->ids);
     reply->rows = arena_alloc(arena, max * sizeof *reply->rows);
     reply->head = log->head;
+    if (read->settings)
+        err = apply_settings(apply, span_str(read->user), arena, &reply->settings);
+    if (err != 0)
+        return err;
     struct conv_id first = {0};
     if (read->after[0] != 0)
         first = conv_id_of(span_str(read->after));
@@ -294,6 +341,102 @@ static int read_user(struct apply *apply, const Loquat__Read *read, struct arena
     return err;
 }
 
+/* Those that work, for who may take them back. */
+static int read_invites(struct apply *apply, const Loquat__Read *read, uint64_t now_ms,
+                        struct arena *arena, Loquat__Reply *reply)
+{
+    struct conv *conv = NULL;
+    struct member *self = NULL;
+    int err = find_both(apply, read, &conv, &self);
+    if (err != 0)
+        return err;
+    if (!read->all && !is_admin(self))
+        return ERR_FORBIDDEN;
+    const Loquat__ConvHeader *header = conv->header;
+    reply->invites = arena_alloc(arena, (header->n_invites + 1) * sizeof *reply->invites);
+    for (size_t i = 0; i < header->n_invites; i++) {
+        if (!apply_invite_works(header->invites[i], now_ms))
+            continue;
+        Loquat__Invite *invite = arena_alloc(arena, sizeof *invite);
+        *invite = *header->invites[i];
+        invite->token = copy_text(arena, invite->token);
+        invite->by = copy_text(arena, invite->by);
+        reply->invites[reply->n_invites++] = invite;
+    }
+    return 0;
+}
+
+static int add_version(struct apply *apply, const struct conv *conv, uint64_t seq,
+                       struct arena *arena, Loquat__Reply *reply, uint64_t *before)
+{
+    Loquat__Record *record = NULL;
+    int err = state_record(apply, conv, seq, arena, &record);
+    if (err != 0)
+        return err;
+    *before = record->thread;
+    if (record->stripped) /* compaction has taken its text */
+        return 0;
+    Loquat__Item *item = arena_alloc(arena, sizeof *item);
+    loquat__item__init(item);
+    item->seq = seq;
+    item->record.len = apply->value.n;
+    item->record.data = arena_copy(arena, apply->value.p, apply->value.n);
+    reply->items[reply->n_items++] = item;
+    return 0;
+}
+
+/* What the message said: its newest edits, newest first, then as it was written. */
+static int read_edits(struct apply *apply, const Loquat__Read *read, uint64_t now_ms,
+                      struct arena *arena, Loquat__Reply *reply)
+{
+    struct conv *conv = NULL;
+    struct member *self = NULL;
+    Loquat__Record *record = NULL;
+    Loquat__Fold *fold = NULL;
+    bool hidden = false;
+    int err = find_both(apply, read, &conv, &self);
+    if (err != 0)
+        return err;
+    uint64_t seq = read->from, low = conv->header->floor > 0 ? conv->header->floor : 1;
+    if (self != NULL && conv->header->history_joined && self->row->joined_seq > low)
+        low = self->row->joined_seq;
+    err = seq >= low && seq <= conv->head ? state_record(apply, conv, seq, arena, &record)
+                                          : ERR_NOT_FOUND;
+    if (err == 0 && self != NULL && self->row->hidden > 0)
+        err = hidden_has(apply->kv, NULL, apply->partition, conv->id, span_str(read->user), seq,
+                         &hidden);
+    if (err == 0 && (hidden || !kind_is_message(record->kind) || record->erased ||
+                     (record->expires != 0 && record->expires <= now_ms)))
+        err = ERR_NOT_FOUND;
+    if (err != 0)
+        return err;
+    if (!read->all && strcmp(record->from, read->user) != 0 &&
+        conv->header->kind != LOQUAT__CONV_KIND__CONV_DIRECT && !is_admin(self))
+        return ERR_FORBIDDEN;
+    err = state_fold(apply, conv, seq, arena, &fold);
+    if (err != 0)
+        return err;
+    reply->items = arena_alloc(arena, (EDITS_MAX + 1) * sizeof *reply->items);
+    uint64_t at = fold->edit_seq, unused;
+    for (int i = 0; i < EDITS_MAX && at != 0 && err == 0; i++)
+        err = add_version(apply, conv, at, arena, reply, &at);
+    if (err == ERR_NOT_FOUND) /* what is below was trimmed */
+        err = 0;
+    return err == 0 ? add_version(apply, conv, seq, arena, reply, &unused) : err;
+}
+
+static int read_threads(struct apply *apply, const Loquat__Read *read, uint64_t now_ms,
+                        struct arena *arena, Loquat__Reply *reply)
+{
+    struct conv *conv = NULL;
+    struct member *self = NULL;
+    int err = find_both(apply, read, &conv, &self);
+    if (err == 0 && self == NULL)
+        err = ERR_NOT_FOUND; /* what one sees of threads is a member's */
+    size_t max = read->max > 0 && read->max < THREADS_MAX ? read->max : THREADS_MAX;
+    return err == 0 ? thread_list(apply, conv, self, read->from, max, now_ms, arena, reply) : err;
+}
+
 static int read_stat(struct apply *apply, struct arena *arena, Loquat__Reply *reply)
 {
     char text[256];
@@ -326,6 +469,18 @@ int apply_read(struct apply *apply, const Loquat__Read *read, uint64_t now_ms, s
         break;
     case LOQUAT__READ_OP__READ_USER:
         err = read_user(apply, read, arena, reply);
+        break;
+    case LOQUAT__READ_OP__READ_SETTINGS:
+        err = apply_settings(apply, span_str(read->user), arena, &reply->settings);
+        break;
+    case LOQUAT__READ_OP__READ_INVITES:
+        err = read_invites(apply, read, now_ms, arena, reply);
+        break;
+    case LOQUAT__READ_OP__READ_EDITS:
+        err = read_edits(apply, read, now_ms, arena, reply);
+        break;
+    case LOQUAT__READ_OP__READ_THREADS:
+        err = read_threads(apply, read, now_ms, arena, reply);
         break;
     case LOQUAT__READ_OP__READ_STAT:
         err = read_stat(apply, arena, reply);

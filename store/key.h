@@ -58,9 +58,14 @@ enum {
     KEY_TAG_HEADER = 0,
     KEY_TAG_MEMBER = 1,
     KEY_TAG_REACTIONS = 2,
-    KEY_TAG_MENTIONS = 3
-};                                              /* conv */
-enum { KEY_TAG_LIST = 1, KEY_TAG_USERLOG = 2 }; /* user */
+    KEY_TAG_MENTIONS = 3,
+    KEY_TAG_BLOCKING = 4,
+    KEY_TAG_HIDDEN = 5,
+    KEY_TAG_THREAD = 6,
+    KEY_TAG_ACTIVE = 7,
+    KEY_TAG_PLACE = 8
+};                                                                    /* conv */
+enum { KEY_TAG_LIST = 1, KEY_TAG_USERLOG = 2, KEY_TAG_SETTINGS = 3 }; /* user */
 
 /* [p][conv][0] : conv, the header */
 static inline struct key key_header(uint32_t partition, struct conv_id id)
@@ -70,15 +75,27 @@ static inline struct key key_header(uint32_t partition, struct conv_id id)
     return key;
 }
 
-/* [p][conv][1][user] : conv, a member; empty user: the first */
-static inline struct key key_member(uint32_t partition, struct conv_id id, struct span user)
+static inline struct key key_of_user(uint32_t partition, struct conv_id id, char tag,
+                                     struct span user)
 {
     struct key key = key_conv(partition, id);
-    key.p[key.n++] = KEY_TAG_MEMBER;
+    key.p[key.n++] = tag;
     if (user.n > 0)
         memcpy(key.p + key.n, user.p, user.n);
     key.n += user.n;
     return key;
+}
+
+/* [p][conv][1][user] : conv, a member; empty user: the first */
+static inline struct key key_member(uint32_t partition, struct conv_id id, struct span user)
+{
+    return key_of_user(partition, id, KEY_TAG_MEMBER, user);
+}
+
+/* [p][conv][4][user] : conv, the user has blocked the other one of this direct conversation */
+static inline struct key key_blocking(uint32_t partition, struct conv_id id, struct span user)
+{
+    return key_of_user(partition, id, KEY_TAG_BLOCKING, user);
 }
 
 /* [p][conv][2][seq 8][user] : conv, what the user put on the message; empty user: the first */
@@ -95,21 +112,61 @@ static inline struct key key_reactions(uint32_t partition, struct conv_id id, ui
     return key;
 }
 
+static inline struct key key_user_seq(uint32_t partition, struct conv_id id, char tag,
+                                      struct span user, uint64_t seq)
+{
+    struct key key = key_of_user(partition, id, tag, user);
+    key.p[key.n++] = 0;
+    put_be64(key.p + key.n, seq);
+    key.n += 8;
+    return key;
+}
+
 enum { MENTION_SIZE = 8 }; /* bytes of the value: when the message expires */
 
 /* [p][conv][3][user][0][seq 8] : conv, the message names the user; empty user: all */
 static inline struct key key_mention(uint32_t partition, struct conv_id id, struct span user,
                                      uint64_t seq)
 {
+    return key_user_seq(partition, id, KEY_TAG_MENTIONS, user, seq);
+}
+
+/* [p][conv][5][user][0][seq 8] : conv, the user has deleted the message for himself; no value */
+static inline struct key key_hidden(uint32_t partition, struct conv_id id, struct span user,
+                                    uint64_t seq)
+{
+    return key_user_seq(partition, id, KEY_TAG_HIDDEN, user, seq);
+}
+
+enum { THREAD_SIZE = 8, ACTIVE_SIZE = 8, PLACE_SIZE = 8 }; /* bytes of the values */
+
+/* [p][conv][6][root 8][seq 8] : conv, the message belongs to the thread; when it expires */
+static inline struct key key_thread(uint32_t partition, struct conv_id id, uint64_t root,
+                                    uint64_t seq)
+{
     struct key key = key_conv(partition, id);
-    key.p[key.n++] = KEY_TAG_MENTIONS;
-    if (user.n > 0)
-        memcpy(key.p + key.n, user.p, user.n);
-    key.n += user.n;
-    key.p[key.n++] = 0;
+    key.p[key.n++] = KEY_TAG_THREAD;
+    put_be64(key.p + key.n, root);
+    put_be64(key.p + key.n + 8, seq);
+    key.n += 16;
+    return key;
+}
+
+/* [p][conv][7][seq 8] : conv, the newest message of a thread; its root */
+static inline struct key key_active(uint32_t partition, struct conv_id id, uint64_t seq)
+{
+    struct key key = key_conv(partition, id);
+    key.p[key.n++] = KEY_TAG_ACTIVE;
     put_be64(key.p + key.n, seq);
     key.n += 8;
     return key;
+}
+
+/* [p][conv][8][user][0][root 8] : conv, up to where the user has read the thread */
+static inline struct key key_place(uint32_t partition, struct conv_id id, struct span user,
+                                   uint64_t root)
+{
+    return key_user_seq(partition, id, KEY_TAG_PLACE, user, root);
 }
 
 /* [p][user 16][1][conv 16] : user, a row of the list; zero conv: the first */
@@ -130,6 +187,14 @@ static inline struct key key_user_log(uint32_t partition, struct conv_id user, u
     key.p[key.n++] = KEY_TAG_USERLOG;
     put_be64(key.p + key.n, seq);
     key.n += 8;
+    return key;
+}
+
+/* [p][user 16][3] : user, what the user has set of himself */
+static inline struct key key_user_settings(uint32_t partition, struct conv_id user)
+{
+    struct key key = key_conv(partition, user);
+    key.p[key.n++] = KEY_TAG_SETTINGS;
     return key;
 }
 

@@ -41,6 +41,12 @@ void mention_forget(struct apply *apply, const struct conv *conv, uint64_t seq,
     }
 }
 
+int mention_has(struct apply *apply, const struct conv *conv, struct span user, uint64_t seq)
+{
+    struct key key = key_mention(apply->partition, conv->id, user, seq);
+    return kv_get(apply->kv, KV_CONV, key_span(&key), &apply->value);
+}
+
 /* Those in the rows of `row_user`: of the user, or of all. A message names one or the other. */
 static int count_rows(struct apply *apply, const struct conv *conv, struct span row_user,
                       uint64_t after, uint64_t now_ms, uint64_t *count)

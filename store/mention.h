@@ -13,6 +13,8 @@ void mention_note(struct apply *apply, const struct conv *conv, uint64_t seq,
                   const Loquat__Record *record);
 void mention_forget(struct apply *apply, const struct conv *conv, uint64_t seq,
                     const Loquat__Record *record);
+/* 0: the message is noted as one that names the user (empty: all), else ERR_NOT_FOUND. */
+int mention_has(struct apply *apply, const struct conv *conv, struct span user, uint64_t seq);
 /* Those of the user behind the sequence `after` that still can be seen. */
 int mention_count(struct apply *apply, const struct conv *conv, struct span user, uint64_t after,
                   uint64_t now_ms, uint64_t *count);

@@ -376,8 +376,11 @@ uint64_t state_append(struct apply *apply, struct conv *conv, Loquat__Record *re
         record->ts = apply->now_ms;
     give_mid(apply, record);
     uint64_t seq = ++conv->head;
-    if (kind_is_message(record->kind))
+    if (kind_is_message(record->kind)) {
         conv->n++;
+        conv->newest_seq = seq;
+        conv->newest_ms = record->ts;
+    }
     record->gap = seq - conv->n;
 
     apply->scratch.n = 0;

@@ -12,10 +12,17 @@
 enum {
     CONV_CACHE_MAX = 32768, /* per partition; emptied between batches when reached */
     MEMBER_CACHE_MAX = 131072,
-    REACTIONS_MAX = 64,           /* different ones on one message */
-    REACTIONS_OF_USER_MAX = 20,   /* on one message */
-    PINS_MAX = 50,                /* of a conversation */
+    REACTIONS_MAX = 64,         /* different ones on one message */
+    REACTIONS_OF_USER_MAX = 20, /* on one message */
+    PINS_MAX = 50,              /* of a conversation */
+    INVITES_MAX = 50,           /* of a conversation, that work */
+    INVITE_TOKEN_MIN = 16,      /* bytes */
+    INVITE_TOKEN_MAX = 32,
+    INVITE_MAX_S = 366 * 86400,
+    BLOCKS_MAX = 1000,            /* users that one user has blocked */
     MENTION_ALL_MEMBERS_MAX = 32, /* in larger groups only owners and admins mention all */
+    BLOCKED_BY_A = 1,             /* bits of ConvHeader.blocked */
+    BLOCKED_BY_B = 2,
     OUT_BITS = 16, /* number of an effect: raft index, then a counter of so many bits; an entry's
                       bytes bound how many it can owe */
     OUTS_PER_ENTRY_MAX = 1 << OUT_BITS,
@@ -26,6 +33,10 @@ struct conv {
     struct conv_id id;
     Loquat__ConvHeader *header; /* own heap copy; of a user log only id and kind mean anything */
     uint64_t head, n, dedup_hint;
+    uint64_t newest_seq, newest_ms; /* the newest message, whatever has become of it; 0: not looked
+                                       for yet */
+    uint64_t seen_seq, seen_n; /* of a large one: the newest message, and how many have read it; 0:
+                                  not known. In memory alone */
 };
 
 struct member {
@@ -136,12 +147,32 @@ int apply_op_pin(struct apply *apply, const Loquat__Command *command);
 int apply_op_prefs(struct apply *apply, const Loquat__Command *command);
 int apply_op_meta(struct apply *apply, const Loquat__Command *command);
 int apply_op_mark(struct apply *apply, const Loquat__Command *command);
+int apply_op_hide(struct apply *apply, const Loquat__Command *command);
+int apply_op_thread_mark(struct apply *apply, const Loquat__Command *command);
+int apply_op_invite(struct apply *apply, const Loquat__Command *command);
+int apply_op_uninvite(struct apply *apply, const Loquat__Command *command);
+int apply_op_join(struct apply *apply, const Loquat__Command *command);
+int apply_op_block(struct apply *apply, const Loquat__Command *command);
+int apply_op_privacy(struct apply *apply, const Loquat__Command *command);
+int apply_op_blocking(struct apply *apply, const Loquat__Command *command);
+int apply_op_user_note(struct apply *apply, const Loquat__Command *command);
 
 /* For a command of a member: finds both. ERR_NOT_FOUND is set as the result when the user may not
  * know the conversation (then *conv is NULL and 0 is returned). An admin needs no membership:
  * *member may be NULL then. */
 int apply_find(struct apply *apply, const Loquat__Command *command, struct conv **conv,
                struct member **member);
+/* What those who follow the conversation are told of the member's marks: conv, user and members are
+ * set here. */
+void apply_tell_mark(struct apply *apply, const struct conv *conv, const struct member *member,
+                     struct apply_mark mark);
+bool apply_invite_works(const Loquat__Invite *invite, uint64_t now_ms);
+/* Who of these two has blocked the other one, in the direct conversation that the command names:
+ * the bits for its header. */
+int apply_load_blocked(struct apply *apply, const char *user_a, const char *user_b, uint32_t *bits);
+/* The user's settings; ones with nothing set when there are none. */
+int apply_settings(struct apply *apply, struct span user, struct arena *arena,
+                   Loquat__UserSettings **settings);
 /* The first answer to (user, cid), when there was one: sets the result and *found. `same` compares
  * the stored record with the command. */
 int apply_first_answer(struct apply *apply, struct conv *conv, const Loquat__Command *command,

@@ -3,6 +3,7 @@
 #include "store/base/check.h"
 #include "store/base/err.h"
 #include "store/base/record.h"
+#include "store/hidden.h"
 #include "store/key.h"
 #include "store/reactions.h"
 
@@ -18,6 +19,7 @@ struct reader {
     Loquat__Reply *reply;
     struct conv_id id;
     uint64_t head, floor, since;
+    bool hides; /* the reader has hidden some */
     struct kv_view view;
     struct kv_iter fold;
     bool fold_open, fold_placed, fold_ended; /* ended: no fold lies further on */
@@ -158,7 +160,14 @@ static int take_row(struct reader *r, uint64_t seq, struct span value)
         return err;
     r->visited++;
     uint32_t hole = hole_of(&record, r->now_ms);
-    bool message = kind_is_message(record.kind);
+    bool message = kind_is_message(record.kind), hidden = false;
+    if (r->hides && hole == LOQUAT__HOLE__HOLE_NONE && (message || record.target != 0))
+        err = hidden_has(r->kv, &r->view, r->partition, r->id, span_str(r->read->user),
+                         message ? seq : record.target, &hidden);
+    if (err != 0)
+        return err;
+    if (hidden)
+        hole = LOQUAT__HOLE__HOLE_HIDDEN;
     if (hole != LOQUAT__HOLE__HOLE_NONE) {
         if (message || !r->read->folded)
             push_hole(r, seq, seq, hole);
@@ -259,6 +268,53 @@ static int read_down(struct reader *r, struct kv_iter *iter, uint64_t at, uint64
     return err;
 }
 
+/* ---- one thread: its messages only, by its rows; no holes of others between them ---- */
+
+static int take_threaded(struct reader *r, uint64_t seq)
+{
+    struct key key = key_seq(r->partition, r->id, seq);
+    struct buf row = {0};
+    int err = kv_view_get(&r->view, KV_LOG, key_span(&key), &row);
+    if (err == 0)
+        err = take_row(r, seq, buf_span(&row));
+    buf_close(&row);
+    return err == ERR_NOT_FOUND ? 0 : err; /* trimmed */
+}
+
+/* From `first` to `last`, both inclusive, in the order of the read. */
+static int read_thread(struct reader *r, uint64_t first, uint64_t last)
+{
+    uint64_t root = r->read->thread, low = r->since > r->floor ? r->since : r->floor;
+    struct key from = key_thread(r->partition, r->id, root, first > low ? first : low);
+    struct key until = key_thread(r->partition, r->id, root, last + 1);
+    struct kv_iter iter;
+    int err = 0;
+    if (root < low || first > last)
+        return 0;
+    kv_iter_open(&iter, r->kv, &r->view, KV_CONV, key_span(&from), key_span(&until));
+    if (r->read->desc)
+        kv_iter_last(&iter);
+    else
+        kv_iter_first(&iter);
+    while (err == 0 && kv_iter_valid(&iter)) {
+        struct span key = kv_iter_key(&iter);
+        uint64_t seq = get_be64(key.p + key.n - 8);
+        if (full(r)) {
+            r->reply->next = seq;
+            break;
+        }
+        err = take_threaded(r, seq);
+        if (r->read->desc)
+            kv_iter_prev(&iter);
+        else
+            kv_iter_next(&iter);
+    }
+    if (err == 0)
+        err = kv_iter_error(&iter);
+    kv_iter_close(&iter);
+    return err;
+}
+
 /* ---- who may read what ---- */
 
 static int find_conv(struct reader *r)
@@ -290,6 +346,7 @@ static int find_conv(struct reader *r)
         return ERR_NOT_FOUND;
     if (header->history_joined)
         r->since = member->joined_seq;
+    r->hides = member->hidden > 0;
     return 0;
 }
 
@@ -333,11 +390,17 @@ static int read_page(struct reader *r)
     r->reply->floor = r->floor;
     if (err == 0 && read->desc) {
         uint64_t at = read->from == 0 || read->from > r->head ? r->head : read->from;
-        err = at > read->to ? read_down(r, &iter, at, read->to) : 0;
+        if (read->thread != 0)
+            err = read_thread(r, read->to + 1, at);
+        else
+            err = at > read->to ? read_down(r, &iter, at, read->to) : 0;
     } else if (err == 0) {
         uint64_t end = read->to == 0 || read->to > r->head ? r->head + 1 : read->to;
         uint64_t at = read->from == 0 ? 1 : read->from;
-        err = at < end ? read_up(r, &iter, at, end) : 0;
+        if (read->thread != 0)
+            err = read_thread(r, at, end - 1);
+        else
+            err = at < end ? read_up(r, &iter, at, end) : 0;
     }
     kv_iter_close(&iter);
     return err;

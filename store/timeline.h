@@ -1,7 +1,7 @@
 /* store/timeline.h: read one conversation by sequence, as the log is or as people see it.
  * Shape:  asc: [from, until) upwards; desc: from `from` (0: the head) down to `until` (exclusive).
  *         Every sequence of the page is there once, as a record or inside a hole (view log); the
- *         folded view has messages only, with deleted ones as holes.
+ *         folded view has messages only, with deleted ones as holes. A thread: its messages only.
  * Owner:  the page lives in the caller's arena.
  * Thread: any; one immutable view, never blocks writers.
  * Limits: TIMELINE_BYTES_MAX per page, and as many records as `read->max` says:

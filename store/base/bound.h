@@ -28,6 +28,7 @@ enum bound_side { BOUND_OF_NODE, BOUND_OF_GATEWAY };
     X(NODE, CONTROL_JOBS, "compact_jobs")   /* a job, refused: one at a time */                    \
     X(NODE, CONTROL_LINKS, "compact_links") /* a link, closed: CONTROL_CLIENTS_MAX */              \
     X(GATEWAY, RATE, "user_rate")           /* a request, refused: --rate, --burst */              \
+    X(GATEWAY, FLOOD, "conv_rate")          /* a change, refused: --conv-rate, --conv-rate-all */  \
     X(GATEWAY, USER_CONNS, "user_connections")   /* refused: --user-connections */                 \
     X(GATEWAY, CONN_FILES, "connection_files")   /* accepting rests: no descriptors */             \
     X(GATEWAY, CONN_OUT, "connection_out")       /* not read for a while: CONN_OUT_HIGH */         \

@@ -432,19 +432,35 @@ static bool date_ms(const json_t *value, uint64_t *ms)
     return true;
 }
 
-static uint32_t parse_scope(const char *text)
+/* A token that may do less than an ordinary one says so in full, or is refused. */
+static bool take_send(struct span word, struct jwt_claims *claims)
 {
-    uint32_t scope = 0;
+    static const char SEND[] = "send:";
+    size_t n = sizeof SEND - 1;
+    if (word.n < n || memcmp(word.p, SEND, n) != 0)
+        return true;
+    struct span conv = span_of(word.p + n, word.n - n);
+    if (!conv_name_valid(conv) || claims->send_to[0] != '\0')
+        return false;
+    memcpy(claims->send_to, conv.p, conv.n);
+    claims->send_to[conv.n] = '\0';
+    return true;
+}
+
+static bool parse_scope(const char *text, struct jwt_claims *claims)
+{
     while (*text != '\0') {
         struct span word = span_of(text, strcspn(text, " "));
         if (span_is(word, "admin"))
-            scope |= JWT_SCOPE_ADMIN;
+            claims->scope |= JWT_SCOPE_ADMIN;
         else if (span_is(word, "jobs"))
-            scope |= JWT_SCOPE_JOBS;
+            claims->scope |= JWT_SCOPE_JOBS;
+        else if (!take_send(word, claims))
+            return false;
         text += word.n;
         text += strspn(text, " ");
     }
-    return scope;
+    return claims->send_to[0] == '\0' || claims->scope == 0;
 }
 
 static bool check_claims(const json_t *payload, uint64_t now_ms, struct jwt_claims *claims,
@@ -467,7 +483,10 @@ static bool check_claims(const json_t *payload, uint64_t now_ms, struct jwt_clai
         return err_refuse(why, size, "scope must be a string");
     memcpy(claims->user, user.p, user.n);
     claims->user[user.n] = '\0';
-    claims->scope = scope != NULL ? parse_scope(json_string_value(scope)) : 0;
+    claims->scope = 0;
+    claims->send_to[0] = '\0';
+    if (scope != NULL && !parse_scope(json_string_value(scope), claims))
+        return err_refuse(why, size, "scope send:… names one conversation, and stands alone");
     return true;
 }
 

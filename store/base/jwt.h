@@ -7,6 +7,7 @@
 #define LOQUAT_BASE_JWT_H
 
 #include "store/base/buf.h"
+#include "store/base/ids.h"
 #include "store/base/secret.h"
 
 enum { JWT_USER_MAX = 64, JWT_TOKEN_MAX = 8192, JWT_SECRET_MIN = SECRET_MIN, JWT_SKEW_S = 30 };
@@ -17,6 +18,9 @@ struct jwt_claims {
     char user[JWT_USER_MAX + 1];
     uint64_t exp_ms;
     uint32_t scope; /* bits of enum jwt_scope */
+    /* Of a word send:C: the only conversation into which it may be written, and that is all that
+     * may be done; empty: an ordinary token. */
+    char send_to[CONV_ID_MAX + 1];
 };
 
 struct jwt_keys;

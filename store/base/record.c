@@ -166,6 +166,9 @@ static const struct {
     {LOQUAT__KIND__KIND_MEMBER, "member"}, {LOQUAT__KIND__KIND_META, "meta"},
     {LOQUAT__KIND__KIND_JOINED, "joined"}, {LOQUAT__KIND__KIND_LEFT, "left"},
     {LOQUAT__KIND__KIND_READ, "read"},     {LOQUAT__KIND__KIND_PREFS, "prefs"},
+    {LOQUAT__KIND__KIND_INVITE, "invite"}, {LOQUAT__KIND__KIND_UNINVITE, "uninvite"},
+    {LOQUAT__KIND__KIND_BLOCK, "block"},   {LOQUAT__KIND__KIND_PRIVACY, "privacy"},
+    {LOQUAT__KIND__KIND_HIDE, "hide"},
 };
 
 const char *kind_name(uint32_t kind)

@@ -136,6 +136,10 @@ void command_pack(const Loquat__Command *command, struct buf *out)
     add_number(out, 36, command->pinned != 0);
     add_number(out, 37, command->hidden != 0);
     add_text(out, 38, command->draft);
+    add_text(out, 39, command->token);
+    add_number(out, 40, command->expires_s);
+    add_number(out, 41, command->uses);
+    add_number(out, 42, command->stamp);
 }
 
 void record_pack(const Loquat__Record *record, struct buf *out)
@@ -228,6 +232,12 @@ void reply_pack(const Loquat__Reply *reply, struct buf *out)
     add_bytes(out, 18, reply->stat);
     for (size_t i = 0; i < reply->n_rows; i++)
         add_message(out, 19, &reply->rows[i]->base);
+    if (reply->settings != NULL)
+        add_message(out, 20, &reply->settings->base);
+    for (size_t i = 0; i < reply->n_invites; i++)
+        add_message(out, 21, &reply->invites[i]->base);
+    for (size_t i = 0; i < reply->n_threads; i++)
+        add_message(out, 22, &reply->threads[i]->base);
 }
 
 void write_pack(const struct write_view *write, struct buf *out)

@@ -17,7 +17,8 @@ int cmd_token(int argc, char **argv)
         {.name = "scope",
          .type = CONFIG_STRING,
          .arg = "SCOPE",
-         .help = "jobs (reads every log), admin (everything); none: an ordinary user",
+         .help = "jobs (reads every log), admin (everything), send:C (writes into conversation C "
+                 "and nothing else); none: an ordinary user",
          .value = &scope},
         {.name = "ttl",
          .type = CONFIG_STRING,

@@ -320,6 +320,28 @@ Test(jwt, scope_is_words)
                          "scope must be");
 }
 
+/* One that may do less than others says so clearly: what is not understood is no ordinary token. */
+Test(jwt, scope_to_send)
+{
+    static const char *const WRONG[] = {"send:", "send:a/b", "send:g-1 send:g-2", "send:g-1 admin",
+                                        "jobs send:g-1"};
+    char payload[200];
+    keys_use_secret();
+    token_make("{\"alg\":\"HS256\"}",
+               "{\"sub\":\"a\",\"exp\":1700000060,\"scope\":\"openid send:g-1\"}");
+    token_accepted();
+    cr_assert(eq(str, fix.claims.send_to, "g-1"));
+    cr_assert(eq(u32, fix.claims.scope, 0));
+    for (size_t i = 0; i < sizeof WRONG / sizeof *WRONG; i++) {
+        snprintf(payload, sizeof payload, "{\"sub\":\"a\",\"exp\":1700000060,\"scope\":\"%s\"}",
+                 WRONG[i]);
+        token_claims_refused(payload, "names one conversation");
+    }
+    token_make("{\"alg\":\"HS256\"}", "{\"sub\":\"a\",\"exp\":1700000060,\"scope\":\"sender\"}");
+    token_accepted();
+    cr_assert(eq(str, fix.claims.send_to, ""));
+}
+
 Test(jwt, long_tokens_are_refused)
 {
     static char payload[JWT_TOKEN_MAX];

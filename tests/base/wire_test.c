@@ -110,6 +110,10 @@ static Loquat__Command some_command(bool all, char **mentions, uint64_t *done)
     c.pinned = maybe();
     c.hidden = maybe();
     c.draft = text();
+    c.token = text();
+    c.expires_s = some();
+    c.uses = some();
+    c.stamp = some();
     return c;
 }
 
@@ -128,7 +132,7 @@ static void check_command(struct span packed)
 
 Test(wire, commands_as_protobuf_packs_them)
 {
-    cr_assert(eq(int, loquat__command__descriptor.n_fields, 38), "command_pack knows so many");
+    cr_assert(eq(int, loquat__command__descriptor.n_fields, 42), "command_pack knows so many");
     for (int round = 0; round < ROUNDS; round++) {
         uint64_t done[] = {some(), some(), some(), some()};
         char *mentions[TEXTS];
@@ -219,7 +223,7 @@ static void check_reply(struct span packed)
 
 Test(wire, replies_as_protobuf_packs_them)
 {
-    cr_assert(eq(int, loquat__reply__descriptor.n_fields, 19), "reply_pack knows so many");
+    cr_assert(eq(int, loquat__reply__descriptor.n_fields, 22), "reply_pack knows so many");
     cr_assert(eq(int, loquat__item__descriptor.n_fields, 9), "and of an item");
     for (int round = 0; round < ROUNDS / 4; round++) {
         Loquat__Item items[ITEMS], *each[ITEMS];

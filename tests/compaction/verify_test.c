@@ -452,7 +452,51 @@ Test(verify, row_of_an_unknown_kind)
     key.p[key.n++] = 9;
     value.n = 0;
     put(KV_CONV, key);
-    expect(KV_CONV, conv, 0, "unknown kind");
+    expect(KV_CONV, conv, 0, "row of kind 9");
+}
+
+static void put_le(struct key key, uint64_t number)
+{
+    char row[8];
+    put_le64(row, number);
+    value.n = 0;
+    buf_add(&value, row, sizeof row);
+    put(KV_CONV, key);
+}
+
+static void is_of_thread_3(Loquat__Record *record)
+{
+    record->thread = 3;
+}
+
+Test(verify, threads_and_hidden_ones_that_fit)
+{
+    change(4, is_of_thread_3);
+    put_le(key_thread(partition, id, 3, 4), 0);
+    put_le(key_active(partition, id, 4), 3);
+    put_le(key_place(partition, id, span_str("bob"), 3), 4);
+    value.n = 0;
+    put(KV_CONV, key_hidden(partition, id, span_str("bob"), 4));
+    cr_assert(eq(u64, verify()->damage_count, 0));
+}
+
+Test(verify, message_of_another_thread)
+{
+    put_le(key_thread(partition, id, 3, 4), 0);
+    expect(KV_CONV, conv, 4, "not of thread 3");
+}
+
+Test(verify, thread_behind_the_head)
+{
+    put_le(key_active(partition, id, HEAD + 1), 3);
+    expect(KV_CONV, conv, HEAD + 1, "belongs to no thread");
+}
+
+Test(verify, hidden_behind_the_head)
+{
+    value.n = 0;
+    put(KV_CONV, key_hidden(partition, id, span_str("bob"), HEAD + 1));
+    expect(KV_CONV, conv, 0, "row of kind 5");
 }
 
 /* A row of cids in which one sequence has this hash. */

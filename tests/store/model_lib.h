@@ -167,6 +167,8 @@ static struct want model_delete(struct model *c, int user, const char *cid, uint
     if (c->recs[target].erased)
         return (struct want){0, 0, false};
     append(c, user, cid, what);
+    if (c->recs[target].thread >= c->floor && c->recs[target].thread != 0)
+        c->recs[c->recs[target].thread].replies--;
     for (uint64_t s = 1; s <= c->head; s++)
         if (s == target || c->recs[s].target == target)
             c->recs[s].erased = true;
