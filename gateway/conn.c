@@ -344,6 +344,8 @@ void conn_forget(struct conn *conn)
 {
     if (conn->who != NULL && conn->who->held)
         limits_release(&conn->gate->shared->limits, conn->who->slot);
+    if (conn->who != NULL)
+        free(conn->who->send_to);
     free(conn->who);
     conn->who = NULL;
 }
@@ -361,6 +363,8 @@ bool conn_identify(struct conn *conn, const struct jwt_claims *claims, bool hold
     }
     who->exp_ms = claims->exp_ms;
     who->scope = claims->scope;
+    free(who->send_to);
+    who->send_to = claims->send_to[0] != '\0' ? xstrdup(claims->send_to) : NULL;
     return !hold || conn_hold(conn);
 }
 

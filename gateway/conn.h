@@ -30,6 +30,7 @@ struct who {
     uint32_t scope; /* enum jwt_scope */
     uint32_t slot;  /* of limits.h */
     bool held;      /* counts among the user's connections */
+    char *send_to;  /* all that may be done is to send into this conversation; NULL: anything */
     char user[];
 };
 

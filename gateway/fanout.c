@@ -2,10 +2,12 @@
 
 #include <stdlib.h>
 
+#include "gateway/blocks.h"
 #include "gateway/follow.h"
 #include "gateway/httpd.h"
 #include "gateway/marks.h"
 #include "gateway/say.h"
+#include "gateway/seen.h"
 #include "store/base/check.h"
 #include "store/base/err.h"
 #include "store/base/log.h"
@@ -511,10 +513,20 @@ void fanout_tell_passing(struct topic *topic, struct span text, const char *user
     for (uint32_t i = 0; i < topic->count; i++) {
         const struct session *session = topic->entries[i].session;
         if (!session->stream && session->conn->out.bytes <= CONN_OUT_LOW &&
-            strcmp(session->conn->who->user, user) != 0)
+            strcmp(session->conn->who->user, user) != 0 && !blocks_has(session, user))
             conn_send_frame(session->conn, frame);
     }
     frame_unref(frame);
+}
+
+static bool not_blocked(const struct session *session, const void *user)
+{
+    return !blocks_has(session, user);
+}
+
+static bool is_user(const struct session *session, const void *user)
+{
+    return strcmp(session->conn->who->user, user) == 0;
 }
 
 void fanout_on_mark(struct fanout *fanout, const Loquat__MarkEvent *mark)
@@ -524,6 +536,13 @@ void fanout_on_mark(struct fanout *fanout, const Loquat__MarkEvent *mark)
         return;
     struct buf *text = &fanout->gate->answer;
     text->n = 0;
-    say_mark(text, mark->conv, mark->user, mark->read, mark->delivered);
-    fanout_tell_marks(topic, buf_span(text), NULL, NULL);
+    if (mark->seen != 0) {
+        seen_take(fanout->gate, mark);
+    } else if (mark->thread != 0) {
+        say_thread_mark(text, mark->conv, mark->user, mark->thread, mark->read);
+        fanout_tell_marks(topic, buf_span(text), is_user, mark->user);
+    } else {
+        say_mark(text, mark->conv, mark->user, mark->read, mark->delivered);
+        fanout_tell_marks(topic, buf_span(text), not_blocked, mark->user);
+    }
 }

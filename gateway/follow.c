@@ -2,7 +2,9 @@
 
 #include <stdlib.h>
 
+#include "gateway/blocks.h"
 #include "gateway/httpd.h"
+#include "gateway/presence.h"
 #include "gateway/say.h"
 #include "store/base/bound.h"
 #include "store/base/check.h"
@@ -403,6 +405,15 @@ static void say_user(struct session *session, uint64_t seq, const struct record_
     buf_close(&text);
 }
 
+static void take_block(struct session *session, const struct json_obj *obj)
+{
+    const struct json_val *user = json_get(obj, "user"), *on = json_get(obj, "on");
+    if (user == NULL || user->type != JSON_STRING || on == NULL || on->type != JSON_BOOL)
+        return;
+    blocks_change(session, user->str, on->truth);
+    presence_recheck(session->conn->gate, user->str);
+}
+
 void follow_user_record(struct session *session, uint64_t seq, const struct record_view *record)
 {
     struct json_obj obj;
@@ -415,6 +426,8 @@ void follow_user_record(struct session *session, uint64_t seq, const struct reco
     say_user(session, seq, record);
     if (json_parse(session->conn->gate->inner, record->body.p, record->body.n, &obj) != 0)
         return;
+    if (record->kind == LOQUAT__KIND__KIND_BLOCK)
+        take_block(session, &obj);
     const struct json_val *conv = json_get(&obj, "c");
     if (conv == NULL || conv->type != JSON_STRING)
         return;

@@ -12,6 +12,7 @@
 #include "gateway/presence.h"
 #include "gateway/proto.h"
 #include "gateway/secure.h"
+#include "gateway/seen.h"
 #include "gateway/session.h"
 #include "gateway/typing.h"
 #include "store/base/bound.h"
@@ -181,6 +182,7 @@ static void sweep_sessions(struct gate *gate)
     }
     marks_again(gate);
     presence_sweep(gate);
+    seen_sweep(gate);
 }
 
 /* Many clients that ask and do not read what they get. */
@@ -432,6 +434,7 @@ struct gate *gate_new(struct settings *settings, int number, int listen_fd, int 
     init_handles(gate);
     fanout_init(&gate->fanout, gate);
     presence_begin(gate);
+    seen_begin(gate);
     cluster_init(&gate->cluster, &gate->loop, settings->nodes, settings->node_count, &CLUSTER_OPS,
                  gate);
     if (settings->node_count == 0) {
@@ -471,6 +474,7 @@ void gate_join(struct gate *gate)
     int rv = uv_loop_close(&gate->loop);
     ASSERT(rv == 0);
     presence_end(gate);
+    seen_end(gate);
     fanout_close(&gate->fanout);
     cluster_free(&gate->cluster);
     ws_pool_free(gate->ws_pool);

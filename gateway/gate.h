@@ -69,6 +69,8 @@ struct gate {
     struct fanout fanout;
     struct map watches; /* presence.h */
     struct list unchecked;
+    struct map seens; /* seen.h */
+    struct list seen_due;
     uint64_t typing_ms[TYPING_SLOTS]; /* when one of these was passed on */
     struct ws_pool *ws_pool;
     struct json *json;  /* requests */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "gateway/blocks.h"
 #include "gateway/follow.h"
 #include "gateway/proto.h"
 #include "gateway/say.h"
@@ -119,6 +120,7 @@ static bool ask_ids(struct call *call)
         partition_of(user_log_id(span_str(read.user)), call->conn->gate->cluster.partitions);
     read.after = gather->after;
     read.max = gather->sync ? (uint32_t)gather->limit : PROTO_PAGE_MAX;
+    read.settings = gather->sync && gather->after[0] == 0;
     return call_read(call, &read, on_ids);
 }
 
@@ -148,7 +150,7 @@ static int add_found(struct call *call, const Loquat__ConvInfo *info)
         err = say_view(info->last, &room, &record);
     if (err != 0)
         return err;
-    found->newest_ms = record != NULL ? record->ts : info->created;
+    found->newest_ms = say_newest(info, record);
     const union map_val *val = map_get(&gather->sets, key_of(name));
     struct say_prefs prefs = {0};
     if (val != NULL) {
@@ -267,6 +269,8 @@ static void on_ids(void *owner, const Loquat__Reply *reply)
         return;
     }
     gather->err = conn_gone(call->conn) ? ERR_CLOSED : take_ids(call, reply);
+    if (gather->err == 0 && reply->settings != NULL)
+        blocks_set(call->conn->session, reply->settings);
     go_on(call);
 }
 

@@ -27,7 +27,8 @@ struct options {
     char *secret_file, *jwks_file, *origins, *web;
     char *log_level, *log_format;
     uint64_t loops, partitions, disk_reserve_mb;
-    uint64_t rate, burst, user_conns, group_max, frame_max, conns;
+    uint64_t rate, burst, conv_rate, conv_burst, conv_rate_all, user_conns, group_max, frame_max,
+        conns;
     bool ws_echo;
 };
 
@@ -38,6 +39,9 @@ static struct options options = {
     .disk_reserve_mb = NODE_DISK_RESERVE_DEFAULT >> 20,
     .rate = 500,
     .burst = 5000,
+    .conv_rate = 50,
+    .conv_burst = 500,
+    .conv_rate_all = 2000,
     .user_conns = 256,
     .group_max = GATEWAY_GROUP_MAX_DEFAULT,
     .frame_max = GATEWAY_FRAME_MAX_DEFAULT,
@@ -153,6 +157,26 @@ static const struct config_option TABLE[] = {
      .value = &options.burst,
      .min = 1,
      .max = 100000000},
+    {.name = "conv-rate",
+     .type = CONFIG_UINT,
+     .arg = "N",
+     .help = "Changes a second that a user may make in one conversation; 0: no bound",
+     .value = &options.conv_rate,
+     .max = 1000000},
+    {.name = "conv-burst",
+     .type = CONFIG_UINT,
+     .arg = "N",
+     .help = "Changes at once that a user may make in one conversation after a rest",
+     .value = &options.conv_burst,
+     .min = 1,
+     .max = 100000000},
+    {.name = "conv-rate-all",
+     .type = CONFIG_UINT,
+     .arg = "N",
+     .help = "Changes a second in one conversation, of all its members who are connected here, "
+             "and ten times as many at once; 0: no bound",
+     .value = &options.conv_rate_all,
+     .max = 1000000},
     {.name = "user-connections",
      .type = CONFIG_UINT,
      .arg = "N",
@@ -331,6 +355,8 @@ static void setup(struct settings *settings, uint64_t room)
     if (options.loops == 0)
         options.loops = default_loops();
     limits_init(&settings->limits, options.rate, options.burst, options.user_conns);
+    limits_init(&settings->floods, options.conv_rate, options.conv_burst, 0);
+    limits_init(&settings->crowds, options.conv_rate_all, 10 * options.conv_rate_all, 0);
     settings->page = find_page();
     settings->frame_max = options.frame_max;
     settings->group_max = options.group_max;
@@ -485,6 +511,8 @@ int main(int argc, char **argv)
     tls_free(settings.tls);
     tls_free(cluster_tls);
     limits_close(&settings.limits);
+    limits_close(&settings.floods);
+    limits_close(&settings.crowds);
     page_free(settings.page);
     log_info("ended");
     return EXIT_SUCCESS;

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "gateway/blocks.h"
 #include "gateway/follow.h"
 #include "gateway/say.h"
 #include "store/base/check.h"
@@ -65,10 +66,14 @@ static void try_later(struct session *session) /* by the loop's sweep */
         list_push(&session->conn->gate->hungry, &session->in_hungry);
 }
 
-static void write_marks(struct buf *text, const char *conv, const Loquat__Reply *reply)
+/* `reader`: whom they are for; NULL: for all who have blocked nobody. */
+static void write_marks(struct buf *text, const char *conv, const Loquat__Reply *reply,
+                        const struct session *reader)
 {
     for (size_t i = 0; i < reply->n_members; i++) {
         const Loquat__Member *member = reply->members[i];
+        if (reader != NULL && blocks_has(reader, member->user))
+            continue;
         if (text->n > 0)
             buf_add_byte(text, '\n');
         say_mark(text, conv, member->user, member->read, member->delivered);
@@ -78,7 +83,7 @@ static void write_marks(struct buf *text, const char *conv, const Loquat__Reply 
 static void say_marks(struct conn *conn, const char *conv, const Loquat__Reply *reply)
 {
     struct buf text = {0};
-    write_marks(&text, conv, reply);
+    write_marks(&text, conv, reply, conn->session);
     if (text.n > 0)
         session_say(conn, buf_span(&text));
     buf_close(&text);
@@ -158,9 +163,23 @@ struct again {
     char conv[CONV_ID_MAX + 1];
 };
 
+/* Who has blocked somebody is not shown all of them, and reads by himself. */
+static void leave_blockers(struct topic *topic)
+{
+    for (uint32_t i = 0; i < topic->count; i++) {
+        struct session *session = topic->entries[i].session;
+        if (session->stream || session->blocks == NULL)
+            continue;
+        marks_lose(session, &session->follows[topic->entries[i].follow]);
+        try_later(session);
+    }
+}
+
 static bool is_member(const struct session *session, const void *arg)
 {
     const Loquat__Reply *reply = arg;
+    if (session->blocks != NULL)
+        return false;
     for (size_t i = 0; i < reply->n_members; i++)
         if (strcmp(reply->members[i]->user, session->conn->who->user) == 0)
             return true;
@@ -180,8 +199,9 @@ static void on_again(void *owner, const Loquat__Reply *reply)
         if (topic != NULL && reply->err == 0 && reply->n_members > 0 && reply->after[0] == '\0') {
             struct buf *text = &again->gate->answer;
             text->n = 0;
-            write_marks(text, topic->name, reply);
+            write_marks(text, topic->name, reply, NULL);
             fanout_tell_marks(topic, buf_span(text), is_member, reply);
+            leave_blockers(topic);
         }
         marks_again(again->gate);
     }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "gateway/blocks.h"
 #include "gateway/follow.h"
 #include "gateway/proto.h"
 #include "gateway/say.h"
@@ -16,6 +17,7 @@ struct watching {
     uint64_t told_seen_ms;
     uint32_t told; /* enum PresenceState */
     bool shares;   /* a conversation with the user; while that is being asked for */
+    bool blocked;  /* by the user */
 };
 
 struct watch {
@@ -23,6 +25,7 @@ struct watch {
     uint32_t partition, state;
     uint64_t seen_ms;
     bool reading, again; /* the user's conversations; again: and once more then */
+    bool hidden;         /* the user shows nobody that he is there */
     bool dead;           /* nobody watches any more: freed when the read is back */
     uint32_t count, cap;
     struct watching *entries;
@@ -71,18 +74,38 @@ static void ask_node(struct gate *gate, const struct watch *watch, bool on)
 
 /* ---- telling ---- */
 
+/* Who is not to know is told what he would be told of somebody who never came. */
+static bool may_know(const struct watch *watch, const struct watching *entry)
+{
+    return strcmp(entry->session->conn->who->user, watch->user) == 0 ||
+           (!watch->hidden && !entry->blocked && !blocks_has(entry->session, watch->user));
+}
+
 static void tell(const struct watch *watch, struct watching *entry)
 {
     struct conn *conn = entry->session->conn;
-    if (!entry->shares || conn_gone(conn) || watch->state == NOT_TOLD ||
-        (entry->told == watch->state && entry->told_seen_ms == watch->seen_ms))
+    if (!entry->shares || conn_gone(conn) || watch->state == NOT_TOLD)
         return;
-    entry->told = watch->state;
-    entry->told_seen_ms = watch->seen_ms;
+    bool may = may_know(watch, entry);
+    uint32_t state = may ? watch->state : LOQUAT__PRESENCE_STATE__PRESENCE_OFFLINE;
+    uint64_t seen_ms = may ? watch->seen_ms : 0;
+    if (entry->told == state && entry->told_seen_ms == seen_ms)
+        return;
+    entry->told = state;
+    entry->told_seen_ms = seen_ms;
     struct buf *text = &conn->gate->answer;
     text->n = 0;
-    say_presence(text, watch->user, watch->state, watch->seen_ms);
+    say_presence(text, watch->user, state, seen_ms);
     session_say(conn, buf_span(text));
+}
+
+static void take_settings(struct watch *watch, const Loquat__UserSettings *settings)
+{
+    watch->hidden = settings->presence_hidden;
+    for (size_t i = 0; i < settings->n_blocks; i++)
+        for (uint32_t k = 0; k < watch->count; k++)
+            if (strcmp(watch->entries[k].session->conn->who->user, settings->blocks[i]->user) == 0)
+                watch->entries[k].blocked = true;
 }
 
 /* Which of those who watch follow one of these conversations. */
@@ -133,6 +156,8 @@ static void on_convs(void *owner, const Loquat__Reply *reply)
         check_later(gate, watch);
         return;
     }
+    if (reply->settings != NULL)
+        take_settings(watch, reply->settings);
     mark_shared(gate, watch, reply);
     if (reply->after[0] != 0 && strlen(reply->after) <= CONV_ID_MAX) {
         memcpy(watch->after, reply->after, strlen(reply->after) + 1);
@@ -155,6 +180,7 @@ static void ask_convs(struct gate *gate, struct watch *watch)
     read.user = watch->user;
     read.after = watch->after;
     read.max = PROTO_PAGE_MAX;
+    read.settings = watch->after[0] == 0;
     watch->reading = cluster_read(&gate->cluster, &read, on_convs, checking) == 0;
     if (watch->reading)
         return;
@@ -169,9 +195,11 @@ static void check(struct gate *gate, struct watch *watch)
     if (watch->reading)
         return;
     watch->after[0] = 0;
-    for (uint32_t i = 0; i < watch->count; i++) /* oneself is no stranger */
+    for (uint32_t i = 0; i < watch->count; i++) { /* oneself is no stranger */
         watch->entries[i].shares =
             strcmp(watch->entries[i].session->conn->who->user, watch->user) == 0;
+        watch->entries[i].blocked = false;
+    }
     ask_convs(gate, watch);
 }
 
@@ -184,6 +212,13 @@ void presence_sweep(struct gate *gate)
         list_push(&again, link);
     while ((link = list_pop(&again)) != NULL)
         check(gate, container_of(link, struct watch, in_unchecked));
+}
+
+void presence_recheck(struct gate *gate, struct span user)
+{
+    struct watch *watch = find(gate, user);
+    if (watch != NULL)
+        check(gate, watch);
 }
 
 void presence_take(struct gate *gate, const Loquat__Presence *presence)

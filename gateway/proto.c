@@ -108,6 +108,15 @@ int field_users(struct request *request, const char *name, const struct json_val
     return n < 0 ? field_error(request, ERR_BAD_REQUEST, name, "must be a list of users") : 0;
 }
 
+int field_switch(struct request *request, const char *name, bool *out)
+{
+    const struct json_val *val = json_get(request->obj, name);
+    if (val != NULL && val->type != JSON_NULL && val->type != JSON_BOOL)
+        return field_error(request, ERR_BAD_REQUEST, name, "is true or false");
+    *out = val == NULL || val->type == JSON_NULL || val->truth;
+    return 0;
+}
+
 /* ---- session ---- */
 
 static int op_auth(struct request *request)
@@ -190,30 +199,39 @@ static int op_resume(struct request *request)
 /* ---- the table ---- */
 
 static const struct proto_entry ENTRIES[] = {
-    /* name, operation, weight, takes c, free, HTTP only */
-    {"send", op_send, CALL_WRITE, true, false, false},
-    {"mark", op_mark, CALL_WRITE, true, false, false},
-    {"ping", op_ping, CALL_NOTHING, false, true, false},
-    {"range", op_range, CALL_PAGE, true, false, false},
-    {"typing", op_typing, CALL_NOTHING, true, false, false},
-    {"presence", op_presence, CALL_NOTHING, false, false, false},
-    {"resume", op_resume, CALL_NOTHING, true, false, false},
-    {"auth", op_auth, CALL_NOTHING, false, true, false},
-    {"sync", op_sync, CALL_PAGE, false, false, false},
-    {"open", op_open, CALL_WRITE, false, false, false},
-    {"edit", op_edit, CALL_WRITE, true, false, false},
-    {"delete", op_delete, CALL_WRITE, true, false, false},
-    {"react", op_react, CALL_WRITE, true, false, false},
-    {"pin", op_pin, CALL_WRITE, true, false, false},
-    {"meta", op_meta, CALL_WRITE, true, false, false},
-    {"prefs", op_prefs, CALL_WRITE, true, false, false},
-    {"member", op_member, CALL_WRITE, true, false, false},
-    {"leave", op_leave, CALL_WRITE, true, false, false},
-    {"members", op_members, CALL_READ, true, false, false},
-    {"seen", op_seen, CALL_READ, true, false, false},
-    {"list", op_list, CALL_PAGE, false, false, false},
-    {"conv", op_conv, CALL_READ, true, false, true},
-    {"records", op_records, CALL_PAGE, true, false, true},
+    /* name, operation, weight, takes c, free, HTTP only, floods */
+    {"send", op_send, CALL_WRITE, true, false, false, true},
+    {"mark", op_mark, CALL_WRITE, true, false, false, false},
+    {"ping", op_ping, CALL_NOTHING, false, true, false, false},
+    {"range", op_range, CALL_PAGE, true, false, false, false},
+    {"typing", op_typing, CALL_NOTHING, true, false, false, false},
+    {"presence", op_presence, CALL_NOTHING, false, false, false, false},
+    {"resume", op_resume, CALL_NOTHING, true, false, false, false},
+    {"auth", op_auth, CALL_NOTHING, false, true, false, false},
+    {"sync", op_sync, CALL_PAGE, false, false, false, false},
+    {"open", op_open, CALL_WRITE, false, false, false, false},
+    {"edit", op_edit, CALL_WRITE, true, false, false, true},
+    {"delete", op_delete, CALL_WRITE, true, false, false, true},
+    {"react", op_react, CALL_WRITE, true, false, false, true},
+    {"pin", op_pin, CALL_WRITE, true, false, false, true},
+    {"meta", op_meta, CALL_WRITE, true, false, false, true},
+    {"prefs", op_prefs, CALL_WRITE, true, false, false, false},
+    {"member", op_member, CALL_WRITE, true, false, false, true},
+    {"leave", op_leave, CALL_WRITE, true, false, false, false},
+    {"block", op_block, CALL_WRITE, false, false, false, false},
+    {"blocks", op_blocks, CALL_READ, false, false, false, false},
+    {"privacy", op_privacy, CALL_WRITE, false, false, false, false},
+    {"invite", op_invite, CALL_WRITE, true, false, false, true},
+    {"uninvite", op_uninvite, CALL_WRITE, true, false, false, true},
+    {"invites", op_invites, CALL_READ, true, false, false, false},
+    {"join", op_join, CALL_WRITE, false, false, false, false},
+    {"edits", op_edits, CALL_READ, true, false, false, false},
+    {"threads", op_threads, CALL_READ, true, false, false, false},
+    {"members", op_members, CALL_READ, true, false, false, false},
+    {"seen", op_seen, CALL_READ, true, false, false, false},
+    {"list", op_list, CALL_PAGE, false, false, false, false},
+    {"conv", op_conv, CALL_READ, true, false, true, false},
+    {"records", op_records, CALL_PAGE, true, false, true, false},
 };
 enum { ENTRY_COUNT = sizeof ENTRIES / sizeof *ENTRIES };
 
@@ -255,6 +273,32 @@ uint64_t proto_rate(struct conn *conn)
     return after_ms;
 }
 
+/* Too many changes by one user, or by all, in one conversation: 0, or after how many milliseconds
+ * it may be tried again. */
+static uint64_t flood(const struct conn *conn, struct span c)
+{
+    struct settings *shared = conn->gate->shared;
+    if (conn->who == NULL || conn->who->scope != 0)
+        return 0;
+    uint64_t now_us = conn->gate->now_ms * 1000;
+    char both[sizeof conn->who->slot + CONV_ID_MAX];
+    memcpy(both, &conn->who->slot, sizeof conn->who->slot);
+    memcpy(both + sizeof conn->who->slot, c.p, c.n);
+    struct span pair = span_of(both, sizeof conn->who->slot + c.n);
+    uint64_t after_ms = limits_take(&shared->floods, limits_slot(&shared->floods, pair), now_us);
+    if (after_ms == 0)
+        after_ms = limits_take(&shared->crowds, limits_slot(&shared->crowds, c), now_us);
+    if (after_ms > 0)
+        bound_hit(BOUND_FLOOD);
+    return after_ms;
+}
+
+bool proto_may(const struct who *who, const struct proto_entry *entry, struct span c)
+{
+    return who == NULL || who->send_to == NULL || entry->free ||
+           (entry->run == op_send && c.p != NULL && span_is(c, who->send_to));
+}
+
 /* What every operation needs before it begins. */
 static int check(struct request *request, const struct proto_entry *entry, struct span c)
 {
@@ -263,6 +307,10 @@ static int check(struct request *request, const struct proto_entry *entry, struc
     if (request->who == NULL && entry->run != op_auth) {
         snprintf(request->why, sizeof request->why, "say auth first");
         return ERR_UNAUTHORIZED;
+    }
+    if (!proto_may(request->who, entry, c)) {
+        snprintf(request->why, sizeof request->why, "%s", PROTO_SEND_ONLY);
+        return ERR_FORBIDDEN;
     }
     uint64_t after_ms = entry->free ? 0 : proto_rate(conn);
     if (after_ms > 0) {
@@ -280,6 +328,12 @@ static int check(struct request *request, const struct proto_entry *entry, struc
     if (!conv_name_valid(c)) {
         snprintf(request->why, sizeof request->why, "no such conversation");
         return ERR_NOT_FOUND;
+    }
+    after_ms = entry->floods ? flood(conn, c) : 0;
+    if (after_ms > 0) {
+        call_fail(request->call, ERR_RATE_LIMITED, "too many changes in this conversation",
+                  after_ms);
+        return ERR_AGAIN; /* answered */
     }
     request->c = c;
     call_conv(request->call, c);

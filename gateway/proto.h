@@ -19,6 +19,7 @@ enum {
     PROTO_LIST_MAX = 500,
     PROTO_USER_CONVS_MAX = SESSION_FOLLOWS_MAX, /* of one user, looked at for `list` */
     PROTO_PAGE_MAX = 1000,
+    PROTO_THREADS_MAX = 100,
 };
 #define PROTO_WHOLE_MAX ((1ull << 53) - 1)
 
@@ -41,8 +42,13 @@ struct proto_entry {
     bool takes_c;
     bool free;      /* does not count as a request of the user's */
     bool http_only; /* no operation of the WebSocket */
+    bool floods;    /* others see it: counts in the rates of the conversation */
 };
 const struct proto_entry *proto_find(struct span name); /* NULL: unknown */
+
+/* Whether the token is one for this. */
+bool proto_may(const struct who *who, const struct proto_entry *entry, struct span c);
+#define PROTO_SEND_ONLY "this token is for sending into one conversation only"
 
 /* A line of a WebSocket client. */
 void proto_take(struct conn *conn, struct span line);
@@ -65,12 +71,17 @@ int field_user(struct request *request, const char *name, bool required, struct 
 /* A list of them, `max` at most, copied into the request's arena. */
 int field_users(struct request *request, const char *name, const struct json_val *val, size_t max,
                 char ***users, size_t *count);
-int field_cid(struct request *request, struct span *out); /* required */
+int field_cid(struct request *request, struct span *out);               /* required */
+int field_switch(struct request *request, const char *name, bool *out); /* absent: true */
 /* A NUL-terminated copy in the request's arena. */
 char *field_copy(struct request *request, struct span text);
 bool text_is_clean(struct span text); /* no control characters */
 
-/* write.c */
+/* write.c; a command of the user's about call->conv, the answers {"s":…} and {} */
+Loquat__Command write_command(struct request *request, uint32_t op);
+int write_take_cid(struct request *request, Loquat__Command *command);
+void write_answered(void *call, const Loquat__Reply *reply);
+void write_done(void *call, const Loquat__Reply *reply);
 int op_open(struct request *request);
 int op_send(struct request *request);
 int op_edit(struct request *request);
@@ -86,12 +97,22 @@ int op_prefs(struct request *request);
 int op_range(struct request *request);
 int op_members(struct request *request);
 int op_seen(struct request *request);
+int op_edits(struct request *request);
+int op_threads(struct request *request);
 int op_conv(struct request *request);
 /* Asks what the user sees of call->conv: the answer has one ConvInfo. False: busy. */
 bool read_ask_conv(struct call *call, upstream_done done);
 void read_conv_for(struct call *call); /* answers with the Conv of call->conv */
 /* Strings are the call's. *max: the most that may be asked for, then what is. */
 int read_take_range(struct request *request, Loquat__Read *read, uint64_t *max);
+/* own.c, invite.c */
+int op_block(struct request *request);
+int op_blocks(struct request *request);
+int op_privacy(struct request *request);
+int op_invite(struct request *request);
+int op_uninvite(struct request *request);
+int op_invites(struct request *request);
+int op_join(struct request *request);
 /* stream.c */
 int op_records(struct request *request);
 /* typing.c, presence.c */

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "gateway/blocks.h"
 #include "gateway/proto.h"
 #include "gateway/say.h"
 #include "store/base/check.h"
@@ -87,6 +88,8 @@ int read_take_range(struct request *request, Loquat__Read *read, uint64_t *max)
         err = take_choice(request, "view", "log", "folded", &read->folded);
     if (err == 0)
         err = take_choice(request, "order", "asc", "desc", &read->desc);
+    if (err == 0)
+        err = field_whole(request, "thread", 1, PROTO_WHOLE_MAX, &read->thread);
     read->max = (uint32_t)(*max < PROTO_PAGE_MAX ? *max : PROTO_PAGE_MAX);
     return err;
 }
@@ -103,6 +106,13 @@ int op_range(struct request *request)
 
 /* ---- members ---- */
 
+/* Not those of whom the reader has blocked, nor of a time that is past. */
+static bool marks_of(const struct call *call, const Loquat__Member *member)
+{
+    const struct session *session = call->conn->session;
+    return call->state == NULL && (session == NULL || !blocks_has(session, member->user));
+}
+
 static void on_members(void *owner, const Loquat__Reply *reply)
 {
     struct call *call = owner;
@@ -116,7 +126,8 @@ static void on_members(void *owner, const Loquat__Reply *reply)
         for (size_t i = 0; i < reply->n_members; i++) {
             if (i > 0)
                 buf_add_byte(text, ',');
-            say_member(text, reply->members[i]);
+            const Loquat__Member *member = reply->members[i];
+            say_member(text, member, marks_of(call, member));
         }
         buf_add_byte(text, ']');
         say_text_or_null(text, "next", reply->after);
@@ -133,8 +144,12 @@ int op_members(struct request *request)
     int err = field_user(request, "page", false, &page);
     if (err == 0)
         err = field_whole(request, "limit", 1, PROTO_LIST_MAX, &max);
+    if (err == 0)
+        err = field_whole(request, "at", 1, PROTO_WHOLE_MAX, &read.at);
     if (err != 0)
         return err;
+    static const char PAST;
+    request->call->state = read.at != 0 ? (void *)(uintptr_t)&PAST : NULL;
     read.after = field_copy(request, page);
     read.max = (uint32_t)max;
     return call_read(request->call, &read, on_members) ? 0 : ERR_BUSY;
@@ -151,13 +166,16 @@ static void on_seen(void *owner, const Loquat__Reply *reply)
     }
     struct buf *text = call_begin(call);
     if (text != NULL) {
-        buf_addf(text, "{\"n\":%zu,\"users\":[", reply->n_members);
+        size_t n = 0;
+        buf_add_str(text, "{\"users\":[");
         for (size_t i = 0; i < reply->n_members; i++) {
-            if (i > 0)
+            if (!marks_of(call, reply->members[i]))
+                continue;
+            if (n++ > 0)
                 buf_add_byte(text, ',');
             json_put_string(text, span_str(reply->members[i]->user));
         }
-        buf_add_byte(text, ']');
+        buf_addf(text, "],\"n\":%zu", n);
         say_text_or_null(text, "next", reply->after);
         buf_add_byte(text, '}');
     }
@@ -180,6 +198,102 @@ int op_seen(struct request *request)
     return call_read(request->call, &read, on_seen) ? 0 : ERR_BUSY;
 }
 
+/* ---- edits ---- */
+
+static int say_version(struct buf *text, const Loquat__Item *item)
+{
+    struct record_view room;
+    const struct record_view *record = NULL;
+    int err = say_view(item, &room, &record);
+    if (err != 0 || record == NULL)
+        return ERR_CORRUPT;
+    buf_add_str(text, "{\"s\":");
+    json_put_u64(text, item->seq);
+    say_number_or_null(text, "ts", record->ts);
+    buf_add_str(text, ",\"body\":");
+    buf_add_span(text, record->body.n > 0 ? record->body : span_str("{}"));
+    buf_add_byte(text, '}');
+    return 0;
+}
+
+/* They come newest first. */
+static void on_edits(void *owner, const Loquat__Reply *reply)
+{
+    struct call *call = owner;
+    if (reply->err != 0) {
+        call_fail_reply(call, reply);
+        return;
+    }
+    struct buf *text = call_begin(call);
+    int err = 0;
+    if (text != NULL)
+        buf_add_str(text, "{\"versions\":[");
+    for (size_t i = reply->n_items; text != NULL && err == 0 && i > 0; i--) {
+        if (i < reply->n_items)
+            buf_add_byte(text, ',');
+        err = say_version(text, reply->items[i - 1]);
+    }
+    if (err != 0) {
+        call_fail(call, err, NULL, 0);
+        return;
+    }
+    if (text != NULL)
+        buf_add_str(text, "]}");
+    call_ok(call);
+}
+
+int op_edits(struct request *request)
+{
+    Loquat__Read read = read_of(request->call, LOQUAT__READ_OP__READ_EDITS);
+    int err = field_whole(request, "s", 1, PROTO_WHOLE_MAX, &read.from);
+    if (err == 0 && read.from == 0)
+        return field_error(request, ERR_BAD_REQUEST, "s", "must be the message's sequence");
+    if (err != 0)
+        return err;
+    return call_read(request->call, &read, on_edits) ? 0 : ERR_BUSY;
+}
+
+/* ---- threads ---- */
+
+static void on_threads(void *owner, const Loquat__Reply *reply)
+{
+    struct call *call = owner;
+    if (reply->err != 0) {
+        call_fail_reply(call, reply);
+        return;
+    }
+    struct buf *text = call_begin(call);
+    if (text != NULL) {
+        buf_add_str(text, "{\"threads\":[");
+        for (size_t i = 0; i < reply->n_threads; i++) {
+            const Loquat__Thread *thread = reply->threads[i];
+            buf_addf(text, "%s{\"s\":%llu,\"replies\":%llu,\"unread\":%llu,", i > 0 ? "," : "",
+                     (unsigned long long)thread->root, (unsigned long long)thread->replies,
+                     (unsigned long long)thread->unread);
+            buf_addf(text, "\"read\":%llu,\"last\":%llu}", (unsigned long long)thread->read,
+                     (unsigned long long)thread->last);
+        }
+        buf_add_byte(text, ']');
+        say_number_or_null(text, "next", reply->next);
+        buf_add_byte(text, '}');
+    }
+    call_ok(call);
+}
+
+int op_threads(struct request *request)
+{
+    Loquat__Read read = read_of(request->call, LOQUAT__READ_OP__READ_THREADS);
+    uint64_t max = PROTO_THREADS_MAX;
+    int err = field_whole(request, "page", 1, PROTO_WHOLE_MAX, &read.from);
+    if (err == 0)
+        err = field_whole(request, "limit", 1, PROTO_THREADS_MAX, &max);
+    if (err != 0)
+        return err;
+    read.all = false;
+    read.max = (uint32_t)max;
+    return call_read(request->call, &read, on_threads) ? 0 : ERR_BUSY;
+}
+
 /* ---- one conversation ---- */
 
 /* What the user has set of it comes first, from the user's partition. */
@@ -193,9 +307,9 @@ static uint64_t newest_ms(const Loquat__ConvInfo *info)
 {
     struct record_view room;
     const struct record_view *record = NULL;
-    if (info->last == NULL || say_view(info->last, &room, &record) != 0 || record == NULL)
-        return info->created;
-    return record->ts;
+    if (info->last != NULL && say_view(info->last, &room, &record) != 0)
+        record = NULL;
+    return say_newest(info, record);
 }
 
 static void on_conv(void *owner, const Loquat__Reply *reply)

@@ -299,6 +299,10 @@ static void run_tail(struct conn *conn, const struct http_msg *msg, struct span 
         httpd_fail(conn, ERR_BAD_REQUEST, "from and Last-Event-ID are sequences");
         return;
     }
+    if (conn->who->send_to != NULL) {
+        httpd_fail(conn, ERR_FORBIDDEN, PROTO_SEND_ONLY);
+        return;
+    }
     struct call *call = call_new(conn, CALL_READ);
     call->http = true;
     uint64_t after_ms = proto_rate(conn);

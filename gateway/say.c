@@ -123,7 +123,8 @@ void say_members(struct buf *out, const struct say_place *place, const Loquat__I
     NUMBER(out, "n", ordinal);
     if (record->reply != 0)
         NUMBER(out, "reply", record->reply);
-    if (record->thread != 0 && kind_is_message(record->kind))
+    bool threaded = kind_is_message(record->kind) || record->kind == LOQUAT__KIND__KIND_DELETE;
+    if (record->thread != 0 && threaded)
         NUMBER(out, "thread", record->thread);
     mentions(out, record);
     if (record->expires != 0)
@@ -259,6 +260,13 @@ int say_conv(struct buf *out, const struct say_place *place, const Loquat__ConvI
     return err;
 }
 
+uint64_t say_newest(const Loquat__ConvInfo *info, const struct record_view *last)
+{
+    if (info->newest != 0)
+        return info->newest;
+    return last != NULL ? last->ts : info->created; /* of a node before version 4 */
+}
+
 void say_mark(struct buf *out, const char *conv, const char *user, uint64_t read,
               uint64_t delivered)
 {
@@ -267,6 +275,26 @@ void say_mark(struct buf *out, const char *conv, const char *user, uint64_t read
     TEXT(out, "user", span_str(user));
     NUMBER(out, "read", read);
     NUMBER(out, "delivered", delivered);
+    buf_add_byte(out, '}');
+}
+
+void say_thread_mark(struct buf *out, const char *conv, const char *user, uint64_t thread,
+                     uint64_t read)
+{
+    buf_add_str(out, "{\"ev\":\"mark\",\"c\":");
+    json_put_string(out, span_str(conv));
+    TEXT(out, "user", span_str(user));
+    NUMBER(out, "thread", thread);
+    NUMBER(out, "read", read);
+    buf_add_byte(out, '}');
+}
+
+void say_seen(struct buf *out, const char *conv, uint64_t seq, uint64_t n)
+{
+    buf_add_str(out, "{\"ev\":\"seen\",\"c\":");
+    json_put_string(out, span_str(conv));
+    NUMBER(out, "s", seq);
+    NUMBER(out, "n", n);
     buf_add_byte(out, '}');
 }
 
@@ -291,14 +319,16 @@ void say_presence(struct buf *out, const char *user, uint32_t state, uint64_t se
     buf_add_byte(out, '}');
 }
 
-void say_member(struct buf *out, const Loquat__Member *member)
+void say_member(struct buf *out, const Loquat__Member *member, bool marks)
 {
     buf_add_str(out, "{\"user\":");
     json_put_string(out, span_str(member->user));
     TEXT(out, "role", span_str(role_name(member->role)));
     NUMBER(out, "joined", member->joined);
-    NUMBER(out, "read", member->read);
-    NUMBER(out, "delivered", member->delivered);
+    if (marks) {
+        NUMBER(out, "read", member->read);
+        NUMBER(out, "delivered", member->delivered);
+    }
     buf_add_byte(out, '}');
 }
 

@@ -31,12 +31,18 @@ struct say_prefs {
 };
 int say_conv(struct buf *out, const struct say_place *place, const Loquat__ConvInfo *info,
              const struct say_prefs *prefs);
+/* When its newest message was written, or else it was opened. `last`: what info->last is. */
+uint64_t say_newest(const Loquat__ConvInfo *info, const struct record_view *last);
 /* A `mark` event. */
 void say_mark(struct buf *out, const char *conv, const char *user, uint64_t read,
               uint64_t delivered);
+/* The same of the user's place in a thread, and a `seen` event. */
+void say_thread_mark(struct buf *out, const char *conv, const char *user, uint64_t thread,
+                     uint64_t read);
+void say_seen(struct buf *out, const char *conv, uint64_t seq, uint64_t n);
 void say_typing(struct buf *out, const char *conv, const char *user, uint32_t ttl_ms);
 void say_presence(struct buf *out, const char *user, uint32_t state, uint64_t seen_ms);
-void say_member(struct buf *out, const Loquat__Member *member);
+void say_member(struct buf *out, const Loquat__Member *member, bool marks);
 /* ,"key":… ; null for 0 and for an empty text. */
 void say_number_or_null(struct buf *out, const char *key, uint64_t v);
 void say_text_or_null(struct buf *out, const char *key, const char *v);

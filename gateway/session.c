@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "gateway/blocks.h"
 #include "gateway/follow.h"
 #include "gateway/marks.h"
 #include "gateway/presence.h"
@@ -188,6 +189,7 @@ void session_end(struct conn *conn)
     while (session->count > 0)
         follow_remove(session, &session->follows[session->count - 1]);
     presence_forget(session);
+    blocks_forget(session);
     if (session->in_expiring.next != NULL)
         list_remove(&session->in_expiring);
     if (session->in_hungry.next != NULL)

@@ -58,6 +58,7 @@ struct session {
     bool reading; /* a catching-up read is under way */
     uint32_t mark_count;
     struct watches *watches; /* presence.h; NULL: none */
+    struct blocks *blocks;   /* blocks.h; NULL: none */
     struct map *cursors;     /* of a sync whose pages are still being asked for; may be NULL */
     struct mark *marks;      /* mark_count of them, coalesced, written once a second */
     uint64_t marks_due_ms;

@@ -22,6 +22,8 @@ enum {
 struct settings {
     struct auth *auth;
     struct limits limits;
+    struct limits floods; /* changes of one user in one conversation */
+    struct limits crowds; /* changes in one conversation */
     struct origins origins;
     struct tls *tls;   /* NULL: clients come in the clear */
     struct page *page; /* the web client's files; NULL: not built */

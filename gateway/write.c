@@ -11,7 +11,7 @@
 #include "store/base/err.h"
 #include "store/base/record.h"
 
-static void on_written(void *owner, const Loquat__Reply *reply)
+void write_answered(void *owner, const Loquat__Reply *reply)
 {
     struct call *call = owner;
     if (reply->err != 0) {
@@ -24,7 +24,7 @@ static void on_written(void *owner, const Loquat__Reply *reply)
     call_ok(call);
 }
 
-static Loquat__Command command_of(struct request *request, uint32_t op)
+Loquat__Command write_command(struct request *request, uint32_t op)
 {
     Loquat__Command command = LOQUAT__COMMAND__INIT;
     command.op = op;
@@ -34,7 +34,7 @@ static Loquat__Command command_of(struct request *request, uint32_t op)
     return command;
 }
 
-static int take_cid(struct request *request, Loquat__Command *command)
+int write_take_cid(struct request *request, Loquat__Command *command)
 {
     struct span cid = {0};
     int err = field_cid(request, &cid);
@@ -128,8 +128,8 @@ static int take_import(struct request *request, Loquat__Command *command)
 
 int op_send(struct request *request)
 {
-    Loquat__Command command = command_of(request, LOQUAT__OP__OP_SEND);
-    int err = take_cid(request, &command);
+    Loquat__Command command = write_command(request, LOQUAT__OP__OP_SEND);
+    int err = write_take_cid(request, &command);
     if (err == 0)
         err = take_kind(request, &command);
     if (err == 0)
@@ -145,7 +145,7 @@ int op_send(struct request *request)
     if (err == 0)
         err = take_import(request, &command);
     if (err == 0)
-        call_write(request->call, &command, on_written);
+        call_write(request->call, &command, write_answered);
     return err;
 }
 
@@ -161,84 +161,78 @@ static int take_target(struct request *request, Loquat__Command *command)
 
 int op_edit(struct request *request)
 {
-    Loquat__Command command = command_of(request, LOQUAT__OP__OP_EDIT);
+    Loquat__Command command = write_command(request, LOQUAT__OP__OP_EDIT);
     const struct json_val *body = json_get(request->obj, "body");
     struct json_obj obj;
-    /* What the target is shows where it is applied: a text needs a text body. */
-    bool text = body != NULL && json_open(request->conn->gate->json, body, &obj) == 0 &&
-                json_get(&obj, "text") != NULL;
-    command.kind = text ? LOQUAT__KIND__KIND_TEXT : LOQUAT__KIND__KIND_X;
-    int err = take_cid(request, &command);
+    /* What the target is shows where it is applied: a text needs a text body, any other kind takes
+     * what has a `text` as well. */
+    const struct json_val *text = NULL;
+    if (body != NULL && json_open(request->conn->gate->json, body, &obj) == 0)
+        text = json_get(&obj, "text");
+    command.kind =
+        text != NULL && text->type == JSON_STRING ? LOQUAT__KIND__KIND_TEXT : LOQUAT__KIND__KIND_X;
+    int err = write_take_cid(request, &command);
     if (err == 0)
         err = take_target(request, &command);
     if (err == 0)
         err = take_body(request, command.kind, &command);
     if (err == 0)
-        call_write(request->call, &command, on_written);
+        call_write(request->call, &command, write_answered);
     return err;
 }
 
 int op_delete(struct request *request)
 {
-    Loquat__Command command = command_of(request, LOQUAT__OP__OP_DELETE);
+    Loquat__Command command = write_command(request, LOQUAT__OP__OP_DELETE);
     const struct json_val *who = json_get(request->obj, "for");
-    int err = take_cid(request, &command);
+    int err = write_take_cid(request, &command);
     if (err == 0)
         err = take_target(request, &command);
     if (err != 0)
         return err;
-    if (who != NULL && span_is(who->str, "me"))
-        return field_error(request, ERR_BAD_REQUEST, "for", "\"me\" is not there yet; say all");
-    if (who == NULL || !span_is(who->str, "all"))
-        return field_error(request, ERR_BAD_REQUEST, "for", "must be all");
-    call_write(request->call, &command, on_written);
+    if (who == NULL || who->type != JSON_STRING ||
+        (!span_is(who->str, "me") && !span_is(who->str, "all")))
+        return field_error(request, ERR_BAD_REQUEST, "for", "is all or me");
+    if (span_is(who->str, "me"))
+        command.op = LOQUAT__OP__OP_HIDE;
+    call_write(request->call, &command, write_answered);
     return 0;
 }
 
 /* ---- react, pin ---- */
 
-/* Absent: true. */
-static int take_switch(struct request *request, const char *name, bool *out)
-{
-    const struct json_val *val = json_get(request->obj, name);
-    if (val != NULL && val->type != JSON_NULL && val->type != JSON_BOOL)
-        return field_error(request, ERR_BAD_REQUEST, name, "is true or false");
-    *out = val == NULL || val->type == JSON_NULL || val->truth;
-    return 0;
-}
-
 int op_react(struct request *request)
 {
-    Loquat__Command command = command_of(request, LOQUAT__OP__OP_REACT);
+    Loquat__Command command = write_command(request, LOQUAT__OP__OP_REACT);
     const struct json_val *emoji = json_get(request->obj, "emoji");
     bool on = true;
-    int err = take_cid(request, &command);
+    int err = write_take_cid(request, &command);
     if (err == 0)
         err = take_target(request, &command);
     if (err == 0)
-        err = take_switch(request, "on", &on);
+        err = field_switch(request, "on", &on);
     if (err != 0)
         return err;
     if (emoji == NULL || emoji->type != JSON_STRING || !emoji_valid(emoji->str))
         return field_error(request, ERR_BAD_REQUEST, "emoji", "is one emoji, or :name:");
     command.emoji = field_copy(request, emoji->str);
     command.on = on;
-    call_write(request->call, &command, on_written);
+    call_write(request->call, &command, write_answered);
     return 0;
 }
 
 int op_pin(struct request *request)
 {
-    Loquat__Command command = command_of(request, LOQUAT__OP__OP_PIN);
+    Loquat__Command command = write_command(request, LOQUAT__OP__OP_PIN);
     bool on = true;
-    int err = take_cid(request, &command);
+    int err = write_take_cid(request, &command);
     if (err == 0)
         err = take_target(request, &command);
     if (err == 0)
-        err = take_switch(request, "on", &on);
+        err = field_switch(request, "on", &on);
     command.on = on;
     if (err == 0)
-        call_write(request->call, &command, on_written);
+        call_write(request->call, &command, write_answered);
     return err;
 }
 
@@ -272,9 +266,9 @@ static int take_history(struct request *request, Loquat__Command *command)
 
 int op_meta(struct request *request)
 {
-    Loquat__Command command = command_of(request, LOQUAT__OP__OP_META);
+    Loquat__Command command = write_command(request, LOQUAT__OP__OP_META);
     bool announce = false;
-    int err = take_cid(request, &command);
+    int err = write_take_cid(request, &command);
     if (err == 0)
         err = take_setting(request, &command, "name", LOQUAT__META_FIELD__META_NAME, PROTO_NAME_MAX,
                            &command.name);
@@ -286,7 +280,7 @@ int op_meta(struct request *request)
     if (err == 0)
         err = field_whole(request, "ttl", 0, PROTO_TTL_MAX_S, &command.ttl_s);
     if (err == 0 && json_get(request->obj, "announce") != NULL)
-        err = take_switch(request, "announce", &announce);
+        err = field_switch(request, "announce", &announce);
     if (err != 0)
         return err;
     command.announce = announce;
@@ -297,7 +291,7 @@ int op_meta(struct request *request)
     if (command.fields == 0)
         return field_error(request, ERR_BAD_REQUEST, "name, topic, ttl, history or announce",
                            "must be given");
-    call_write(request->call, &command, on_written);
+    call_write(request->call, &command, write_answered);
     return 0;
 }
 
@@ -317,10 +311,10 @@ static int take_role(struct request *request, Loquat__Command *command)
 int op_member(struct request *request)
 {
     static const char *const SETS[] = {"", "add", "remove", "role"};
-    Loquat__Command command = command_of(request, LOQUAT__OP__OP_MEMBER);
+    Loquat__Command command = write_command(request, LOQUAT__OP__OP_MEMBER);
     const struct json_val *set = json_get(request->obj, "set");
     struct span user = {0};
-    int err = take_cid(request, &command);
+    int err = write_take_cid(request, &command);
     if (err == 0)
         err = field_user(request, "user", true, &user);
     if (err == 0)
@@ -336,22 +330,22 @@ int op_member(struct request *request)
         return field_error(request, ERR_BAD_REQUEST, "role", "is owner, admin or member");
     command.who = field_copy(request, user);
     command.member_max = command.admin ? 0 : request->conn->gate->settings->group_max;
-    call_write(request->call, &command, on_written);
+    call_write(request->call, &command, write_answered);
     return 0;
 }
 
 int op_leave(struct request *request)
 {
-    Loquat__Command command = command_of(request, LOQUAT__OP__OP_LEAVE);
-    int err = take_cid(request, &command);
+    Loquat__Command command = write_command(request, LOQUAT__OP__OP_LEAVE);
+    int err = write_take_cid(request, &command);
     if (err == 0)
-        call_write(request->call, &command, on_written);
+        call_write(request->call, &command, write_answered);
     return err;
 }
 
 /* ---- mark ---- */
 
-static void on_marked(void *owner, const Loquat__Reply *reply)
+void write_done(void *owner, const Loquat__Reply *reply)
 {
     struct call *call = owner;
     if (reply->err != 0) {
@@ -364,18 +358,32 @@ static void on_marked(void *owner, const Loquat__Reply *reply)
     call_ok(call);
 }
 
+/* How far the user has read a thread. */
+static int mark_thread(struct request *request, Loquat__Command *command)
+{
+    command->op = LOQUAT__OP__OP_THREAD_MARK;
+    if (json_get(request->obj, "delivered") != NULL || json_get(request->obj, "read") == NULL)
+        return field_error(request, ERR_BAD_REQUEST, "read", "alone goes with thread");
+    call_write(request->call, command, write_done);
+    return 0;
+}
+
 int op_mark(struct request *request)
 {
-    Loquat__Command command = command_of(request, LOQUAT__OP__OP_MARK);
+    Loquat__Command command = write_command(request, LOQUAT__OP__OP_MARK);
     int err = field_whole(request, "read", 0, PROTO_WHOLE_MAX, &command.read);
     if (err == 0)
         err = field_whole(request, "delivered", 0, PROTO_WHOLE_MAX, &command.delivered);
+    if (err == 0)
+        err = field_whole(request, "thread", 1, PROTO_WHOLE_MAX, &command.thread);
     if (err != 0)
         return err;
+    if (command.thread != 0)
+        return mark_thread(request, &command);
     if (json_get(request->obj, "read") == NULL && json_get(request->obj, "delivered") == NULL)
         return field_error(request, ERR_BAD_REQUEST, "read or delivered", "must be a sequence");
     if (request->call->has_id || request->call->http) {
-        call_write(request->call, &command, on_marked);
+        call_write(request->call, &command, write_done);
         return 0;
     }
     marks_add(request->conn->session, request->c, command.read, command.delivered);
@@ -417,7 +425,7 @@ static int take_pref(struct request *request, Loquat__Command *command, const ch
 
 int op_prefs(struct request *request)
 {
-    Loquat__Command command = command_of(request, LOQUAT__OP__OP_PREFS);
+    Loquat__Command command = write_command(request, LOQUAT__OP__OP_PREFS);
     bool pinned = false, hidden = false;
     int err = field_whole(request, "muted_until", 0, PROTO_WHOLE_MAX, &command.muted_until);
     if (err == 0)
@@ -438,7 +446,7 @@ int op_prefs(struct request *request)
     struct span user = span_str(request->who->user);
     request->call->partition =
         partition_of(user_log_id(user), request->conn->gate->cluster.partitions);
-    call_write(request->call, &command, on_marked);
+    call_write(request->call, &command, write_done);
     return 0;
 }
 
@@ -472,7 +480,7 @@ static int open_group(struct request *request, Loquat__Command *command)
     char id[MADE_ID_SIZE + 1];
     struct span name = {0}, topic = {0}, history = {0};
     const struct json_val *members = json_get(request->obj, "members");
-    int err = take_cid(request, command);
+    int err = write_take_cid(request, command);
     if (err == 0)
         err = field_text(request, "name", PROTO_NAME_MAX, &name);
     if (err == 0 && name.n == 0)
@@ -502,7 +510,7 @@ static int open_group(struct request *request, Loquat__Command *command)
 
 int op_open(struct request *request)
 {
-    Loquat__Command command = command_of(request, LOQUAT__OP__OP_OPEN);
+    Loquat__Command command = write_command(request, LOQUAT__OP__OP_OPEN);
     const struct json_val *kind = json_get(request->obj, "kind");
     int err;
     if (kind != NULL && span_is(kind->str, "direct"))

@@ -24,6 +24,11 @@ const LIMITS = [
   ["store/timeline.h", "TIMELINE_RECORDS_MAX", ""],
   ["store/timeline.h", "TIMELINE_BYTES_MAX", "MiB"],
   ["store/apply.h", "MARK_EVENT_MEMBERS_MAX", ""],
+  ["store/state.h", "INVITES_MAX", ""],
+  ["store/state.h", "BLOCKS_MAX", ""],
+  ["store/hidden.h", "HIDDEN_MAX", ""],
+  ["store/membership.h", "MEMBER_ROLES_MAX", ""],
+  ["store/unread.h", "UNREAD_LOOKED_AT_MAX", ""],
   ["gateway/proto.h", "PROTO_TEXT_MAX", "bytes"],
   ["gateway/proto.h", "PROTO_NAME_MAX", "bytes"],
   ["gateway/proto.h", "PROTO_TOPIC_MAX", "bytes"],
@@ -68,13 +73,13 @@ export function limitProblems(protocol, read) {
 
 /* ---- operations ---- */
 
-/** `source`: that of the gateway's table, whose last column says that an operation is HTTP's alone. */
+/** `source`: that of the gateway's table, whose last column but one says that an operation is HTTP's alone. */
 export function operationProblems(asyncText, source) {
   const described = new Set(
     [...asyncText.matchAll(/^ {8}op: \{const: (\w+)\}$/gm)].map((m) => m[1]),
   );
   const served = new Set(
-    [...source.matchAll(/^ {4}\{"(\w+)", op_\w+, .*, false\},$/gm)].map((m) => m[1]),
+    [...source.matchAll(/^ {4}\{"(\w+)", op_\w+, .*, false, (?:true|false)\},$/gm)].map((m) => m[1]),
   );
   return [
     ...[...described]

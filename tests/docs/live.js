@@ -106,7 +106,7 @@ class Judge {
 }
 
 class Client {
-  #ops = new Map();
+  #asked = new Map();
   #replies = new Map();
   #waiting = [];
   #events = [];
@@ -127,7 +127,9 @@ class Client {
 
   #take(value, judge) {
     if (value.ev === undefined) {
-      judge.message(`${this.#ops.get(value.id)}_answer`, value);
+      const request = this.#asked.get(value.id);
+      if (value.ok) judge.message(request.op, request);
+      judge.message(`${request.op}_answer`, value);
       this.#replies.get(value.id)?.(value);
       return;
     }
@@ -139,25 +141,27 @@ class Client {
   /** The `ok`, or the `err`. */
   async call(op, fields = {}) {
     const id = ++this.#next;
-    this.#ops.set(id, op);
+    const request = { id, op, ...fields };
+    this.#asked.set(id, request);
     const reply = new Promise((resolve) => this.#replies.set(id, resolve));
-    this.ws.send(JSON.stringify({ id, op, ...fields }));
+    this.ws.send(JSON.stringify(request));
     const value = await within(reply, `the answer to ${op}`);
     return value.ok ?? value.err;
   }
 
-  event(name) {
+  /** `kind`: that of a record, or of an entry of the user log. */
+  event(name, kind) {
     return within(
       new Promise((resolve) => {
         const look = () => {
-          const at = this.#events.findIndex((e) => e.ev === name);
+          const at = this.#events.findIndex((e) => e.ev === name && (!kind || e.kind === kind));
           if (at < 0) return false;
           resolve(this.#events.splice(at, 1)[0]);
           return true;
         };
         if (!look()) this.#waiting.push(look);
       }),
-      `the event ${name}`,
+      `the event ${name} ${kind ?? ""}`,
     );
   }
 }
@@ -240,6 +244,8 @@ async function talk(server, judge) {
   await alice.call("send", { c, cid: "", ...text("x") });
   await alice.call("range", { c: "g-nothing" });
   await farBehind(alice, server, judge);
+  await letIn(alice, bob);
+  await alone(alice, bob, await Client.connect(server, judge, "bob"));
   return { c, clients: [alice, bob, root] };
 }
 
@@ -264,8 +270,68 @@ async function farBehind(alice, server, judge) {
   dora.ws.close();
 }
 
-async function http(server, judge, c) {
-  const ask = async (method, path, target, options = {}) => {
+/** Invites; then who was in it when. */
+async function letIn(alice, bob) {
+  const { c } = await alice.call("open", { kind: "group", name: "club", members: [], cid: cid() });
+  const invite = await ready(() => alice.call("invite", { c, cid: cid(), expires_s: 60, uses: 2 }));
+  await alice.event("rec", "invite");
+  await alice.call("invite", { c, cid: cid() });
+  await bob.call("join", { code: `${invite.code}0`, cid: cid() });
+  await bob.call("join", { code: invite.code, cid: cid() });
+  await alice.event("rec", "member");
+  await bob.call("invites", { c });
+  await alice.call("invites", { c });
+  await alice.call("uninvite", { c, cid: cid(), s: invite.s });
+  await bob.event("rec", "uninvite");
+  await alice.call("members", { c, at: invite.s });
+}
+
+/** What bob keeps to himself, on his two devices; what alice is shown of it. */
+async function alone(alice, bob, phone) {
+  await phone.call("sync");
+  const members = ["bob", ...Array.from({ length: 40 }, (_, i) => `reader${i}`)];
+  const { c } = await alice.call("open", { kind: "group", name: "hall", members, cid: cid() });
+  const root = await alice.call("send", { c, cid: cid(), ...text("root") });
+  await alice.call("edit", { c, cid: cid(), s: root.s, body: { text: "the root" } });
+  await alice.call("edits", { c, s: root.s });
+  await bob.call("edits", { c, s: root.s });
+  const reply = await alice.call("send", { c, cid: cid(), ...text("a"), thread: root.s });
+  await bob.call("threads", { c, limit: 1 });
+  await bob.call("range", { c, thread: root.s });
+  await bob.call("mark", { c, thread: root.s, read: reply.s });
+  await phone.event("mark");
+  await bob.call("mark", { c, read: reply.s });
+  await alice.event("seen");
+  await bob.call("delete", { c, cid: cid(), s: reply.s, for: "me" });
+  await phone.event("user", "hide");
+  await bob.call("range", { c, from: reply.s });
+  await bob.call("block", { user: "alice" });
+  await phone.event("user", "block");
+  await bob.call("blocks");
+  await bob.call("members", { c, limit: 2 });
+  await bob.call("block", { user: "alice", on: false });
+  await bob.call("privacy");
+  await bob.call("privacy", { presence: "hidden" });
+  await phone.event("user", "privacy");
+  phone.ws.close();
+}
+
+/** More at once than anybody may: asks until an answer is that it was too much. */
+async function flood(ask, isRefusal) {
+  for (let i = 0; i < 40; i++)
+    if ((await Promise.all(Array.from({ length: 200 }, ask))).some(isRefusal)) return;
+  throw new Error("8,000 messages were not too many");
+}
+
+const OF = "/v1/conversations/{c}";
+const json = (value) => ({
+  headers: { "content-type": "application/json" },
+  body: JSON.stringify(value),
+});
+
+/** Requests of alice's; each gives the status. */
+function asker(server, judge) {
+  return async (method, path, target, options = {}) => {
     const headers = { authorization: `Bearer ${server.token("alice")}`, ...options.headers };
     const abort = new AbortController();
     const response = await fetch(`http://${server.address}${target}`, {
@@ -282,12 +348,11 @@ async function http(server, judge, c) {
       abort.abort();
     } else body = await response.text();
     judge.response(method.toLowerCase(), path, response.status, type, body);
+    return response.status;
   };
-  const json = (value) => ({
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify(value),
-  });
-  const of = "/v1/conversations/{c}";
+}
+
+async function http(ask, c) {
   await ask(
     "POST",
     "/v1/conversations",
@@ -298,29 +363,57 @@ async function http(server, judge, c) {
   await ask("GET", "/v1/conversations", "/v1/conversations", {
     headers: { authorization: "Bearer a.b.c" },
   });
-  await ask("GET", of, `/v1/conversations/${c}`);
-  await ask("GET", of, "/v1/conversations/g-nothing");
+  await ask("GET", OF, `/v1/conversations/${c}`);
+  await ask("GET", OF, "/v1/conversations/g-nothing");
   await ask(
     "POST",
-    `${of}/messages`,
+    `${OF}/messages`,
     `/v1/conversations/${c}/messages`,
     json({ cid: cid(), ...text("hi") }),
   );
   await ask(
     "POST",
-    `${of}/messages`,
+    `${OF}/messages`,
     `/v1/conversations/${c}/messages`,
     json({ cid: "", ...text("hi") }),
   );
-  await ask("GET", `${of}/records`, `/v1/conversations/${c}/records?view=folded`);
-  await ask("GET", `${of}/records`, `/v1/conversations/${c}/records?view=x`);
-  await ask("GET", `${of}/records`, `/v1/conversations/${c}/records`, {
+  await ask("GET", `${OF}/records`, `/v1/conversations/${c}/records?view=folded`);
+  await ask("GET", `${OF}/records`, `/v1/conversations/${c}/records?view=x`);
+  await ask("GET", `${OF}/records`, `/v1/conversations/${c}/records`, {
     headers: { accept: "application/x-ndjson" },
   });
-  await ask("GET", `${of}/tail`, `/v1/conversations/${c}/tail?from=1`);
+  await ask("GET", `${OF}/tail`, `/v1/conversations/${c}/tail?from=1`);
   await ask("GET", "/healthz", "/healthz");
   await ask("GET", "/readyz", "/readyz");
   await ask("GET", "/metrics", "/metrics");
+}
+
+/** Who is blocked, and who asks too often. */
+async function refused(ask, alice, erin) {
+  await erin.call("block", { user: "alice" });
+  erin.ws.close();
+  const status = await ask(
+    "POST",
+    "/v1/conversations",
+    "/v1/conversations",
+    json({ kind: "direct", with: "erin" }),
+  );
+  if (status !== 403) throw new Error(`who is blocked opened a conversation: ${status}`);
+  const { c } = await alice.call("open", { kind: "group", name: "flood", members: [], cid: cid() });
+  await flood(
+    () => alice.call("send", { c, cid: cid(), ...text("x") }),
+    (answer) => answer.code === "rate_limited" && answer.msg.includes("conversation"),
+  );
+  await flood(
+    () =>
+      ask(
+        "POST",
+        `${OF}/messages`,
+        `/v1/conversations/${c}/messages`,
+        json({ cid: cid(), ...text("hi") }),
+      ),
+    (answer) => answer === 429,
+  );
 }
 
 /** The operations that docs/PROTOCOL.md calls reserved. */
@@ -350,7 +443,9 @@ export async function checkLive({ program, read, check }) {
   try {
     const talked = await talk(server, judge);
     clients = talked.clients;
-    await http(server, judge, talked.c);
+    const ask = asker(server, judge);
+    await http(ask, talked.c);
+    await refused(ask, clients[0], await Client.connect(server, judge, "erin"));
     const reserved = reservedOps(read("docs/PROTOCOL.md"));
     check(
       `${reserved.length} reserved operations are unknown`,

@@ -1,5 +1,6 @@
 #!/bin/bash
-# http.sh: the HTTP interface with curl and bare sockets. From the caller: LOQUAT_URL, LOQUAT_TOKEN_*.
+# http.sh: the HTTP interface with curl and bare sockets. From the caller: LOQUAT_URL, LOQUAT_TOKEN_*,
+# LOQUAT_SECRET_FILE.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/e2e/lib.sh
@@ -64,6 +65,19 @@ is "no such path" 404 "$(req alice GET /v1/nothing)"
 is "a wrong method" 405 "$(req alice DELETE /v1/conversations)"
 is "too large" 413 "$(head -c 300000 /dev/zero | tr '\0' x | req alice POST "/v1/conversations/$c/messages" "${json[@]}" --data-binary @-)"
 is "a path that climbs" 404 "$(req alice GET '/../../etc/passwd' --path-as-is)"
+
+# A token that may only send into this conversation, for a program that reports there.
+is "the hook is a member" 200 "$(req alice POST "/v1/conversations" "${json[@]}" -d '{"kind":"group","name":"hooked","members":["hook"],"cid":"hooked"}')"
+hooked=$(field .c)
+LOQUAT_TOKEN_HOOK=$("$build/loquat-log" token --user hook --scope "send:$hooked" --secret-file "$LOQUAT_SECRET_FILE")
+report='{"cid":"r1","kind":"text","body":{"text":"the build is green"}}'
+is "a hook sends" 200 "$(req hook POST "/v1/conversations/$hooked/messages" "${json[@]}" -d "$report")"
+is "a hook sends nowhere else" 403 "$(req hook POST "/v1/conversations/$c/messages" "${json[@]}" -d "$report")"
+is "a hook opens nothing" 403 "$(req hook POST /v1/conversations "${json[@]}" -d '{"kind":"direct","with":"alice"}')"
+for path in /v1/conversations "/v1/conversations/$hooked" "/v1/conversations/$hooked/records" "/v1/conversations/$hooked/tail"; do
+    is "a hook does not read $path" 403 "$(req hook GET "$path")"
+done
+is "what the hook said" hook "$(req alice GET "/v1/conversations/$hooked/records?view=folded" >/dev/null; field '.records[0].from')"
 
 # The tail: what is there, then what comes, with ids to go on from.
 curl -sS -N -m 3 -H "Authorization: Bearer $LOQUAT_TOKEN_BOB" "$url/v1/conversations/$c/tail?from=1" >"$scratch/tail" 2>/dev/null &

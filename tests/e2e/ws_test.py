@@ -6,114 +6,12 @@ The last line is `N passed, N failed`.
 
 import asyncio
 import json
-import os
 import sys
 import time
-import uuid
 
 import async_lib
 import websockets
-
-URL = "ws" + os.environ["LOQUAT_URL"].removeprefix("http") + "/v1/ws"
-TOKENS = {
-    user: os.environ["LOQUAT_TOKEN_" + user.upper()]
-    for user in ("alice", "bob", "carol", "mallory", "admin")
-}
-PROTOCOL = "loquat.v1.json"
-SECONDS = 10
-
-
-class Client:
-    """One authenticated connection: requests by id, events in a queue."""
-
-    def __init__(self, ws):
-        self.ws = ws
-        self.next_id = 0
-        self.replies = {}
-        self.events = asyncio.Queue()
-        self.reader = asyncio.ensure_future(self.read())
-
-    @classmethod
-    async def connect(cls, user, device="d1", **options):
-        ws = await websockets.connect(URL, subprotocols=[PROTOCOL], max_size=None, **options)
-        client = cls(ws)
-        client.hello = await client.event("hello")
-        client.auth = await client.ok("auth", token=TOKENS[user], device=device)
-        return client
-
-    async def read(self):
-        try:
-            async for frame in self.ws:
-                for line in frame.split("\n"):
-                    message = json.loads(line)
-                    if "ev" in message:
-                        await self.events.put(message)
-                    else:
-                        self.replies.pop(message["id"]).set_result(message)
-        except websockets.ConnectionClosed:
-            pass
-        for future in self.replies.values():
-            if not future.done():
-                future.set_exception(ConnectionError("closed"))
-
-    async def call(self, op, **fields):
-        self.next_id += 1
-        future = asyncio.get_event_loop().create_future()
-        self.replies[self.next_id] = future
-        await self.ws.send(json.dumps({"id": self.next_id, "op": op, **fields}))
-        return await asyncio.wait_for(future, SECONDS)
-
-    async def ok(self, op, **fields):
-        reply = await self.call(op, **fields)
-        assert "ok" in reply, f"{op}: {reply}"
-        return reply["ok"]
-
-    async def err(self, op, code, **fields):
-        reply = await self.call(op, **fields)
-        assert reply.get("err", {}).get("code") == code, f"{op}: wanted {code}, got {reply}"
-        return reply["err"]
-
-    async def event(self, name, **match):
-        """The next event of this name that has these values; others are dropped."""
-        while True:
-            event = await asyncio.wait_for(self.events.get(), SECONDS)
-            if event["ev"] == name and all(event.get(k) == v for k, v in match.items()):
-                return event
-
-    async def quiet(self, seconds=0.3):
-        """Events that come within some time."""
-        await asyncio.sleep(seconds)
-        got = []
-        while not self.events.empty():
-            got.append(self.events.get_nowait())
-        return got
-
-    async def close(self):
-        await self.ws.close()
-        await self.reader
-
-
-def cid():
-    return str(uuid.uuid4())
-
-
-async def raw(frames, token=None, until=None):
-    """Sends frames on a fresh connection; gives the close code and what came: all, or until this."""
-    got = []
-    async with websockets.connect(URL, subprotocols=[PROTOCOL], max_size=None) as ws:
-        if token:
-            await ws.send(json.dumps({"id": 1, "op": "auth", "token": token, "device": "raw"}))
-        try:
-            for frame in frames:
-                await ws.send(frame)
-            while not (until and any(until in frame for frame in got)):
-                got.append(await asyncio.wait_for(ws.recv(), SECONDS))
-            return None, got
-        except websockets.ConnectionClosed as closed:
-            return closed.code if closed.rcvd is None else closed.rcvd.code, got
-        except asyncio.TimeoutError:
-            return None, got
-
+from ws_lib import PROTOCOL, SECONDS, TOKENS, URL, Client, cid, raw
 
 # ---- what is promised -------------------------------------------------------------------------
 
@@ -746,7 +644,7 @@ async def test_stalled_reader_catches_up():
     alice = await Client.connect("alice")
     conv = await alice.ok("open", kind="group", name="stall", members=["bob", "carol"], cid=cid())
     c = conv["c"]
-    carol = await Client.connect("carol")
+    carol, flood = await Client.connect("carol"), await Client.connect("admin")
     await carol.ok("sync", cur={})
     ws = await websockets.connect(URL, subprotocols=[PROTOCOL], max_size=None, max_queue=1, read_limit=1024)
     await ws.recv()
@@ -758,7 +656,7 @@ async def test_stalled_reader_catches_up():
     count = 600
     for start in range(0, count, 100):
         await asyncio.gather(
-            *(alice.ok("send", c=c, cid=cid(), kind="text", body=body) for _ in range(100))
+            *(flood.ok("send", c=c, cid=cid(), kind="text", body=body, **{"from": "alice"}) for _ in range(100))
         )
     for _ in range(count):
         await carol.event("rec", c=c, kind="text")
@@ -798,7 +696,7 @@ async def test_stalled_reader_hears_of_marks():
     alice = await Client.connect("alice")
     conv = await alice.ok("open", kind="group", name="stall2", members=["bob", "carol"], cid=cid())
     c = conv["c"]
-    carol = await Client.connect("carol")
+    carol, flood = await Client.connect("carol"), await Client.connect("admin")
     ws = await websockets.connect(URL, subprotocols=[PROTOCOL], max_size=None, max_queue=1, read_limit=1024)
     await ws.recv()
     await ws.send(json.dumps({"id": 1, "op": "auth", "token": TOKENS["bob"], "device": "slow2"}))
@@ -807,7 +705,9 @@ async def test_stalled_reader_hears_of_marks():
     ws.transport.pause_reading()
     body = {"text": "y" * 30000}
     for _ in range(20):  # more than the sockets between take
-        await asyncio.gather(*(alice.ok("send", c=c, cid=cid(), kind="text", body=body) for _ in range(50)))
+        await asyncio.gather(
+            *(flood.ok("send", c=c, cid=cid(), kind="text", body=body, **{"from": "alice"}) for _ in range(50))
+        )
     last = (await alice.ok("send", c=c, cid=cid(), kind="text", body={"text": "last"}))["s"]
     await carol.ok("mark", c=c, read=last)
     ws.transport.resume_reading()

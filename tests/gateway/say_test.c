@@ -249,7 +249,7 @@ Test(say, members_and_scopes)
     member.joined = 5;
     member.read = 6;
     member.delivered = 7;
-    say_member(&out, &member);
+    say_member(&out, &member, true);
     is("{\"user\":\"a.b@c\",\"role\":\"admin\",\"joined\":5,\"read\":6,\"delivered\":7}");
     say_scope(&out, 0);
     is("\"\"");
