@@ -1,24 +1,40 @@
 #!/bin/bash
 # web.sh: npm `ws` by the protocol reference, the SDK under Node, the page in Chromium, against a
-# running server. From the caller: LOQUAT_URL, LOQUAT_TOKEN_* of alice, bob, carol, mallory, admin.
+# running server; the scripts of the page against servers of their own, two at once beside the rest.
+# From the caller: LOQUAT_URL, LOQUAT_TOKEN_* of alice, bob, carol, mallory, admin.
 # Pictures of the page: $BUILD/tests/web-*.png. The last line is `N passed, N failed`.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 export BUILD=${BUILD:-build}
 : "${LOQUAT_URL:?the server}" "${LOQUAT_TOKEN_ALICE:?}" "${LOQUAT_TOKEN_BOB:?}" \
     "${LOQUAT_TOKEN_CAROL:?}" "${LOQUAT_TOKEN_MALLORY:?}" "${LOQUAT_TOKEN_ADMIN:?}"
-log=$(mktemp) || exit 1
-trap 'rm -f "$log"' EXIT
+logs=$(mktemp -d) || exit 1
+lanes=()
+trap 'kill ${lanes[@]} 2>/dev/null; wait; rm -rf "$logs"' EXIT
 passed=0
 failed=0
 
-part() { # NAME: a script of tests/e2e/web; adds the counts of its last line
+run() { # NAME SCRIPT [ARG…]: of tests/e2e/web; its words and its status go into files
+    local name=$1 script=$2
+    shift 2
+    timeout --kill-after=10 300 node "tests/e2e/web/$script.mjs" "$@" >"$logs/$name" 2>&1
+    echo $? >"$logs/$name.status"
+}
+
+lane() { # one script of the page after another, as long as nobody else took it
+    local name
+    for name in "${pages[@]}"; do
+        mkdir "$logs/$name.taken" 2>/dev/null || continue
+        run "$name" with_server "$name"
+    done
+}
+
+tell() { # NAME: shows what a script said, and adds the counts of its last line
     local line status
+    status=$(<"$logs/$1.status")
     echo "-- $1"
-    timeout --kill-after=10 300 node "tests/e2e/web/$1.mjs" >"$log" 2>&1
-    status=$?
-    cat "$log"
-    line=$(tail -n 1 "$log")
+    cat "$logs/$1"
+    line=$(tail -n 1 "$logs/$1")
     if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
         passed=$((passed + BASH_REMATCH[1]))
         failed=$((failed + BASH_REMATCH[2]))
@@ -28,23 +44,36 @@ part() { # NAME: a script of tests/e2e/web; adds the counts of its last line
     failed=$((failed + 1))
 }
 
-parts() { # PREFIX: every script of that name
+scripts() { # PREFIX: every script of that name
     local script name
     for script in tests/e2e/web/"$1"_*.mjs; do
         name=${script##*/}
-        [[ $name == *_lib.mjs ]] || part "${name%.mjs}"
+        [[ $name == *_lib.mjs ]] || echo "${name%.mjs}"
     done
 }
 
-part protocol
-parts sdk
+pages=()
 if [[ ! -f gateway/web/dist/index.html ]]; then
     echo "FAIL  the page is not built: make web"
     failed=$((failed + 1))
 elif [[ -x ${LOQUAT_CHROMIUM:-/usr/bin/chromium} ]]; then
-    parts page
+    mapfile -t pages < <(scripts page)
+    for _ in 1 2; do
+        lane &
+        lanes+=($!)
+    done
 else
     echo "skipped: the page (no Chromium)"
 fi
+mapfile -t sdk < <(scripts sdk)
+for name in protocol "${sdk[@]}"; do
+    run "$name" "$name"
+    tell "$name"
+done
+wait "${lanes[@]}"
+lanes=()
+for name in "${pages[@]}"; do
+    tell "$name"
+done
 echo "$passed passed, $failed failed"
 ((failed == 0))

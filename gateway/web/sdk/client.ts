@@ -11,6 +11,7 @@
  *   the client was made with (or from the head at the first `sync`), across reconnects and lag.
  * - A `send`, `edit`, `delete`, `react` or `pin` that was queued lands exactly once, in the order of
  *   its conversation, unless the server refuses it for good: then `failed` says so.
+ * - Whom `watch` names is watched on every connection, and `setAway` holds on each.
  * - Reads and other writes are tried again while the connection comes back, for as long as
  *   `requestTimeoutMs`.
  * - Codes 4200–4299 and a token that was refused twice stop the client: `state` is `stopped`.
@@ -25,16 +26,22 @@ import { Connector, pause, tokenClaims, type State, type TokenWhy } from "./sess
 import { memoryStorage, type Storage } from "./storage.ts";
 import {
   LoquatError,
+  type Blocked,
   type ChangeResult,
   type Conv,
   type ConvId,
   type Hole,
+  type Invite,
   type Member,
+  type Millis,
+  type OwnInvite,
   type Page,
 } from "./types.ts";
-import type { Millis, Prefs, Rec, SendResult, Seq, Session, Settings } from "./types.ts";
+import type { Prefs, Presence, Privacy, Rec, Seen, SendResult, Seq } from "./types.ts";
+import type { Session, Settings, Thread, Version } from "./types.ts";
 import { Typing } from "./typing.ts";
 import { ulid } from "./ulid.ts";
+import { Watching } from "./watching.ts";
 
 export interface ClientOptions {
   /** `ws://` or `wss://`, up to `/v1/ws`. */
@@ -75,10 +82,20 @@ export interface ClientEvents {
   mark: { c: ConvId; user: string; read?: Seq; delivered?: Seq };
   /** Somebody writes in `c`: until a message comes of it, or for so long. */
   typing: { c: ConvId; user: string; ttl_ms: Millis };
+  /** Somebody who is watched came, went away from the device, or left. */
+  presence: Presence;
   /** This user set something of a conversation, on whatever device: for `foldPrefs`. */
   prefs: { c: ConvId; prefs: Prefs; ts: Millis };
   /** Any entry of the user's own log (`prefs` too), as the server sent it. */
   user: ServerEvent;
+  /** This user blocked somebody on whatever device, or did so no more. */
+  block: { user: string; on: boolean };
+  /** This user deleted a message for the own devices: a hole `hidden` stands there now. */
+  hide: { c: ConvId; s: Seq };
+  /** This user has read a thread so far. */
+  thread: { c: ConvId; thread: Seq; read: Seq };
+  /** So many have read the newest message `s` of a large group; others tell `mark`. */
+  seen: { c: ConvId; s: Seq; n: number };
   /** The queue of unsent writes changed. */
   queue: { entries: Entry[] };
   sent: { entry: Entry; result: SendResult };
@@ -109,6 +126,8 @@ export interface RangeQuery {
   max?: number;
   view?: "log" | "folded";
   order?: "asc" | "desc";
+  /** Only the messages of this thread, without its root. */
+  thread?: Seq;
 }
 
 export type OpenRequest = { topic?: string; ttl?: number; cid?: string } & (
@@ -135,6 +154,7 @@ export class Client extends EventTarget {
   #outbox: Outbox;
   #marks: Marks;
   #typing = new Typing();
+  #watching: Watching;
   #reader: Reader | null = null;
   #requestTimeoutMs: number;
   #userCursor = 0;
@@ -167,7 +187,10 @@ export class Client extends EventTarget {
         onEvent: (event) => this.#onEvent(event),
         onReady: (link, identity) => this.#sync(link, identity),
         onLive: () => this.#onLive(),
-        onDown: () => this.#feed.down(),
+        onDown: () => {
+          this.#feed.down();
+          this.#watching.down();
+        },
       },
     );
     this.#feed = new Feed(this.#feedHooks(), options.cursors ?? {}, options.lagMax ?? Infinity);
@@ -178,6 +201,7 @@ export class Client extends EventTarget {
       onFailed: (entry, error) => this.#emit("failed", { entry, error }),
     });
     this.#marks = new Marks((fields) => this.#now("mark", fields));
+    this.#watching = new Watching((fields) => this.#now("presence", fields));
   }
 
   get state(): State {
@@ -248,6 +272,10 @@ export class Client extends EventTarget {
   delete(c: ConvId, s: Seq, cid = ulid()): Queued {
     return this.#queue("delete", c, { s, for: "all" }, cid);
   }
+  /** For this user alone; nobody else learns of it. */
+  hide(c: ConvId, s: Seq, cid = ulid()): Queued<ChangeResult> {
+    return this.#queue("delete", c, { s, for: "me" }, cid);
+  }
   /** `emoji`: one emoji, or `:name:`. One's own reactions alone can be taken off. */
   react(c: ConvId, s: Seq, emoji: string, on = true, cid = ulid()): Queued<ChangeResult> {
     return this.#queue("react", c, { s, emoji, on }, cid);
@@ -271,6 +299,33 @@ export class Client extends EventTarget {
   leave(c: ConvId): Promise<SendResult> {
     return this.#patient("leave", { c, cid: ulid() });
   }
+  /** Lets whoever has the `code` join for `expires_s` (a week), `uses` times at most. */
+  invite(c: ConvId, bound: { expires_s?: number; uses?: number } = {}): Promise<Invite> {
+    return this.#patient("invite", { c, ...bound, cid: ulid() });
+  }
+  uninvite(c: ConvId, s: Seq): Promise<ChangeResult> {
+    return this.#patient("uninvite", { c, s, cid: ulid() });
+  }
+  /** Those that still work: for owners and admins. */
+  async invites(c: ConvId): Promise<OwnInvite[]> {
+    return (await this.#patient<{ invites: OwnInvite[] }>("invites", { c })).invites;
+  }
+  /** `not_found`: no such invite, or it works no more; `forbidden`: was removed from the group. */
+  join(code: string): Promise<Conv> {
+    return this.#patient("join", { code, cid: ulid() });
+  }
+  /** Who is blocked can't write to this user, nor see whether that is there. */
+  async block(user: string, on = true): Promise<void> {
+    await this.#patient("block", { user, on });
+  }
+  async blocks(): Promise<Blocked[]> {
+    return (await this.#patient<{ users: Blocked[] }>("blocks", {})).users;
+  }
+  /** Sets it where it is given; what it is now. */
+  async privacy(presence?: Privacy): Promise<Privacy> {
+    const fields = presence ? { presence } : {};
+    return (await this.#patient<{ presence: Privacy }>("privacy", fields)).presence;
+  }
   /** Sets what is given, all at once; the rest stays as it is. */
   meta(c: ConvId, settings: Settings): Promise<ChangeResult> {
     return this.#patient("meta", { c, ...settings, cid: ulid() });
@@ -284,15 +339,54 @@ export class Client extends EventTarget {
     if (this.state.name === "live" && this.#typing.due(c))
       this.#session.link?.tell("typing", { c });
   }
+  /**
+   * Asks to be told of these users (`presence`), as long as they share a conversation with this one;
+   * of more than WATCH_MAX in all it throws `too_large`, and none is added.
+   */
+  watch(users: string[]): void {
+    this.#watching.watch(users);
+  }
+  unwatch(users: string[]): void {
+    this.#watching.unwatch(users);
+  }
+  /** Nobody is at this device, or somebody is again. */
+  setAway(away: boolean): void {
+    this.#watching.set(away);
+  }
   /** What this user has read or received up to; forward only, sent within about half a second. */
   mark(c: ConvId, upTo: { read?: Seq; delivered?: Seq }): void {
     this.#marks.add(c, upTo);
   }
+  /** How far this user has read a thread. */
+  async markThread(c: ConvId, thread: Seq, read: Seq): Promise<void> {
+    await this.#patient("mark", { c, thread, read });
+  }
+  /** The newest activity first. */
+  threads(
+    c: ConvId,
+    page?: number,
+    limit?: number,
+  ): Promise<{ threads: Thread[]; next: number | null }> {
+    return this.#patient("threads", { c, ...(page && { page }), ...(limit && { limit }) });
+  }
+  /** What a message said before: for its author and those who run the group. */
+  async edits(c: ConvId, s: Seq): Promise<Version[]> {
+    return (await this.#patient<{ versions: Version[] }>("edits", { c, s })).versions;
+  }
   range(c: ConvId, query: RangeQuery = {}): Promise<Page> {
     return this.#patient("range", { c, ...query });
   }
-  members(c: ConvId, page?: string): Promise<{ members: Member[]; next: string | null }> {
-    return this.#patient("members", { c, ...(page && { page }) });
+  /** `at`: who was a member right after that record. */
+  members(
+    c: ConvId,
+    page?: string,
+    at?: Seq,
+  ): Promise<{ members: Member[]; next: string | null }> {
+    return this.#patient("members", { c, ...(page && { page }), ...(at && { at }) });
+  }
+  /** Who has read up to `s`; `n`: how many of this page. */
+  seen(c: ConvId, s: Seq, page?: string): Promise<Seen> {
+    return this.#patient("seen", { c, s, ...(page && { page }) });
   }
   /** Those that are shown, or those that are `hidden`: pinned ones first, then the newest. */
   list(
@@ -401,6 +495,7 @@ export class Client extends EventTarget {
   #onLive(): void {
     this.#outbox.flush();
     this.#marks.flush();
+    this.#watching.live();
   }
 
   #onEvent(event: ServerEvent): void {
@@ -424,19 +519,30 @@ export class Client extends EventTarget {
         this.#feed.left(c);
         return this.#emit("left", { c });
       case "mark":
-        return this.#emit("mark", event as unknown as ClientEvents["mark"]);
+        return "thread" in event
+          ? this.#emit("thread", event as unknown as ClientEvents["thread"])
+          : this.#emit("mark", event as unknown as ClientEvents["mark"]);
+      case "seen":
+        return this.#emit("seen", event as unknown as ClientEvents["seen"]);
+      case "presence": {
+        const presence = event as unknown as Presence;
+        return this.#watching.has(presence.user) ? this.#emit("presence", presence) : undefined;
+      }
       case "user":
         this.#userCursor = Math.max(this.#userCursor, Number(event["s"]) || 0);
         this.#emit("user", event);
-        return event["kind"] === "prefs" ? this.#onPrefs(event) : undefined;
+        return this.#onOwn(event);
       default:
         return this.#emit("other", event);
     }
   }
 
-  #onPrefs(event: ServerEvent): void {
-    const { c, ...prefs } = event["body"] as Prefs & { c: ConvId };
-    this.#emit("prefs", { c, prefs, ts: event["ts"] as Millis });
+  /** An entry of the user's own log. */
+  #onOwn({ kind, body, ts }: ServerEvent): void {
+    if (kind === "block" || kind === "hide") return this.#emit(kind, body as never);
+    if (kind !== "prefs") return;
+    const { c, ...prefs } = body as Prefs & { c: ConvId };
+    this.#emit("prefs", { c, prefs, ts: ts as Millis });
   }
 
   #hold(event: ServerEvent): void {

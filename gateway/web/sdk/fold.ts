@@ -7,10 +7,14 @@
  */
 
 import { isHole, isMessage, type Conv, type Hole, type Millis } from "./types.ts";
-import type { Prefs, Rec } from "./types.ts";
+import type { Prefs, Rec, Seq, Thread } from "./types.ts";
 
 /** `me`: whose view this is. */
 export function foldMessage(old: Rec, change: Rec, me: string | null): Rec | Hole {
+  if (change.thread === old.s && isMessage(change))
+    return { ...old, replies: (old.replies ?? 0) + 1 };
+  if (change.thread === old.s && change.kind === "delete")
+    return { ...old, replies: Math.max(0, (old.replies ?? 0) - 1) };
   if (change.target !== old.s) return old;
   const body = change.body ?? {};
   switch (change.kind) {
@@ -43,6 +47,24 @@ export function foldReaction(old: Rec, emoji: string, on: boolean, mine: boolean
   const { [emoji]: _, ...others } = reactions;
   const left = now.n > 0 ? { ...reactions, [emoji]: now } : others;
   return Object.keys(left).length > 0 ? { ...rest, reactions: left } : rest;
+}
+
+/** One's own word that a message is deleted for oneself. */
+export function foldHide(old: Rec | Hole, s: Seq): Rec | Hole {
+  return isHole(old) || old.s !== s ? old : { c: old.c, hole: [s, s], why: "hidden" };
+}
+
+/** A thread after a message came into it, or was deleted; who writes has read what came before. */
+export function foldThread(thread: Thread, rec: Rec, me: string | null): Thread {
+  if (rec.thread === thread.s && rec.kind === "delete") {
+    const unread = (rec.target ?? 0) > thread.read ? Math.max(0, thread.unread - 1) : thread.unread;
+    return { ...thread, replies: Math.max(0, thread.replies - 1), unread };
+  }
+  if (rec.thread !== thread.s || !isMessage(rec) || rec.s <= thread.last) return thread;
+  const next = { ...thread, replies: thread.replies + 1, last: rec.s };
+  return rec.from === me
+    ? { ...next, read: rec.s, unread: 0 }
+    : { ...next, unread: thread.unread + 1 };
 }
 
 /** Settings, pins, the number of members and one's own role; a message brings back what is hidden. */

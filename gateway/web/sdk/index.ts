@@ -3,7 +3,14 @@
 export { Client } from "./client.ts";
 export type { ClientEvents, ClientOptions, OpenRequest, Outgoing } from "./client.ts";
 export type { Queued, RangeQuery } from "./client.ts";
-export { foldConv, foldMessage, foldPrefs, foldReaction } from "./fold.ts";
+export {
+  foldConv,
+  foldHide,
+  foldMessage,
+  foldPrefs,
+  foldReaction,
+  foldThread,
+} from "./fold.ts";
 export { SUBPROTOCOL, type ServerEvent, type SocketClass, type SocketLike } from "./link.ts";
 export { OUTBOX_MAX, type Entry, type QueuedOp } from "./outbox.ts";
 export { READER_MAX } from "./reader.ts";
@@ -12,3 +19,4 @@ export { memoryStorage, webStorage, type Storage, type WebStorageLike } from "./
 export * from "./types.ts";
 export { TYPING_MS } from "./typing.ts";
 export { ulid } from "./ulid.ts";
+export { WATCH_MAX } from "./watching.ts";

@@ -23,6 +23,8 @@ export interface Rec {
   thread?: Seq;
   mentions?: string[] | "all";
   expires?: Millis;
+  /** Only in the folded view: how many messages hang on this root of a thread. */
+  replies?: number;
   /** The record that an `edit`, `delete`, `react`, `pin` changes. */
   target?: Seq;
   /** Only in the folded view: when the message was last edited. */
@@ -113,6 +115,58 @@ export interface Member {
   joined?: Millis;
   read?: Seq;
   delivered?: Seq;
+}
+
+export interface Presence {
+  user: string;
+  state: "online" | "away" | "offline";
+  /** When somebody `offline` was there last; null: nobody knows. */
+  last_seen: Millis | null;
+}
+
+/** Who has read up to a record: `n` of this page, by name. */
+export interface Seen {
+  n: number;
+  users: string[];
+  next: string | null;
+}
+
+/** A user who is blocked, since when. */
+export interface Blocked {
+  user: string;
+  ts: Millis;
+}
+
+/** Who may know that this user is there: whoever shares a conversation, or nobody. */
+export type Privacy = "shared" | "hidden";
+
+/** What lets people into a group until it expires or was used so often (null: no bound). */
+export interface Invite {
+  s: Seq;
+  code: string;
+  expires: Millis;
+  uses: number | null;
+}
+export interface OwnInvite extends Invite {
+  by: string;
+  created: Millis;
+  used: number;
+}
+
+/** What a message said: at first, or since an edit. */
+export interface Version {
+  s: Seq;
+  ts: Millis;
+  body: Record<string, unknown>;
+}
+
+/** A thread as this user sees it: `s` is its root. */
+export interface Thread {
+  s: Seq;
+  replies: number;
+  unread: number;
+  read: Seq;
+  last: Seq;
 }
 
 export interface Page {

@@ -3,7 +3,8 @@
 import { Component } from "preact";
 import { isHole, type Conv, type Seq } from "../sdk/index.ts";
 import { Row, type RowActions } from "./message.tsx";
-import type { Peer, Store } from "./store.ts";
+import type { Peer } from "./receipts.ts";
+import type { Seen, Store } from "./store.ts";
 import { blockOf, seqOf, type Block, type Item, type Timeline } from "./timeline.ts";
 
 interface BlockProps {
@@ -16,6 +17,7 @@ interface BlockProps {
   after: Item | undefined;
   placeholder: number;
   peer: Peer | null;
+  seen: Seen | undefined;
   queue: unknown;
   active: Seq | null;
   focus: Seq | null;

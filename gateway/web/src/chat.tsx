@@ -1,21 +1,28 @@
 /** The page of somebody who is in: list, conversation, banner. */
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { isMessage, type Conv, type Rec } from "../sdk/index.ts";
+import { isMessage, type Conv, type Rec, type Seq } from "../sdk/index.ts";
 import { Composer, type Mode } from "./composer.tsx";
 import { DeleteMessage, NewChat } from "./dialogs.tsx";
+import { JoinGroup } from "./invites.tsx";
 import { Members } from "./members.tsx";
-import type { RowActions } from "./message.tsx";
+import { mayDelete, type RowActions } from "./message.tsx";
 import { Messages } from "./messages.tsx";
 import { useObserved } from "./observe.ts";
 import { Avatar, Icon } from "./parts.tsx";
+import { PresenceLine } from "./presence.tsx";
+import { ReadBy } from "./readby.tsx";
 import { Pins } from "./pins.tsx";
 import { Picker } from "./reactions.tsx";
 import { SettingsDialog } from "./settings.tsx";
 import { Sidebar } from "./sidebar.tsx";
 import type { Store } from "./store.ts";
+import { ThreadList, ThreadPane } from "./thread.tsx";
+import { Threads } from "./threads.ts";
+import type { Timeline } from "./timeline.ts";
 import { TypingLine } from "./typing.tsx";
-import { plural, spanOf, titleOf } from "./words.ts";
+import { Versions } from "./versions.tsx";
+import { count, plural, spanOf, titleOf } from "./words.ts";
 
 const ROUTE = /^#\/c\/(.+)$/;
 
@@ -28,9 +35,16 @@ function routed(): string | null {
   }
 }
 
-export function Chat(props: { store: Store }) {
+export function Chat(props: { store: Store; invite: string | null }) {
   const store = useObserved(props.store);
   const [starting, setStarting] = useState(false);
+  const [invite, setInvite] = useState(props.invite);
+  const enter = (opened: Conv): void => {
+    store.add(opened);
+    setStarting(false);
+    setInvite(null);
+    go(opened.c);
+  };
   useEffect(() => {
     const follow = (): void => store.open(routed());
     follow();
@@ -58,14 +72,14 @@ export function Chat(props: { store: Store }) {
         )}
       </main>
       {starting && (
-        <NewChat
+        <NewChat store={store} onClose={() => setStarting(false)} onOpened={enter} />
+      )}
+      {invite !== null && store.loaded && (
+        <JoinGroup
           store={store}
-          onClose={() => setStarting(false)}
-          onOpened={(opened) => {
-            store.add(opened);
-            setStarting(false);
-            go(opened.c);
-          }}
+          code={invite}
+          onClose={() => setInvite(null)}
+          onJoined={enter}
         />
       )}
       {store.notice && (
@@ -105,8 +119,12 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
   const [mode, setMode] = useState<Mode>({ kind: "new" });
   const [removing, setRemoving] = useState<Rec | null>(null);
   const [picking, setPicking] = useState<Rec | null>(null);
-  const [people, setPeople] = useState(false);
+  const [readers, setReaders] = useState<Rec | null>(null);
+  const [versions, setVersions] = useState<Rec | null>(null);
+  const [panel, setPanel] = useState<Panel | null>(null);
   const [setting, setSetting] = useState(false);
+  const threads = useMemo(() => new Threads(store.client, conv), [conv.c]);
+  useEffect(() => () => threads.close(), [threads]);
   const title = titleOf(conv);
   const messages = useRef<Messages>(null);
   const actions = useMemo<Omit<RowActions, "jump">>(
@@ -115,6 +133,9 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
       edit: (rec) => setMode({ kind: "edit", rec }),
       remove: (rec) => setRemoving(rec),
       react: (rec) => setPicking(rec),
+      thread: (s) => setPanel({ thread: s }),
+      versions: (rec) => setVersions(rec),
+      readers: (rec) => setReaders(rec),
       pin: (rec, on) => store.client.pin(rec.c, rec.s, on),
     }),
     [],
@@ -128,56 +149,15 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
   return (
     <div class="conversation">
       <section class="talk" aria-label={title}>
-        <header class="bar">
-          <button
-            type="button"
-            class="round back"
-            aria-label="Back to the list"
-            onClick={props.onBack}
-          >
-            <Icon name="back" />
-          </button>
-          <Avatar name={title} group={conv.kind === "group"} />
-          <div class="what">
-            <h1>{title}</h1>
-            <span title={conv.topic ?? undefined}>
-              {conv.kind === "group"
-                ? conv.topic || plural(conv.members, "member")
-                : "Direct chat"}
-            </span>
-          </div>
-          {!!conv.ttl && (
-            <span
-              class="ttl"
-              role="img"
-              title={`New messages disappear after ${spanOf(conv.ttl)}`}
-              aria-label={`New messages disappear after ${spanOf(conv.ttl)}`}
-            >
-              <Icon name="clock" />
-              <span>{spanOf(conv.ttl)}</span>
-            </span>
-          )}
-          <button
-            type="button"
-            class="round"
-            aria-label="Settings"
-            aria-haspopup="dialog"
-            onClick={() => setSetting(true)}
-          >
-            <Icon name="settings" />
-          </button>
-          {conv.kind === "group" && (
-            <button
-              type="button"
-              class="round"
-              aria-label="Members"
-              aria-expanded={people}
-              onClick={() => setPeople(!people)}
-            >
-              <Icon name="people" />
-            </button>
-          )}
-        </header>
+        <Bar
+          store={store}
+          conv={conv}
+          threads={threads}
+          panel={panel}
+          onPanel={setPanel}
+          onSettings={() => setSetting(true)}
+          onBack={props.onBack}
+        />
         <Pins
           store={store}
           conv={conv}
@@ -200,7 +180,15 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
           onEditLast={editLast}
         />
       </section>
-      {people && <Members store={store} conv={conv} onClose={() => setPeople(false)} />}
+      <Beside
+        store={store}
+        conv={conv}
+        timeline={timeline}
+        threads={threads}
+        panel={panel}
+        onPanel={setPanel}
+      />
+      {versions && <Versions store={store} rec={versions} onClose={() => setVersions(null)} />}
       {setting && (
         <SettingsDialog store={store} conv={conv} onClose={() => setSetting(false)} />
       )}
@@ -215,10 +203,143 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
           onClose={() => setPicking(null)}
         />
       )}
+      {readers && <ReadBy store={store} rec={readers} onClose={() => setReaders(null)} />}
       {removing && (
-        <DeleteMessage rec={removing} store={store} onClose={() => setRemoving(null)} />
+        <DeleteMessage
+          rec={removing}
+          store={store}
+          forAll={mayDelete(conv, removing, store.me)}
+          onClose={() => setRemoving(null)}
+        />
       )}
     </div>
+  );
+}
+
+/** What stands beside the messages. */
+type Panel = "members" | "threads" | { thread: Seq };
+
+interface PanelProps {
+  store: Store;
+  conv: Conv;
+  threads: Threads;
+  panel: Panel | null;
+  onPanel: (panel: Panel | null) => void;
+}
+
+function Bar(props: PanelProps & { onSettings: () => void; onBack: () => void }) {
+  const { store, conv, threads, panel, onPanel } = props;
+  const title = titleOf(conv);
+  return (
+    <header class="bar">
+      <button
+        type="button"
+        class="round back"
+        aria-label="Back to the list"
+        onClick={props.onBack}
+      >
+        <Icon name="back" />
+      </button>
+      <Avatar name={title} group={conv.kind === "group"} />
+      <div class="what">
+        <h1>{title}</h1>
+        <span title={conv.topic ?? undefined}>
+          {conv.kind === "group" ? (
+            conv.topic || plural(conv.members, "member")
+          ) : (
+            <PresenceLine store={store} user={conv.with ?? ""} otherwise="Direct chat" />
+          )}
+        </span>
+      </div>
+      {!!conv.ttl && (
+        <span
+          class="ttl"
+          role="img"
+          title={`New messages disappear after ${spanOf(conv.ttl)}`}
+          aria-label={`New messages disappear after ${spanOf(conv.ttl)}`}
+        >
+          <Icon name="clock" />
+          <span>{spanOf(conv.ttl)}</span>
+        </span>
+      )}
+      <ThreadsButton
+        threads={threads}
+        open={panel !== null && panel !== "members"}
+        onPress={() => onPanel(panel === null || panel === "members" ? "threads" : null)}
+      />
+      <button
+        type="button"
+        class="round"
+        aria-label="Settings"
+        aria-haspopup="dialog"
+        onClick={props.onSettings}
+      >
+        <Icon name="settings" />
+      </button>
+      {conv.kind === "group" && (
+        <button
+          type="button"
+          class="round"
+          aria-label="Members"
+          aria-expanded={panel === "members"}
+          onClick={() => onPanel(panel === "members" ? null : "members")}
+        >
+          <Icon name="people" />
+        </button>
+      )}
+    </header>
+  );
+}
+
+function Beside(props: PanelProps & { timeline: Timeline }) {
+  const { store, conv, timeline, threads, panel, onPanel } = props;
+  return (
+    <>
+      {panel === "members" && (
+        <Members store={store} conv={conv} onClose={() => onPanel(null)} />
+      )}
+      {panel === "threads" && (
+        <ThreadList
+          store={store}
+          conv={conv}
+          timeline={timeline}
+          threads={threads}
+          onOpen={(thread) => onPanel({ thread })}
+          onClose={() => onPanel(null)}
+        />
+      )}
+      {panel !== null && typeof panel === "object" && (
+        <ThreadPane
+          key={panel.thread}
+          root={panel.thread}
+          store={store}
+          conv={conv}
+          timeline={timeline}
+          threads={threads}
+          onBack={() => onPanel("threads")}
+          onClose={() => onPanel(null)}
+        />
+      )}
+    </>
+  );
+}
+
+function ThreadsButton(props: { threads: Threads; open: boolean; onPress: () => void }) {
+  const { unread } = useObserved(props.threads);
+  const label =
+    unread > 0 ? `Threads, ${plural(unread, "unread reply", "unread replies")}` : "Threads";
+  return (
+    <button
+      type="button"
+      class="round threads-button"
+      title="Threads"
+      aria-label={label}
+      aria-expanded={props.open}
+      onClick={props.onPress}
+    >
+      <Icon name="thread" />
+      {unread > 0 && <span class="badge">{count(unread)}</span>}
+    </button>
   );
 }
 

@@ -6,6 +6,7 @@ import { mayWrite } from "./message.tsx";
 import { useObserved } from "./observe.ts";
 import { Icon } from "./parts.tsx";
 import type { Store } from "./store.ts";
+import { Suggestions, useSuggestions } from "./suggest.tsx";
 import { textOf } from "./words.ts";
 
 export type Mode = { kind: "new" } | { kind: "reply"; rec: Rec } | { kind: "edit"; rec: Rec };
@@ -29,6 +30,7 @@ const touch = matchMedia("(pointer: coarse)");
 export function Composer({ store, conv, mode, onDone, onEditLast }: Props) {
   const field = useRef<HTMLTextAreaElement>(null);
   const drafts = useObserved(store.drafts);
+  const blocked = useObserved(store.blocks).has(conv.with);
   const [edited, setEdited] = useState("");
   const editing = mode.kind === "edit" ? mode.rec : null;
   const text = editing ? edited : drafts.of(conv.c);
@@ -51,6 +53,7 @@ export function Composer({ store, conv, mode, onDone, onEditLast }: Props) {
     if (value !== "") store.client.typing(conv.c);
     drafts.change(conv.c, value);
   };
+  const list = useSuggestions({ store, conv, field, change });
   const submit = (): void => {
     const trimmed = text.replace(/\s+$/, "");
     if (trimmed.trim() === "") return;
@@ -62,7 +65,7 @@ export function Composer({ store, conv, mode, onDone, onEditLast }: Props) {
         store.client.edit(conv.c, editing.s, { ...editing.body, text: trimmed });
     } else {
       const reply = mode.kind === "reply" ? { reply: mode.rec.s } : {};
-      store.client.send(conv.c, { kind: "text", body: { text: trimmed }, ...reply });
+      store.send(conv, trimmed, reply);
       change("");
       drafts.flush(conv.c);
     }
@@ -71,6 +74,7 @@ export function Composer({ store, conv, mode, onDone, onEditLast }: Props) {
   };
   const onKeyDown = (event: KeyboardEvent): void => {
     if (event.isComposing) return;
+    if (!editing && list.onKey(event)) return event.preventDefault();
     if (event.key === "Enter" && !event.shiftKey && !touch.matches) submit();
     else if (event.key === "Escape" && mode.kind !== "new") onDone();
     else if (event.key === "ArrowUp" && text === "") onEditLast();
@@ -78,6 +82,17 @@ export function Composer({ store, conv, mode, onDone, onEditLast }: Props) {
     event.preventDefault();
   };
 
+  if (blocked && !editing)
+    return (
+      <div class="composer">
+        <p class="closed">
+          You have blocked {conv.with}.{" "}
+          <button type="button" onClick={() => store.block(conv.with!, false)}>
+            Unblock
+          </button>
+        </p>
+      </div>
+    );
   if (!mayWrite(conv) && !editing)
     return (
       <div class="composer">
@@ -109,14 +124,20 @@ export function Composer({ store, conv, mode, onDone, onEditLast }: Props) {
         </div>
       )}
       <div class="field">
+        {!editing && <Suggestions list={list} conv={conv} />}
         <textarea
+          {...list.attributes}
           ref={field}
           rows={1}
           value={text}
           placeholder="Write a message"
           aria-label="Message"
           enterkeyhint="send"
-          onInput={(event) => change(event.currentTarget.value)}
+          onInput={(event) => {
+            change(event.currentTarget.value);
+            list.look();
+          }}
+          onSelect={list.look}
           onKeyDown={onKeyDown}
         />
         <button

@@ -21,10 +21,18 @@ interface Choice {
   label: string;
   icon?: IconName;
   title?: string;
-  prefs: Prefs;
+  prefs?: Prefs;
+  /** Instead of `prefs`. */
+  act?: () => void;
 }
 
-function choicesOf(conv: Conv, now: number): Choice[][] {
+function choicesOf(store: Store, conv: Conv): Choice[][] {
+  const { now } = store;
+  const user = conv.kind === "direct" && conv.with !== store.me ? conv.with : null;
+  const on = !store.blocks.has(user);
+  const block: Choice[] = user
+    ? [{ label: on ? "Block" : "Unblock", icon: "block", act: () => store.block(user, on) }]
+    : [];
   const until = conv.muted_until ?? 0;
   const pin: Choice = conv.pinned
     ? { label: "Unpin", icon: "pin", prefs: { pinned: false } }
@@ -42,7 +50,7 @@ function choicesOf(conv: Conv, now: number): Choice[][] {
     title: until >= MUTED_FOR_EVER ? "Muted for ever" : `Muted until ${momentOf(until)}`,
     prefs: { muted_until: null },
   };
-  return [[pin], isMuted(conv, now) ? [unmute] : mute, [hide]];
+  return [[pin], isMuted(conv, now) ? [unmute] : mute, [hide, ...block]];
 }
 
 export function ConvMenu(props: {
@@ -96,9 +104,9 @@ export function ConvMenu(props: {
       onContextMenu={(event) => event.preventDefault()}
     >
       <div role="menu" aria-label={titleOf(conv)} onKeyDown={onKeyDown}>
-        {choicesOf(conv, store.now).map((group, i) => (
+        {choicesOf(store, conv).map((group, i) => (
           <div key={i} role="group" class="group">
-            {group.map(({ label, icon, title, prefs }) => (
+            {group.map(({ label, icon, title, prefs, act }) => (
               <button
                 key={label}
                 type="button"
@@ -106,7 +114,8 @@ export function ConvMenu(props: {
                 tabIndex={-1}
                 title={title}
                 onClick={() => {
-                  store.set(conv.c, prefs);
+                  if (prefs) store.set(conv.c, prefs);
+                  act?.();
                   onClose();
                 }}
               >

@@ -4,6 +4,7 @@ import type { Conv } from "../sdk/index.ts";
 import { isHole } from "../sdk/index.ts";
 import { isMuted } from "./listing.ts";
 import { Avatar, Icon } from "./parts.tsx";
+import { Face } from "./presence.tsx";
 import type { Store } from "./store.ts";
 import { count, plural, previewOf, shortTime, titleOf } from "./words.ts";
 
@@ -36,7 +37,9 @@ export function ConvRow(props: RowProps) {
           onMenu(conv, button, new DOMPoint(event.clientX, event.clientY));
         }}
       >
-        <Avatar name={title} group={conv.kind === "group"} />
+        <Face presence={conv.kind === "direct" ? store.presences.of(conv.with) : undefined}>
+          <Avatar name={title} group={conv.kind === "group"} />
+        </Face>
         <span class="head">
           <span class="title">{title}</span>
           {muted && <Mark name="mute" label="Muted" />}

@@ -144,10 +144,16 @@ export function NewChat(props: {
   );
 }
 
-export function DeleteMessage(props: { rec: Rec; store: Store; onClose: () => void }) {
-  const { rec, store, onClose } = props;
+export function DeleteMessage(props: {
+  rec: Rec;
+  store: Store;
+  /** Else it goes for this user only. */
+  forAll: boolean;
+  onClose: () => void;
+}) {
+  const { rec, store, forAll, onClose } = props;
   return (
-    <Dialog title="Delete this message for everyone?" onClose={onClose}>
+    <Dialog title="Delete this message?" onClose={onClose}>
       <blockquote>{textOf(rec).slice(0, 300)}</blockquote>
       <footer>
         <button type="button" onClick={onClose}>
@@ -155,14 +161,26 @@ export function DeleteMessage(props: { rec: Rec; store: Store; onClose: () => vo
         </button>
         <button
           type="button"
-          class="danger"
+          class={forAll ? undefined : "danger"}
           onClick={() => {
-            store.client.delete(rec.c, rec.s);
+            store.client.hide(rec.c, rec.s);
             onClose();
           }}
         >
-          Delete
+          Delete for me
         </button>
+        {forAll && (
+          <button
+            type="button"
+            class="danger"
+            onClick={() => {
+              store.client.delete(rec.c, rec.s);
+              onClose();
+            }}
+          >
+            Delete for everyone
+          </button>
+        )}
       </footer>
     </Dialog>
   );

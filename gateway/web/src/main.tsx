@@ -4,6 +4,7 @@ import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { tokenClaims } from "../sdk/index.ts";
 import { Chat } from "./chat.tsx";
+import { inviteFromAddress } from "./invites.tsx";
 import { useObserved } from "./observe.ts";
 import { Store } from "./store.ts";
 import * as token from "./token.ts";
@@ -12,9 +13,10 @@ import "./chat.css";
 import "./sidebar.css";
 import "./talk.css";
 import "./members.css";
+import "./threads.css";
 import "./messages.css";
 
-function App(props: { first: string | null }) {
+function App(props: { first: string | null; invite: string | null }) {
   // An object: the same token once more is another attempt.
   const [current, setCurrent] = useState(props.first === null ? null : { token: props.first });
   const [store, setStore] = useState<Store | null>(null);
@@ -39,10 +41,14 @@ function App(props: { first: string | null }) {
   }, [current]);
   if (current === null) return <Gate why={null} onToken={enter} />;
   if (!store) return null;
-  return <Session store={store} onToken={enter} />;
+  return <Session store={store} invite={props.invite} onToken={enter} />;
 }
 
-function Session(props: { store: Store; onToken: (token: string) => void }) {
+function Session(props: {
+  store: Store;
+  invite: string | null;
+  onToken: (token: string) => void;
+}) {
   const { state } = useObserved(props.store);
   const out = state.name === "stopped" && state.code >= 4100;
   useEffect(() => {
@@ -55,7 +61,7 @@ function Session(props: { store: Store; onToken: (token: string) => void }) {
       : "Your link is not valid any more.";
     return <Gate why={why} onToken={props.onToken} />;
   }
-  return <Chat store={props.store} />;
+  return <Chat store={props.store} invite={props.invite} />;
 }
 
 function Gate(props: { why: string | null; onToken: (token: string) => void }) {
@@ -105,4 +111,8 @@ function Gate(props: { why: string | null; onToken: (token: string) => void }) {
 
 const fresh = token.takeFromAddress();
 if (fresh) token.store(fresh);
-render(<App first={fresh ?? token.stored()} />, document.getElementById("app")!);
+const invite = inviteFromAddress();
+render(
+  <App first={fresh ?? token.stored()} invite={invite} />,
+  document.getElementById("app")!,
+);

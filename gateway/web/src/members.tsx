@@ -1,11 +1,13 @@
 /** Who is in a group: adding, removing, roles, leaving. */
 
 import { useEffect, useState } from "preact/hooks";
-import type { Conv, Member } from "../sdk/index.ts";
+import type { Conv, Member, Presence } from "../sdk/index.ts";
 import { explain } from "./dialogs.tsx";
+import { useObserved } from "./observe.ts";
 import { Avatar, Icon } from "./parts.tsx";
+import { Face } from "./presence.tsx";
 import type { Store } from "./store.ts";
-import { isUser, plural, titleOf } from "./words.ts";
+import { isUser, plural, presenceOf, titleOf } from "./words.ts";
 
 const RANK: Record<string, number> = { owner: 3, admin: 2, member: 1 };
 /** Pages read at once; the rest on demand. */
@@ -23,6 +25,7 @@ export function Members({ store, conv, onClose }: Props) {
   const [user, setUser] = useState("");
   const [error, setError] = useState("");
   const [leaving, setLeaving] = useState(false);
+  const presences = useObserved(store.presences);
 
   const read = async (from: string | null, pages: number): Promise<void> => {
     const all = from === null ? [] : [...members];
@@ -50,6 +53,16 @@ export function Members({ store, conv, onClose }: Props) {
     () => void read(null, PAGES).catch((err) => setError(explain(err))),
     [conv.c, conv.members, conv.role],
   );
+
+  useEffect(
+    () =>
+      presences.show(
+        "members",
+        members.map(({ user }) => user),
+      ),
+    [members],
+  );
+  useEffect(() => () => presences.show("members", []), []);
 
   const mine = RANK[members.find((m) => m.user === store.me)?.role ?? conv.role ?? ""] ?? 1;
   const sorted = members.toSorted(
@@ -108,6 +121,8 @@ export function Members({ store, conv, onClose }: Props) {
           <MemberRow
             key={member.user}
             member={member}
+            presence={presences.of(member.user)}
+            now={store.now}
             me={store.me}
             mine={mine}
             onRole={(role) =>
@@ -148,18 +163,25 @@ export function Members({ store, conv, onClose }: Props) {
 
 function MemberRow(props: {
   member: Member;
+  presence: Presence | undefined;
+  now: number;
   me: string;
   mine: number;
   onRole: (role: string) => void;
   onRemove: () => void;
 }) {
-  const { member, me, mine } = props;
+  const { member, presence, me, mine } = props;
   const other = member.user !== me;
   const rank = RANK[member.role] ?? 1;
   return (
     <li>
-      <Avatar name={member.user} small />
-      <span class="who">{other ? member.user : `${member.user} (you)`}</span>
+      <Face presence={presence}>
+        <Avatar name={member.user} small />
+      </Face>
+      <span class="who">
+        {other ? member.user : `${member.user} (you)`}
+        {presence && <span class="seen">{presenceOf(presence, props.now)}</span>}
+      </span>
       {other && mine === RANK["owner"] ? (
         <select
           aria-label={`Role of ${member.user}`}

@@ -1,12 +1,15 @@
 /** One row of a conversation: a message in its bubble, or a line about what happened. */
 
-import { isHole, isMessage, type Conv, type Rec, type Seq } from "../sdk/index.ts";
+import { isHole, isMention, isMessage, type Conv, type Rec, type Seq } from "../sdk/index.ts";
 import { Avatar, hueClass, Icon, Linked, type IconName } from "./parts.tsx";
 import { mayPin } from "./pins.tsx";
 import { Reactions } from "./reactions.tsx";
-import type { Peer, Store } from "./store.ts";
+import type { Peer } from "./receipts.ts";
+import type { Seen, Store } from "./store.ts";
 import type { Item, Timeline } from "./timeline.ts";
-import { dayOf, eventOf, holeText, momentOf, sameDay, textOf, timeOf } from "./words.ts";
+import { mayCompare } from "./versions.tsx";
+import { count, dayOf, eventOf, holeText, momentOf, plural } from "./words.ts";
+import { sameDay, textOf, timeOf } from "./words.ts";
 
 export interface RowActions {
   reply(rec: Rec): void;
@@ -15,6 +18,12 @@ export interface RowActions {
   /** Opens the picker of emoji. */
   react(rec: Rec): void;
   pin(rec: Rec, on: boolean): void;
+  /** Opens the thread of a root. */
+  thread(s: Seq): void;
+  /** Shows what it said before. */
+  versions(rec: Rec): void;
+  /** Shows who has read it. */
+  readers(rec: Rec): void;
   jump(s: Seq): void;
 }
 
@@ -27,6 +36,7 @@ export interface RowProps {
   before: Item | undefined;
   after: Item | undefined;
   peer: Peer | null;
+  seen: Seen | undefined;
   active: boolean;
   /** The only row that Tab reaches. */
   reachable: boolean;
@@ -95,7 +105,8 @@ function Content(props: RowProps & { joined: boolean }) {
   }
   const text = eventOf(item, store.me);
   const { target } = item;
-  const jump = target === undefined ? undefined : () => props.actions.jump(target);
+  const leads = item.kind === "pin" && target !== undefined;
+  const jump = leads ? () => props.actions.jump(target) : undefined;
   if (text !== null) return <Line s={item.s} text={text} onJump={jump} />;
   return isMessage(item) ? <Message {...props} rec={item} /> : null;
 }
@@ -123,10 +134,12 @@ function Message(props: RowProps & { rec: Rec; joined: boolean }) {
   const text = textOf({ kind: rec.kind, ...(body && { body }) });
   const named = conv.kind === "group" && !own;
   const going = change?.op === "delete";
+  const called = !own && isMention(rec, store.me);
   const shape = [
     "msg",
     own ? "own" : "other",
     joined && "joined",
+    called && "called",
     props.flash && "flash",
     going && "going",
   ];
@@ -137,25 +150,29 @@ function Message(props: RowProps & { rec: Rec; joined: boolean }) {
       role="article"
       data-s={rec.s}
       tabIndex={props.reachable ? 0 : -1}
-      aria-label={`${own ? "You" : rec.from}, ${timeOf(rec.ts)}`}
+      aria-label={`${own ? "You" : rec.from}, ${timeOf(rec.ts)}${called ? ", mentions you" : ""}`}
     >
       {named && (joined ? <span class="avatar-room" /> : <Avatar name={rec.from} />)}
       <div class="stack">
         <div class={`bubble${LONELY_EMOJI.test(text) ? " big" : ""}`}>
           {named && !joined && <div class={`author ${hueClass(rec.from)}`}>{rec.from}</div>}
+          {rec.thread !== undefined && <InThread {...props} s={rec.thread} />}
           {rec.reply !== undefined && <Quote {...props} s={rec.reply} />}
-          <Body rec={rec} text={text} />
-          <span class="meta" title={momentOf(rec.ts)}>
+          <Body rec={rec} text={text} me={store.me} />
+          <span class="meta" title={props.active ? momentOf(rec.ts) : undefined}>
             {rec.pinned !== undefined && (
               <span class="pinned" role="img" aria-label="Pinned">
                 <Icon name="pin" />
               </span>
             )}
-            {(rec.edited !== undefined || change?.op === "edit") && <span>edited </span>}
+            {(rec.edited !== undefined || change?.op === "edit") && (
+              <Edited {...props} rec={rec} known={rec.edited !== undefined} />
+            )}
             <time dateTime={new Date(rec.ts).toISOString()}>{timeOf(rec.ts)}</time>
             {own && <Tick s={rec.s} peer={props.peer} busy={change !== undefined} />}
           </span>
         </div>
+        <Counts {...props} rec={rec} />
         {rec.reactions && (
           <Reactions
             rec={rec}
@@ -169,12 +186,44 @@ function Message(props: RowProps & { rec: Rec; joined: boolean }) {
   );
 }
 
-function Body(props: { rec: Rec; text: string }) {
-  const { rec, text } = props;
+/** How many answered in its thread, and how many have read one's own. */
+function Counts(props: RowProps & { rec: Rec }) {
+  const { rec, seen, actions } = props;
+  const tabIndex = props.reachable ? 0 : -1;
+  const own = rec.from === props.store.me;
+  return (
+    <>
+      {rec.replies !== undefined && rec.replies > 0 && (
+        <button
+          type="button"
+          class="replies-of"
+          tabIndex={tabIndex}
+          onClick={() => actions.thread(rec.s)}
+        >
+          <Icon name="thread" />
+          {plural(rec.replies, "reply", "replies")}
+        </button>
+      )}
+      {own && seen?.s === rec.s && seen.n > 1 && (
+        <button
+          type="button"
+          class="seen-by"
+          tabIndex={tabIndex}
+          onClick={() => actions.readers(rec)}
+        >
+          Read by {count(seen.n - 1)}
+        </button>
+      )}
+    </>
+  );
+}
+
+function Body(props: { rec: Rec; text: string; me: string }) {
+  const { rec, text, me } = props;
   if (rec.kind === "text")
     return (
       <span class="text">
-        <Linked text={text} />
+        <Linked text={text} mentions={rec.mentions} me={me} />
       </span>
     );
   return (
@@ -199,6 +248,40 @@ function Tick(props: { s: Seq; peer: Peer | null; busy: boolean }) {
     <span class={`tick ${state}`} role="img" aria-label={state}>
       <Icon name={icon} />
     </span>
+  );
+}
+
+function Edited(props: RowProps & { rec: Rec; known: boolean }) {
+  const { rec, conv, store } = props;
+  if (!props.known || !mayCompare(conv, rec, store.me)) return <span>edited </span>;
+  return (
+    <button
+      type="button"
+      class="edited"
+      tabIndex={-1}
+      title="What it said before"
+      onClick={() => props.actions.versions(rec)}
+    >
+      edited
+    </button>
+  );
+}
+
+/** Leads to the thread that a message is in. */
+function InThread(props: RowProps & { s: Seq }) {
+  const root = props.timeline.quote(props.s);
+  const text = root && !isHole(root) ? textOf(root).slice(0, 80) : "…";
+  return (
+    <button
+      type="button"
+      class="in-thread"
+      tabIndex={-1}
+      aria-label={`In the thread: ${text}`}
+      onClick={() => props.actions.thread(props.s)}
+    >
+      <Icon name="thread" />
+      <span>{text}</span>
+    </button>
   );
 }
 
@@ -234,6 +317,14 @@ function Tools(props: RowProps & { rec: Rec }) {
       {mayWrite(conv) && (
         <Tool icon="reply" name="Reply" keys="R" onUse={() => actions.reply(rec)} />
       )}
+      {mayWrite(conv) && (
+        <Tool
+          icon="thread"
+          name="Thread"
+          keys="T"
+          onUse={() => actions.thread(rec.thread ?? rec.s)}
+        />
+      )}
       {mayPin(conv) && (
         <Tool
           icon="pin"
@@ -243,12 +334,13 @@ function Tools(props: RowProps & { rec: Rec }) {
           onUse={() => actions.pin(rec, !pinned)}
         />
       )}
+      {conv.kind === "group" && (
+        <Tool icon="eye" name="Read by" keys="I" onUse={() => actions.readers(rec)} />
+      )}
       {mayEdit(rec, store.me) && (
         <Tool icon="edit" name="Edit" keys="E" onUse={() => actions.edit(rec)} />
       )}
-      {mayDelete(conv, rec, store.me) && (
-        <Tool icon="trash" name="Delete" keys="Del" onUse={() => actions.remove(rec)} />
-      )}
+      <Tool icon="trash" name="Delete" keys="Del" onUse={() => actions.remove(rec)} />
     </div>
   );
 }

@@ -7,7 +7,7 @@
 import { Component, createRef } from "preact";
 import { isHole, isMessage, type Conv, type Rec, type Seq } from "../sdk/index.ts";
 import { BlockView, lastShown } from "./block.tsx";
-import { mayDelete, mayEdit, mayWrite, type RowActions } from "./message.tsx";
+import { mayEdit, mayWrite, type RowActions } from "./message.tsx";
 import { Icon } from "./parts.tsx";
 import { Pending } from "./pending.tsx";
 import { mayPin } from "./pins.tsx";
@@ -19,14 +19,16 @@ import { count, dayOf } from "./words.ts";
 /** Rendered beyond each edge of the window, px. */
 const OVERSCAN = 800;
 /** Blocks loaded ahead of each edge of what is rendered. */
-const AHEAD = 2;
+const AHEAD = 4;
 /** Browsers stop at 17 to 33 million px: a longer history is shown in spans of so many blocks. */
-const SPAN_BLOCKS = 3200;
+const SPAN_BLOCKS = 6400;
 const END_PX = 8;
 /** Changes of what is rendered in one frame, most. */
 const ROUNDS_MAX = 8;
 const FLASH_MS = 1600;
 const DATE_MS = 1200;
+/** So long after the list moved last, what is under the pointer counts. */
+const REST_MS = 120;
 
 interface Props {
   store: Store;
@@ -69,6 +71,9 @@ export class Messages extends Component<Props, State> {
   #resize: ResizeObserver | null = null;
   #flashTimer: ReturnType<typeof setTimeout> | undefined;
   #dateTimer: ReturnType<typeof setTimeout> | undefined;
+  /** The row under the pointer. */
+  #over: Seq | null = null;
+  #restTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(props: Props) {
     super(props);
@@ -119,6 +124,7 @@ export class Messages extends Component<Props, State> {
     document.removeEventListener("visibilitychange", this.#markRead);
     clearTimeout(this.#flashTimer);
     clearTimeout(this.#dateTimer);
+    clearTimeout(this.#restTimer);
   }
 
   // ---- what is shown -------------------------------------------------------------------------
@@ -128,7 +134,7 @@ export class Messages extends Component<Props, State> {
     const last = blockOf(Math.max(1, timeline.head));
     const heights = this.#heights;
     heights.first = Math.max(heights.first, Math.min(blockOf(timeline.floor), last));
-    if (last > heights.last && heights.last - heights.first + 1 < SPAN_BLOCKS + 64)
+    if (last > heights.last && heights.last - heights.first + 1 < SPAN_BLOCKS + 128)
       heights.last = last;
     if (!this.#present()) this.#firstNew ??= this.#firstUnseen();
     if (this.#stick) this.#show(heights.last - 1, heights.last);
@@ -313,6 +319,8 @@ export class Messages extends Component<Props, State> {
     this.#hold(scroller);
     this.#afterMove(scroller);
     this.#showDate();
+    clearTimeout(this.#restTimer);
+    this.#restTimer = setTimeout(this.#rest, REST_MS);
   };
 
   /** While somebody scrolls, the day is shown. */
@@ -419,8 +427,10 @@ export class Messages extends Component<Props, State> {
     if (key === "+") actions.react(rec);
     else if (key === "r" && mayWrite(conv)) actions.reply(rec);
     else if (key === "p" && mayPin(conv)) actions.pin(rec, rec.pinned === undefined);
+    else if (key === "i" && conv.kind === "group") actions.readers(rec);
     else if (key === "e" && mayEdit(rec, store.me)) actions.edit(rec);
-    else if (key === "Delete" && mayDelete(conv, rec, store.me)) actions.remove(rec);
+    else if (key === "t" && mayWrite(conv)) actions.thread(rec.thread ?? rec.s);
+    else if (key === "Delete") actions.remove(rec);
     else return false;
     return true;
   }
@@ -434,8 +444,20 @@ export class Messages extends Component<Props, State> {
 
   #onOver = (event: Event): void => {
     const row = (event.target as HTMLElement).closest<HTMLElement>("[data-s]");
-    const s = row ? Number(row.dataset["s"]) : null;
-    if (s !== this.state.active) this.setState({ active: s });
+    this.#over = row ? Number(row.dataset["s"]) : null;
+    if (this.#restTimer === undefined || event.type === "click") this.#rest();
+  };
+
+  #onOut = (): void => {
+    this.#over = null;
+    this.#rest();
+  };
+
+  /** Rows that only pass below the pointer are not drawn for it. */
+  #rest = (): void => {
+    clearTimeout(this.#restTimer);
+    this.#restTimer = undefined;
+    if (this.#over !== this.state.active) this.setState({ active: this.#over });
   };
 
   #onFocus = (event: Event): void => {
@@ -465,7 +487,8 @@ export class Messages extends Component<Props, State> {
           before={lastShown(timeline.block(index - 1))}
           after={timeline.block(index + 1)?.items[0]}
           placeholder={heights.of(index)}
-          peer={store.peer(conv)}
+          peer={store.receipts.of(conv)}
+          seen={store.seen.get(conv.c)}
           queue={store.queue}
           active={s(this.state.active)}
           focus={s(focus)}
@@ -486,7 +509,7 @@ export class Messages extends Component<Props, State> {
           onScroll={this.#onScroll}
           onKeyDown={this.#onKey}
           onMouseOver={this.#onOver}
-          onMouseLeave={() => this.setState({ active: null })}
+          onMouseLeave={this.#onOut}
           onFocusIn={this.#onFocus}
           onClick={this.#onOver}
         >

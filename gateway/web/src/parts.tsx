@@ -2,6 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
+import { ALL, namesIn } from "./mentions.ts";
 
 const HUES = 12;
 
@@ -32,6 +33,8 @@ export function Avatar(props: { name: string; group?: boolean; small?: boolean }
 const PATHS = {
   add: "M12 5v14M5 12h14",
   archive: "M4 5h16v4H4zM5.5 9v10.5h13V9M10 13h4",
+  block: "M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17zM6 6l12 12",
+  thread: "M5 4v9a4 4 0 0 0 4 4h10M15 13l4 4-4 4M9 6h10M9 10.500h7",
   back: "M15 5l-7 7 7 7",
   bell: "M6 16.5V11a6 6 0 0 1 12 0v5.5l1.5 1.5h-15zM10 20.5h4M12 3v2",
   check: "M5 12.5l4.5 4.5L19 7.5",
@@ -39,6 +42,10 @@ const PATHS = {
   clock: "M12 7v5l3 2M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17z",
   close: "M6 6l12 12M18 6L6 18",
   down: "M6 9l6 6 6-6",
+  eye:
+    "M2.5 12C5 7.500 8.500 5.500 12 5.500s7 2 9.500 6.500c-2.500 4.500-6 6.500-9.500 6.500" +
+    "S5 16.500 2.500 12z" +
+    "M12 9a3 3 0 1 0 0 6 3 3 0 0 0 0-6z",
   edit: "M4 20h4L19 9l-4-4L4 16zM13.5 6.5l4 4",
   exit: "M14 4h5v16h-5M10 8l-4 4 4 4M6 12h9",
   file: "M7 3h7l4 4v14H7zM14 3v4h4",
@@ -76,10 +83,26 @@ export function Icon(props: { name: IconName }) {
 const LINK = /\bhttps?:\/\/[^\s<>"'`]+/gi;
 const TAIL = /[.,;:!?)\]}>’”…]+$/;
 
-/** Text with its http(s) addresses as links, and nothing else made of it. */
-export function Linked(props: { text: string }) {
-  const { text } = props;
+/** Text with its http(s) addresses as links, names as marks, and nothing else made of it. */
+export function Linked(props: {
+  text: string;
+  mentions?: string[] | "all" | undefined;
+  me?: string;
+}) {
+  const { text, mentions, me } = props;
   const out: ComponentChildren[] = [];
+  const plain = (part: string): void => {
+    let from = 0;
+    const known = (name: string): boolean =>
+      mentions === "all" ? name === ALL : (mentions?.includes(name) ?? false);
+    for (const { at, name } of mentions ? namesIn(part, known) : []) {
+      const mine = mentions === "all" || name === me;
+      out.push(part.slice(from, at));
+      out.push(<b class={`at${mine ? " me" : ""}`}>@{name}</b>);
+      from = at + 1 + name.length;
+    }
+    out.push(part.slice(from));
+  };
   let from = 0;
   for (const match of text.matchAll(LINK)) {
     let address = match[0];
@@ -88,7 +111,7 @@ export function Linked(props: { text: string }) {
     const keep = tail.startsWith(")") && address.includes("(") ? 1 : 0;
     address = address.slice(0, address.length - tail.length + keep);
     if (!URL.canParse(address)) continue;
-    out.push(text.slice(from, match.index));
+    plain(text.slice(from, match.index));
     out.push(
       <a href={address} target="_blank" rel="noopener noreferrer nofollow">
         {address}
@@ -96,7 +119,7 @@ export function Linked(props: { text: string }) {
     );
     from = match.index + address.length;
   }
-  out.push(text.slice(from));
+  plain(text.slice(from));
   return <>{out}</>;
 }
 

@@ -25,12 +25,16 @@ export function Pending(props: { store: Store; c: string; onGrow: () => void }) 
 
 function PendingRow(props: { entry: Entry; store: Store }) {
   const { entry, store } = props;
-  const fields = entry.fields as { kind: string; body?: Record<string, unknown> };
+  const fields = entry.fields as {
+    kind: string;
+    body?: Record<string, unknown>;
+    mentions?: string[];
+  };
   return (
     <div class={`msg own ends ${entry.error ? "refused" : "waiting"}`} data-cid={entry.cid}>
       <div class="bubble">
         <span class="text">
-          <Linked text={textOf(fields)} />
+          <Linked text={textOf(fields)} mentions={fields.mentions} me={store.me} />
         </span>
         <span class="meta">
           <time>{timeOf(entry.at)}</time>

@@ -3,6 +3,7 @@
 import { useState } from "preact/hooks";
 import type { Conv, History, Settings } from "../sdk/index.ts";
 import { explain } from "./dialogs.tsx";
+import { Invites } from "./invites.tsx";
 import { Dialog } from "./parts.tsx";
 import type { Store } from "./store.ts";
 import { spanOf } from "./words.ts";
@@ -132,6 +133,7 @@ export function SettingsDialog(props: { store: Store; conv: Conv; onClose: () =>
           <p class="hint">Only owners and admins change these.</p>
         )}
       </form>
+      {group && maySet(conv) && <Invites store={store} conv={conv} />}
     </Dialog>
   );
 }

@@ -2,6 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Conv } from "../sdk/index.ts";
+import { Account } from "./account.tsx";
 import { ConvMenu } from "./convmenu.tsx";
 import { ConvRow, type RowProps } from "./convrow.tsx";
 import { useObserved } from "./observe.ts";
@@ -28,8 +29,10 @@ interface Menu {
 
 export function Sidebar({ store, onOpen, onNew }: Props) {
   useObserved(store.drafts);
+  useObserved(store.presences);
   const [filter, setFilter] = useState("");
   const [inArchive, setInArchive] = useState(false);
+  const [account, setAccount] = useState(false);
   const [menu, setMenu] = useState<Menu | null>(null);
   const wanted = filter.trim().toLowerCase();
   const all = store.list();
@@ -63,8 +66,17 @@ export function Sidebar({ store, onOpen, onNew }: Props) {
         </header>
       ) : (
         <header>
-          <Avatar name={store.me} small />
-          <strong title={store.me}>{store.me}</strong>
+          <button
+            type="button"
+            class="self"
+            title="Your settings"
+            aria-label={`Your settings, ${store.me}`}
+            aria-haspopup="dialog"
+            onClick={() => setAccount(true)}
+          >
+            <Avatar name={store.me} small />
+            <strong>{store.me}</strong>
+          </button>
           <button type="button" class="new" onClick={onNew}>
             <Icon name="add" />
             <span>New chat</span>
@@ -95,6 +107,7 @@ export function Sidebar({ store, onOpen, onNew }: Props) {
           onMenu={(conv, button, point) => setMenu({ c: conv.c, button, point })}
         />
       )}
+      {account && <Account store={store} onClose={() => setAccount(false)} />}
       {menu && menuConv && (
         <ConvMenu store={store} conv={menuConv} {...menu} onClose={() => setMenu(null)} />
       )}

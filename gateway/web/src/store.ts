@@ -20,23 +20,28 @@ import {
   type Seq,
   type State,
 } from "../sdk/index.ts";
+import { Blocks } from "./blocks.ts";
 import { Drafts } from "./drafts.ts";
 import { Expiry } from "./expiry.ts";
+import { Idle } from "./idle.ts";
 import { isMuted, sorted, urgent, when, withPrefs } from "./listing.ts";
+import { mentionsOf, People } from "./mentions.ts";
 import { Observed } from "./observe.ts";
+import { Presences } from "./presences.ts";
+import { hasMarks, Receipts } from "./receipts.ts";
 import { Timeline } from "./timeline.ts";
 import { Typists } from "./typists.ts";
 import { eventOf, reactionOf, textOf, titleOf } from "./words.ts";
-
-export interface Peer {
-  read: Seq;
-  delivered: Seq;
-}
 
 /** A reaction whose record `s` is still to come. */
 interface Answered {
   entry: Entry;
   s: Seq;
+}
+
+export interface Seen {
+  s: Seq;
+  n: number;
 }
 
 export interface Notice {
@@ -60,6 +65,8 @@ const DEEDS: Record<Entry["op"], string> = {
 };
 /** The server counts no further. */
 const MENTIONS_MAX = 1000;
+/** Of so many conversations it is told that what was written has come. */
+const DELIVERED_MAX = 500;
 const DEVICE_KEY = "loquat.device";
 
 export class Store extends Observed {
@@ -72,13 +79,18 @@ export class Store extends Observed {
   queue: Entry[] = [];
   readonly typists = new Typists();
   readonly drafts: Drafts;
+  readonly blocks: Blocks;
+  readonly people: People;
+  readonly presences: Presences;
+  readonly receipts: Receipts;
+  /** How many have read the newest message of a large group. */
+  readonly seen = new Map<ConvId, Seen>();
   current: ConvId | null = null;
   notice: Notice | null = null;
   /** For screen readers: what just happened. */
   spoken = "";
   #sorted: Conv[] | null = null;
   #timelines = new Map<ConvId, Timeline>();
-  #peers = new Map<ConvId, Map<string, Peer>>();
   #landed = new Set<string>();
   #answered: Answered[] = [];
   /** When conversations came that were not there at the start: they may hold no message yet. */
@@ -90,6 +102,7 @@ export class Store extends Observed {
     () => this.client.clockSkewMs,
     (now) => this.#expire(now),
   );
+  #idle = new Idle((away) => this.client.setAway(away));
   #mutes = new Expiry(
     () => this.client.clockSkewMs,
     (now) => this.#unmute(now),
@@ -113,11 +126,19 @@ export class Store extends Observed {
       live: () => this.client.state.name === "live",
       save: (c, draft) => this.client.prefs(c, { draft }),
     });
+    this.blocks = new Blocks(this.client);
+    this.people = new People(this.client);
+    this.presences = new Presences(this.client);
+    this.receipts = new Receipts(this.client, (c) => {
+      this.#timelines.get(c)?.changed();
+      this.changed();
+    });
     this.#listen();
   }
 
   start(): void {
     this.client.start();
+    this.#idle.start();
     addEventListener("online", this.#wake);
     addEventListener("offline", this.#wake);
     addEventListener("pagehide", this.#leave);
@@ -127,6 +148,7 @@ export class Store extends Observed {
   stop(): void {
     this.drafts.close();
     this.client.stop();
+    this.#idle.stop();
     this.#expiry.close();
     this.#mutes.close();
     for (const timeline of this.#timelines.values()) timeline.close();
@@ -176,12 +198,6 @@ export class Store extends Observed {
     this.#timelines.delete(c);
   }
 
-  /** What the other one of a direct conversation has received and read. */
-  peer(conv: Conv): Peer | null {
-    if (conv.kind !== "direct" || !conv.with) return null;
-    return this.#peers.get(conv.c)?.get(conv.with) ?? null;
-  }
-
   /** Sends that no record of this timeline stands for yet. */
   pending(c: ConvId): Entry[] {
     return this.queue.filter((e) => e.c === c && e.op === "send" && !this.#landed.has(e.cid));
@@ -205,6 +221,22 @@ export class Store extends Observed {
     return out;
   }
 
+  block(user: string, on: boolean): void {
+    const what = on ? "block" : "unblock";
+    this.client.block(user, on).then(
+      () => this.tell(on ? `${user} is blocked.` : `${user} is not blocked any more.`),
+      (err: unknown) =>
+        this.tell(`Could not ${what} ${user}: ${LoquatError.from(err).message}`, true),
+    );
+  }
+
+  /** With those whom the text names. */
+  send(conv: Conv, text: string, more: { reply?: Seq; thread?: Seq } = {}): void {
+    const mentions = mentionsOf(text, conv, this.people.of(conv.c));
+    const named = mentions && { mentions };
+    this.client.send(conv.c, { kind: "text", body: { text }, ...more, ...named });
+  }
+
   /** On where it is off, off where it is on. */
   toggle(rec: Rec, emoji: string): void {
     const on = !this.expected(rec).reactions?.[emoji]?.me;
@@ -214,7 +246,27 @@ export class Store extends Observed {
   open(c: ConvId | null): void {
     this.current = c;
     const conv = c === null ? undefined : this.convs.get(c);
-    if (conv) void this.#loadPeers(conv);
+    if (conv) this.#loadMarks(conv);
+    this.changed();
+  }
+
+  #loadMarks(conv: Conv): void {
+    if (hasMarks(conv)) void this.receipts.load(conv);
+    else void this.#loadSeen(conv);
+  }
+
+  /** What is told from here on, as it is now. */
+  async #loadSeen({ c, last }: Conv): Promise<void> {
+    if (!last || isHole(last) || last.from !== this.me) return;
+    const { n, next } = await this.client.seen(c, last.s).catch(() => ({ n: 0, next: null }));
+    if (next !== null || (this.seen.get(c)?.s ?? 0) >= last.s) return; // not all, or old
+    this.seen.set(c, { s: last.s, n });
+    this.#timelines.get(c)?.changed();
+  }
+
+  /** For screen readers. */
+  say(text: string): void {
+    this.spoken = text;
     this.changed();
   }
 
@@ -249,8 +301,9 @@ export class Store extends Observed {
   remove(c: ConvId): void {
     this.convs.delete(c);
     this.#sorted = null;
+    this.#watchList();
     this.#close(c);
-    this.#peers.delete(c);
+    this.receipts.remove(c);
     this.typists.clear(c);
     this.drafts.remove(c);
     if (this.current === c) this.current = null;
@@ -301,6 +354,17 @@ export class Store extends Observed {
       this.#timelines.get(c)?.reset(to);
       this.#countAgain();
     });
+    client.on("hide", ({ c, s }) => {
+      this.#timelines.get(c)?.hide(s);
+      const conv = this.convs.get(c);
+      if (conv?.last && !isHole(conv.last) && conv.last.s === s) this.#dropLast(conv);
+      this.#countAgain();
+      this.changed();
+    });
+    client.on("seen", ({ c, s, n }) => {
+      this.seen.set(c, { s, n });
+      this.#timelines.get(c)?.changed();
+    });
     client.on("mark", (mark) => this.#onMark(mark));
     client.on("queue", ({ entries }) => {
       this.queue = entries;
@@ -326,6 +390,23 @@ export class Store extends Observed {
     this.#expiry.at(expiryOf(conv));
     this.#mutes.at(mutedUntil(conv, this.now));
     this.#sorted = null;
+    if (!known) this.#watchList();
+  }
+
+  /** Those whose pictures stand in the list, the newest first. */
+  #watchList(): void {
+    const direct = this.list().filter((conv) => conv.kind === "direct" && conv.with);
+    this.presences.show(
+      "list",
+      direct.map((conv) => conv.with!),
+    );
+  }
+
+  /** What was written while this user was away has come now. */
+  #deliver(): void {
+    const news = (conv: Conv): boolean => conv.unread > 0 && conv.delivered < conv.head;
+    for (const conv of this.list().slice(0, DELIVERED_MAX))
+      if (hasMarks(conv) && news(conv)) this.client.mark(conv.c, { delivered: conv.head });
   }
 
   #onConvs(convs: Conv[]): void {
@@ -342,7 +423,9 @@ export class Store extends Observed {
     this.loaded = true;
     for (const c of this.#timelines.keys()) if (!this.convs.has(c)) this.#close(c);
     const conv = this.current === null ? undefined : this.convs.get(this.current);
-    if (conv) void this.#loadPeers(conv);
+    if (conv) this.#loadMarks(conv);
+    this.#watchList();
+    this.#deliver();
     this.changed();
     this.drafts.changed();
   }
@@ -373,6 +456,7 @@ export class Store extends Observed {
   /** What the list did not know yet when it came. */
   #onNews(conv: Conv, rec: Rec): void {
     Object.assign(conv, foldConv(conv, rec, this.me));
+    if (rec.kind === "member" && conv.c === this.current) void this.receipts.load(conv);
     if (rec.from === this.me) return;
     if (isMessage(rec)) this.typists.remove(conv.c, rec.from);
     if (conv.c !== this.current) return;
@@ -386,12 +470,17 @@ export class Store extends Observed {
       const expires = expiryOf(conv) ?? Infinity;
       if (expires > now) next = Math.min(next, expires);
       if (expires > now) continue;
-      this.#came.set(conv.c, when(conv)); // it stays where it is in the list
-      conv.last = null; // the server knows the one before it
+      this.#dropLast(conv);
       this.#countAgain();
     }
     this.changed();
     return next;
+  }
+
+  /** The server knows the one before it. */
+  #dropLast(conv: Conv): void {
+    this.#came.set(conv.c, when(conv)); // it stays where it is in the list
+    conv.last = null;
   }
 
   #unmute(now: number): number {
@@ -417,7 +506,7 @@ export class Store extends Observed {
       conv.unread++;
       if (named) conv.mentions = Math.min(MENTIONS_MAX, (conv.mentions ?? 0) + 1);
     }
-    if (conv.kind === "direct") this.client.mark(conv.c, { delivered: rec.s });
+    if (hasMarks(conv)) this.client.mark(conv.c, { delivered: rec.s });
     if (conv.c !== this.current && isMuted(conv, this.now) && !named) return;
     const where = conv.c === this.current ? "" : ` in ${titleOf(conv)}`;
     this.spoken = `${rec.from}${where}: ${textOf(rec).slice(0, 300)}`;
@@ -431,8 +520,8 @@ export class Store extends Observed {
       conv.read = mark.read!;
       if (conv.read >= conv.head) conv.unread = conv.mentions = 0;
       else this.#countAgain();
-    } else if (conv.kind === "direct") {
-      this.#see(conv.c, mark.user, mark.read ?? 0, mark.delivered ?? 0);
+    } else {
+      return this.receipts.see(conv.c, mark.user, mark.read ?? 0, mark.delivered ?? 0);
     }
     this.changed();
   }
@@ -449,25 +538,6 @@ export class Store extends Observed {
       }
       this.changed();
     }, COUNT_MS);
-  }
-
-  #see(c: ConvId, user: string, read: Seq, delivered: Seq): void {
-    const peers = this.#peers.get(c) ?? new Map<string, Peer>();
-    const old = peers.get(user) ?? { read: 0, delivered: 0 };
-    const newest = Math.max(old.read, read);
-    peers.set(user, { read: newest, delivered: Math.max(old.delivered, delivered, newest) });
-    this.#peers.set(c, peers);
-    this.#timelines.get(c)?.changed();
-  }
-
-  async #loadPeers(conv: Conv): Promise<void> {
-    if (conv.kind !== "direct") return;
-    try {
-      const { members } = await this.client.members(conv.c);
-      for (const m of members) this.#see(conv.c, m.user, m.read ?? 0, m.delivered ?? 0);
-    } catch {
-      // Ticks stay at "sent"; the next mark or reconnect brings them.
-    }
   }
 
   #onSent(entry: Entry, result: SendResult): void {

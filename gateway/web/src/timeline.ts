@@ -28,13 +28,13 @@ export interface Block {
   pages: [from: Seq, head: Seq][];
   version: number;
   /** What came while it was being read. */
-  early: Item[];
+  early: [Item, Seq][];
 }
 
 /** Sequences per block. */
-export const BLOCK = 64;
+export const BLOCK = 32;
 /** Blocks that are kept, most; those farthest from the window go first. */
-export const BLOCKS_MAX = 24;
+export const BLOCKS_MAX = 48;
 const LOADS_MAX = 3;
 const QUOTES_MAX = 300;
 const QUOTE_LOADS_MAX = 4;
@@ -96,6 +96,18 @@ export class Timeline extends Observed {
   foresee(rec: Rec): void {
     this.head = Math.max(this.head, rec.s);
     this.#place(rec, false);
+    this.changed();
+  }
+
+  /** This user deleted it for the own devices. */
+  hide(s: Seq): void {
+    const block = this.#blocks.get(blockOf(s));
+    const hole: Hole = { hole: [s, s], why: "hidden" };
+    this.#quotes.delete(s);
+    if (block?.state === "loading") block.early.push([hole, s]);
+    if (block?.state !== "ready") return;
+    insert(block.items, hole);
+    block.version++;
     this.changed();
   }
 
@@ -201,7 +213,7 @@ export class Timeline extends Observed {
     this.#loads--;
     if (this.#blocks.get(index) === block) {
       block.version++;
-      for (const item of block.early.splice(0)) this.#place(item, true);
+      for (const [item, at] of block.early.splice(0)) this.#put(item, at, !isHole(item));
       for (const item of block.items) if (!isHole(item)) this.#expiry.at(item.expires);
     }
     this.#load();
@@ -220,7 +232,8 @@ export class Timeline extends Observed {
       for (const item of page.records) {
         if (!isHole(item) || item.why === "erased" || item.why === "expired")
           block.items.push(item);
-        else this.floor = Math.max(this.floor, item.hole[1] + 1);
+        else if (item.hole[0] <= this.floor)
+          this.floor = Math.max(this.floor, item.hole[1] + 1); // nothing of it is left
       }
       // Folded pages are silent about what is no message: who came and went is in the log alone.
       const end = Math.min(page.next ?? to, page.head + 1);
@@ -235,6 +248,8 @@ export class Timeline extends Observed {
 
   #place(item: Item, ordered: boolean): void {
     const s = seqOf(item);
+    if (!isHole(item) && item.thread !== undefined && ordered)
+      this.#put(item, item.thread, ordered); // one more hangs on its root
     if (isHole(item) || item.target === undefined) return this.#put(item, s, ordered);
     if (item.kind === "edit" || item.kind === "delete") this.#quotes.delete(item.target);
     this.#put(item, item.target, ordered);
@@ -245,16 +260,17 @@ export class Timeline extends Observed {
   #put(item: Item, at: Seq, ordered: boolean): void {
     const s = seqOf(item);
     const block = this.#blocks.get(blockOf(at));
-    if (block?.state === "loading") block.early.push(item);
+    if (block?.state === "loading") block.early.push([item, at]);
     if (block?.state !== "ready" || (ordered && s <= asOf(block, at))) return;
     if (at === s) insert(block.items, item);
-    else this.#change(block.items, item as Rec);
+    else this.#change(block.items, item as Rec, at);
     block.version++;
     if (!isHole(item)) this.#expiry.at(item.expires);
   }
 
-  #change(items: Item[], rec: Rec): void {
-    const at = items.findIndex((item) => !isHole(item) && item.s === rec.target);
+  /** What a record makes of the message at `s`: its target, or the root of its thread. */
+  #change(items: Item[], rec: Rec, s: Seq): void {
+    const at = items.findIndex((item) => !isHole(item) && item.s === s);
     const old = items[at];
     if (old && !isHole(old)) items[at] = foldMessage(old, rec, this.#client.user);
   }
@@ -302,7 +318,8 @@ export class Timeline extends Observed {
 }
 
 const lengthOf = (item: Item): number => (isHole(item) ? item.hole[1] - item.hole[0] + 1 : 1);
-const isEvent = (rec: Rec): boolean => ["member", "meta", "pin"].includes(rec.kind);
+const EVENTS = ["member", "meta", "pin", "invite", "uninvite"];
+const isEvent = (rec: Rec): boolean => EVENTS.includes(rec.kind);
 
 /** The head of the page that brought `s`. */
 const asOf = (block: Block, s: Seq): Seq =>

@@ -1,6 +1,6 @@
 /** How people, times and messages are put into words. */
 
-import { isHole, type Conv, type Hole, type Rec } from "../sdk/index.ts";
+import { isHole, type Conv, type Hole, type Presence, type Rec } from "../sdk/index.ts";
 import { nameOf } from "./emoji.ts";
 
 const locale = navigator.language.startsWith("en") ? navigator.language : "en-GB";
@@ -12,6 +12,7 @@ const whole = new Intl.DateTimeFormat(locale, { dateStyle: "full" });
 const full = new Intl.DateTimeFormat(locale, { dateStyle: "full", timeStyle: "medium" });
 const counts = new Intl.NumberFormat(locale);
 const sentence = new Intl.ListFormat(locale);
+const relative = new Intl.RelativeTimeFormat(locale);
 
 const WEEK_DAYS = 7;
 
@@ -22,11 +23,13 @@ function daysAgo(ts: number): number {
 }
 
 export const timeOf = (ts: number): string => clock.format(ts);
+export const dateOf = (ts: number): string => `${dayMonth.format(ts)}, ${clock.format(ts)}`;
 export const momentOf = (ts: number): string => full.format(ts);
 export const count = (n: number): string => counts.format(n);
 
 export function sameDay(a: number, b: number): boolean {
-  return new Date(a).toDateString() === new Date(b).toDateString();
+  const near = Math.abs(a - b) < 26 * 3_600_000; // a day may have 25 hours
+  return near && new Date(a).getDate() === new Date(b).getDate();
 }
 
 export function dayOf(ts: number): string {
@@ -83,6 +86,8 @@ export function eventOf(rec: Rec, me: string): string | null {
       return `${who} made ${whom} ${String(body["role"] ?? "member")}`;
   }
   if (rec.kind.startsWith("x-")) return `${who} ${applicationWords(rec.kind, body)}`;
+  if (rec.kind === "invite") return `${who} made an invite link`;
+  if (rec.kind === "uninvite") return `${who} took an invite link back`;
   if (rec.kind === "pin") return `${who} ${body["on"] === false ? "un" : ""}pinned a message`;
   if (rec.kind === "meta" && body["kind"] === "group") return `${who} created the group`;
   if (rec.kind === "meta" && body["kind"] === undefined) {
@@ -135,6 +140,22 @@ export function reactionOf(rec: Rec): string | null {
   const { emoji, on } = rec.body ?? {};
   if (rec.kind !== "react" || on === false) return null;
   return `${rec.from} reacted with ${nameOf(String(emoji))}`;
+}
+
+/** How long ago, as far as that says something; then the day. */
+function agoOf(ts: number, now: number): string {
+  const minutes = Math.floor((now - ts) / 60_000);
+  if (minutes < 1) return "just now";
+  if (minutes < 60) return relative.format(-minutes, "minute");
+  if (minutes < 24 * 60) return relative.format(-Math.floor(minutes / 60), "hour");
+  return daysAgo(ts) <= 1 ? `yesterday at ${timeOf(ts)}` : `on ${dayMonth.format(ts)}`;
+}
+
+/** Whether somebody is there, or was when. */
+export function presenceOf({ state, last_seen }: Presence, now: number): string {
+  return state === "offline" && last_seen !== null
+    ? `last seen ${agoOf(last_seen, now)}`
+    : state;
 }
 
 /** Who writes just now. */

@@ -41,6 +41,8 @@ export async function runTests() {
   for (const { name, run } of tests) {
     if (only.length > 0 && !only.some((part) => name.includes(part))) continue;
     const timer = new AbortController();
+    const since = Date.now();
+    const took = () => `${((Date.now() - since) / 1000).toFixed(1)} s`;
     try {
       const late = rest(TEST_MS, null, { signal: timer.signal }).then(() => {
         throw new Error(`still going after ${TEST_MS} ms`);
@@ -48,10 +50,10 @@ export async function runTests() {
       late.catch(() => undefined);
       await Promise.race([run(), late]);
       passed++;
-      console.log(`ok    ${name}`);
+      console.log(`ok    ${name} (${took()})`);
     } catch (err) {
       failed++;
-      console.log(`FAIL  ${name}\n${err.stack ?? err}`);
+      console.log(`FAIL  ${name} (${took()})\n${err.stack ?? err}`);
     }
     timer.abort();
   }
@@ -106,7 +108,7 @@ export class Server {
     return server;
   }
 
-  token(user, ttl = "1d") {
+  token(user, ttl = "1d", scope = "") {
     return run("loquat-log", [
       "token",
       "--user",
@@ -115,6 +117,7 @@ export class Server {
       ttl,
       "--secret-file",
       this.secret,
+      ...(scope ? ["--scope", scope] : []),
     ]);
   }
 

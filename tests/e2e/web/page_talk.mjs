@@ -42,7 +42,7 @@ test("two people chat: unread counts, reply, edit, delete", async () => {
   await alice.keyboard.press("Enter");
   await bob.waitForSelector(`${message("I am, very much")} .meta:has-text("edited")`);
   await act(alice, "Who is hungry?", "Delete");
-  await alice.click("dialog button:text-is('Delete')");
+  await alice.click("dialog button:text-is('Delete for everyone')");
   for (const page of [alice, bob]) {
     await page.waitForSelector(message("Who is hungry?"), { state: "detached" });
     await page.waitForSelector(".line:text-is('Message deleted')");

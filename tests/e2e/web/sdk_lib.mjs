@@ -30,8 +30,9 @@ async function loadSdk() {
 }
 const sdk = await loadSdk();
 export const { Client, isHole, isMessage, memoryStorage, tokenClaims, webStorage } = sdk;
-export const { foldConv, foldMessage, foldPrefs, foldReaction, isMention } = sdk;
-export const { DRAFT_MAX, MUTED_FOR_EVER, TYPING_MS } = sdk;
+export const { foldConv, foldHide, foldMessage, foldPrefs, foldReaction, foldThread } = sdk;
+export const { isMention } = sdk;
+export const { DRAFT_MAX, MUTED_FOR_EVER, TYPING_MS, WATCH_MAX } = sdk;
 
 const FAST = { backoffMs: [20, 200], requestTimeoutMs: 15_000, socket: WebSocket };
 const started = [];
