@@ -163,7 +163,7 @@ $(NEXT)/loquat-compact: $(call next_main,compaction/main.c.o)
 $(NEXT_BIN): $(filter-out $(NEXT_MAINS),$(NEXT_SEES)) $(LIBS)
 	@echo "  link $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS)
-tests-build: all $(TEST_BIN) $(FAULT_BIN) $(CLUSTER) $(BUILD)/bench/storm
+tests-build: all $(TEST_BIN) $(FAULT_BIN) $(CLUSTER) $(BUILD)/bench/storm $(BUILD)/bench/replay
 	+@$(MAKE) --no-print-directory next-build # once it is known who sees what
 unit: tests-build ## run the unit tests only
 	BUILD=$(BUILD) tests/run unit
