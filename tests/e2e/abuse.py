@@ -221,7 +221,7 @@ def test_fields_of_other_kinds():
     assert ws.code("open", kind="group", name="x" * 257, cid="n") == "too_large"
     assert ws.code("open", kind="group", name="a\u0001", cid="n") == "bad_request"
     assert ws.code("open", kind="direct", **{"with": "x" * 65}) == "bad_request"
-    assert ws.code("delete", c=c, cid="d", s=s, **{"for": "me"}) == "bad_request"
+    assert ws.code("delete", c=c, cid="d", s=s, **{"for": "them"}) == "bad_request"
     assert ws.code("member", c=c, cid="d", user="bob", set="promote") == "bad_request"
     assert ws.code("list", page="nonsense") == "bad_request"
     assert ws.code("sync", page="a b") == "bad_request"

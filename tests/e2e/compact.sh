@@ -123,7 +123,8 @@ is "all is whole" "0 0" "$? $(report .damaged)"
 is "unread" 200 "$(req "$bob" GET "/v1/conversations/$c")"
 floor=$(field .floor)
 unread=$(field .unread)
-is "unread counts what is left" $((142 - floor + 1)) "$unread"
+is "unread counts what is left, and has not expired" \
+    $((142 - floor + 1 - $(log_of_bob | grep -c expired))) "$unread"
 
 # ---- at rest ----
 stop_server

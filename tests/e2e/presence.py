@@ -105,15 +105,20 @@ class Talk:
         await self.alice.hears(ev="typing", user="bob")
         await self.bob.ok("presence", set="away")
         await self.alice.hears(ev="presence", user="bob", state="away")
-        closing = time.time()
-        await self.bob.close()
-        closed = time.time()
-        event = await self.alice.hears(ev="presence", user="bob", state="offline")
-        assert time.time() - closed < 5, f"{time.time() - closed} s"
-        assert closing - 1 < event["last_seen"] / 1000 < closed + 1, (closing, closed, event)
-        await self.bob.connect()
-        await self.bob.ok("sync")
-        await self.alice.hears(ev="presence", user="bob", state="online")
+        for _ in range(3):  # the nodes may still be handing the lead back: then it takes longer
+            closing = time.time()
+            await self.bob.close()
+            closed = time.time()
+            event = await self.alice.hears(ev="presence", user="bob", state="offline")
+            took = time.time() - closed
+            assert took < 15, f"{took} s"
+            assert closing - 1 < event["last_seen"] / 1000 < closed + 1, (closing, closed, event)
+            await self.bob.connect()
+            await self.bob.ok("sync")
+            await self.alice.hears(ev="presence", user="bob", state="online")
+            if took < 5:
+                return
+        assert took < 5, f"{took} s"
 
     async def end(self):
         await self.alice.close()

@@ -69,7 +69,7 @@ chmod 644 "$files/key.pem"
 mkdir "$scratch/web"
 echo '<!doctype html><title>page</title>' >"$scratch/web/index.html"
 head -c 6000000 /dev/urandom >"$scratch/web/large.bin"
-start_server "$scratch/data" --web "$scratch/web" \
+start_server "$scratch/data" --web "$scratch/web" --conv-rate 0 \
     --tls-cert "$files/cert.pem" --tls-key "$files/key.pem"
 check "a server with TLS says ready" $?
 grep -q 'every user of this machine may read or change the key' "$scratch/data.log"

@@ -136,10 +136,23 @@ Test(say, a_delete)
     record.kind = LOQUAT__KIND__KIND_DELETE;
     record.cid = text("");
     record.target = 5;
-    record.thread = 2; /* of the message it belongs to: not its own */
+    record.thread = 2; /* of the message that is gone: its root has a reply less */
     says(&record, 8,
          "{\"c\":\"g-1\",\"s\":8,\"mid\":\"781244489988583424\",\"ts\":1764100001234,"
-         "\"from\":\"bob\",\"kind\":\"delete\",\"body\":{},\"n\":7,\"target\":5}");
+         "\"from\":\"bob\",\"kind\":\"delete\",\"body\":{},\"n\":7,\"thread\":2,\"target\":5}");
+}
+
+/* That of an edit is the edit before it, which is nobody's business. */
+Test(say, an_edit)
+{
+    Loquat__Record record = message("bob", "{}");
+    record.kind = LOQUAT__KIND__KIND_EDIT;
+    record.cid = text("");
+    record.target = 5;
+    record.thread = 7;
+    says(&record, 8,
+         "{\"c\":\"g-1\",\"s\":8,\"mid\":\"781244489988583424\",\"ts\":1764100001234,"
+         "\"from\":\"bob\",\"kind\":\"edit\",\"body\":{},\"n\":7,\"target\":5}");
 }
 
 /* What a newer version wrote is shown as unknown, and ends nothing. */
