@@ -173,7 +173,7 @@ static const struct config_option TABLE[] = {
     {.name = "conv-rate-all",
      .type = CONFIG_UINT,
      .arg = "N",
-     .help = "Changes a second in one conversation, of all its members who are connected here, "
+     .help = "Changes a second in one conversation, of all its members who are live here, "
              "and ten times as many at once; 0: no bound",
      .value = &options.conv_rate_all,
      .max = 1000000},

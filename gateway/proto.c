@@ -274,7 +274,8 @@ uint64_t proto_rate(struct conn *conn)
 }
 
 /* Too many changes by one user, or by all, in one conversation: 0, or after how many milliseconds
- * it may be tried again. */
+ * it may be tried again. Of all count those who follow it here: members; so nobody else can use up
+ * what is theirs. */
 static uint64_t flood(const struct conn *conn, struct span c)
 {
     struct settings *shared = conn->gate->shared;
@@ -286,7 +287,9 @@ static uint64_t flood(const struct conn *conn, struct span c)
     memcpy(both + sizeof conn->who->slot, c.p, c.n);
     struct span pair = span_of(both, sizeof conn->who->slot + c.n);
     uint64_t after_ms = limits_take(&shared->floods, limits_slot(&shared->floods, pair), now_us);
-    if (after_ms == 0)
+    const struct session *session = conn->session;
+    if (after_ms == 0 && session != NULL &&
+        follow_find(session, fanout_find(&conn->gate->fanout, c)) != NULL)
         after_ms = limits_take(&shared->crowds, limits_slot(&shared->crowds, c), now_us);
     if (after_ms > 0)
         bound_hit(BOUND_FLOOD);

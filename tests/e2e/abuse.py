@@ -387,6 +387,31 @@ def test_rate():
 # ---- HTTP --------------------------------------------------------------------------------------
 
 
+def test_crowd():
+    """Above the rate of a conversation: its live members wait; strangers can't use it up."""
+    stranger, people = client("stranger"), [client(f"crowd{i}") for i in range(2)]
+    c = group(people[0], "crowd", "crowd1")
+    for ws in people:
+        ws.ok("sync")
+    text = {"kind": "text", "body": {"text": "x"}}
+    codes = [stranger.code("send", c=c, cid=f"s{i}", **text) for i in range(300)]
+    assert set(codes) == {"not_found"}, set(codes)
+    for i in range(350):
+        for ws in people:
+            ws.ask("send", c=c, cid=f"m{i}", **text)
+    refused = []
+    for ws in people:
+        for _ in range(350):
+            while "ev" in (message := ws.line()):
+                pass
+            refused += [message["err"]] if "err" in message else []
+    assert 0 < len(refused) <= 100 and {e["code"] for e in refused} == {"rate_limited"}, refused[:3]
+    time.sleep(refused[-1]["after_ms"] / 1000)
+    people[0].ok("send", c=c, cid="later", **text)
+    for ws in [stranger, *people]:
+        ws.close()
+
+
 def test_http_shapes():
     """Keep-alive, pipelines, bodies in chunks, HEAD, an end of input after the question."""
     auth = f"Authorization: Bearer {bearer('alice')}\r\n"
@@ -724,6 +749,7 @@ def main():
     with open(os.open(secret, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as out:
         out.write(SECRET)
     options = ["--user-connections", str(USER_CONNECTIONS), "--rate", "100", "--burst", "500", "--loops", "2"]
+    options += ["--conv-rate-all", "60"]
     server = Server(SCRATCH, "abuse", "--auth-secret-file", secret, *options)
     slow_factor = 5 if server.sanitized() else 1
     good = Good()
@@ -743,7 +769,7 @@ def main():
         while (got := server.metrics())["loquat_connections"] > 1:  # nobody but who asks is left
             assert time.monotonic() < until, got["loquat_connections"]
             time.sleep(0.1)
-        hit = ("user_rate", "user_connections", "connection_out", "connection_reads", "upstream_pages")
+        hit = ("user_rate", "conv_rate", "user_connections", "connection_out", "connection_reads", "upstream_pages")
         for series in [f'loquat_bound_hits_total{{bound="{bound}"}}' for bound in hit] + [
             "loquat_connections_timed_out_total",
             "loquat_requests_refused_total",
