@@ -218,10 +218,8 @@ static size_t emoji_at(const Loquat__UserReactions *row, const char *emoji)
 
 static int load_row(struct apply *apply, struct key key, Loquat__UserReactions **row)
 {
-    int err = state_get(apply, KV_CONV, key_span(&key), &apply->value);
-    if (err == ERR_NOT_FOUND)
-        apply->value.n = 0;
-    else if (err != 0)
+    int err = state_get_or_empty(apply, KV_CONV, key);
+    if (err != 0)
         return err;
     *row = loquat__user_reactions__unpack(&apply->arena.allocator, apply->value.n,
                                           (const uint8_t *)apply->value.p);
@@ -243,10 +241,7 @@ static void save_row(struct apply *apply, struct key key, const Loquat__UserReac
         state_delete(apply, KV_CONV, key_span(&key));
         return;
     }
-    size_t size = loquat__user_reactions__get_packed_size(&now);
-    apply->scratch.n = 0;
-    loquat__user_reactions__pack(&now, (uint8_t *)buf_grow(&apply->scratch, size));
-    state_put(apply, KV_CONV, key_span(&key), buf_span(&apply->scratch));
+    state_put_message(apply, KV_CONV, key, &now.base);
 }
 
 /* One more or one less of this emoji. False: the message has as many different ones as it may. */

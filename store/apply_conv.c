@@ -26,13 +26,7 @@ static void append_open(struct apply *apply, struct conv *conv, const Loquat__Co
         json_put_string(&body, span_str(command->topic));
     }
     buf_add_str(&body, "}");
-    Loquat__Record record = LOQUAT__RECORD__INIT;
-    record.kind = LOQUAT__KIND__KIND_META;
-    record.from = command->user;
-    record.cid = command->cid;
-    record.body = (ProtobufCBinaryData){body.n, (uint8_t *)body.p};
-    state_append(apply, conv, &record, apply->result);
-    buf_close(&body);
+    state_append_body(apply, conv, command, LOQUAT__KIND__KIND_META, &body);
 }
 
 /* All members of a new conversation, the opener first. */

@@ -69,11 +69,7 @@ static bool same_invite(const Loquat__Record *record, const Loquat__Command *com
 {
     struct buf body = {0};
     put_ends(&body, record->ts + command->expires_s * 1000, command->uses);
-    bool same =
-        record->kind == LOQUAT__KIND__KIND_INVITE &&
-        span_eq(buf_span(&body), span_of((const char *)record->body.data, record->body.len));
-    buf_close(&body);
-    return same;
+    return state_same_body(record, LOQUAT__KIND__KIND_INVITE, &body);
 }
 
 static void add_invite(Loquat__ConvHeader *header, uint64_t seq, const Loquat__Command *command,
@@ -107,13 +103,7 @@ int apply_op_invite(struct apply *apply, const Loquat__Command *command)
                             "the group has as many invites as can be: take one back first");
     struct buf body = {0};
     put_ends(&body, apply->now_ms + command->expires_s * 1000, command->uses);
-    Loquat__Record record = LOQUAT__RECORD__INIT;
-    record.kind = LOQUAT__KIND__KIND_INVITE;
-    record.from = command->user;
-    record.cid = command->cid;
-    record.body = (ProtobufCBinaryData){body.n, (uint8_t *)body.p};
-    uint64_t seq = state_append(apply, conv, &record, apply->result);
-    buf_close(&body);
+    uint64_t seq = state_append_body(apply, conv, command, LOQUAT__KIND__KIND_INVITE, &body);
     add_invite(conv->header, seq, command, apply->now_ms);
     state_conv_save(apply, conv);
     return 0;
@@ -162,11 +152,7 @@ static bool same_join(const Loquat__Record *record, const Loquat__Command *comma
 {
     struct buf body = {0};
     join_body(&body, command);
-    bool same =
-        record->kind == LOQUAT__KIND__KIND_MEMBER &&
-        span_eq(buf_span(&body), span_of((const char *)record->body.data, record->body.len));
-    buf_close(&body);
-    return same;
+    return state_same_body(record, LOQUAT__KIND__KIND_MEMBER, &body);
 }
 
 /* In constant time: what is asked for is whether it was guessed. */
@@ -181,13 +167,7 @@ static int join(struct apply *apply, struct conv *conv, Loquat__Invite *invite,
 {
     struct buf body = {0};
     join_body(&body, command);
-    Loquat__Record record = LOQUAT__RECORD__INIT;
-    record.kind = LOQUAT__KIND__KIND_MEMBER;
-    record.from = command->user;
-    record.cid = command->cid;
-    record.body = (ProtobufCBinaryData){body.n, (uint8_t *)body.p};
-    uint64_t seq = state_append(apply, conv, &record, apply->result);
-    buf_close(&body);
+    uint64_t seq = state_append_body(apply, conv, command, LOQUAT__KIND__KIND_MEMBER, &body);
     bool joined = false;
     int err = membership_join(apply, conv, span_str(command->user), LOQUAT__ROLE__ROLE_MEMBER, seq,
                               &joined);

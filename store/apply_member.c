@@ -27,10 +27,7 @@ static bool same_member(const Loquat__Record *record, const Loquat__Command *com
                     : command->set == SET_REMOVE ? "remove"
                                                  : "role",
                     command->set == SET_REMOVE ? LOQUAT__ROLE__ROLE_NONE : command->role);
-    bool same = record->kind == LOQUAT__KIND__KIND_MEMBER &&
-                span_eq(buf_span(&body), span_of(record->body.data, record->body.len));
-    buf_close(&body);
-    return same;
+    return state_same_body(record, LOQUAT__KIND__KIND_MEMBER, &body);
 }
 
 static uint64_t append_member(struct apply *apply, struct conv *conv,
@@ -39,14 +36,7 @@ static uint64_t append_member(struct apply *apply, struct conv *conv,
 {
     struct buf body = {0};
     member_body(&body, user, set, role);
-    Loquat__Record record = LOQUAT__RECORD__INIT;
-    record.kind = LOQUAT__KIND__KIND_MEMBER;
-    record.from = command->user;
-    record.cid = command->cid;
-    record.body = (ProtobufCBinaryData){body.n, (uint8_t *)body.p};
-    uint64_t seq = state_append(apply, conv, &record, apply->result);
-    buf_close(&body);
-    return seq;
+    return state_append_body(apply, conv, command, LOQUAT__KIND__KIND_MEMBER, &body);
 }
 
 static void take_out(struct apply *apply, struct conv *conv, struct member *member,

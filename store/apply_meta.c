@@ -53,11 +53,7 @@ static bool same_meta(const Loquat__Record *record, const Loquat__Command *comma
 {
     struct buf body = {0};
     meta_body(&body, command);
-    bool same =
-        record->kind == LOQUAT__KIND__KIND_META &&
-        span_eq(buf_span(&body), span_of((const char *)record->body.data, record->body.len));
-    buf_close(&body);
-    return same;
+    return state_same_body(record, LOQUAT__KIND__KIND_META, &body);
 }
 
 /* Which of the fields would change something. */
@@ -82,13 +78,7 @@ static void set(struct apply *apply, struct conv *conv, const Loquat__Command *c
     Loquat__ConvHeader *header = conv->header;
     struct buf body = {0};
     meta_body(&body, command);
-    Loquat__Record record = LOQUAT__RECORD__INIT;
-    record.kind = LOQUAT__KIND__KIND_META;
-    record.from = command->user;
-    record.cid = command->cid;
-    record.body = (ProtobufCBinaryData){body.n, (uint8_t *)body.p};
-    state_append(apply, conv, &record, apply->result);
-    buf_close(&body);
+    state_append_body(apply, conv, command, LOQUAT__KIND__KIND_META, &body);
     if (command->fields & LOQUAT__META_FIELD__META_NAME)
         state_text_set(&header->name, command->name);
     if (command->fields & LOQUAT__META_FIELD__META_TOPIC)

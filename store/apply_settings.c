@@ -13,11 +13,8 @@ static struct key settings_key(const struct apply *apply, struct span user)
 int apply_settings(struct apply *apply, struct span user, struct arena *arena,
                    Loquat__UserSettings **settings)
 {
-    struct key key = settings_key(apply, user);
-    int err = state_get(apply, KV_USER, key_span(&key), &apply->value);
-    if (err == ERR_NOT_FOUND)
-        apply->value.n = 0;
-    else if (err != 0)
+    int err = state_get_or_empty(apply, KV_USER, settings_key(apply, user));
+    if (err != 0)
         return err;
     *settings = loquat__user_settings__unpack(&arena->allocator, apply->value.n,
                                               (const uint8_t *)apply->value.p);
@@ -26,11 +23,7 @@ int apply_settings(struct apply *apply, struct span user, struct arena *arena,
 
 static void save(struct apply *apply, struct span user, const Loquat__UserSettings *settings)
 {
-    struct key key = settings_key(apply, user);
-    size_t size = loquat__user_settings__get_packed_size(settings);
-    apply->scratch.n = 0;
-    loquat__user_settings__pack(settings, (uint8_t *)buf_grow(&apply->scratch, size));
-    state_put(apply, KV_USER, key_span(&key), buf_span(&apply->scratch));
+    state_put_message(apply, KV_USER, settings_key(apply, user), &settings->base);
 }
 
 /* A record in the user's own log. */
@@ -130,11 +123,9 @@ int apply_op_block(struct apply *apply, const Loquat__Command *command)
 static int load_blocking(struct apply *apply, struct conv_id id, const char *user,
                          Loquat__Blocking **row)
 {
-    struct key key = key_blocking(apply->partition, id, span_str(user));
-    int err = state_get(apply, KV_CONV, key_span(&key), &apply->value);
-    if (err == ERR_NOT_FOUND)
-        apply->value.n = 0;
-    else if (err != 0)
+    int err =
+        state_get_or_empty(apply, KV_CONV, key_blocking(apply->partition, id, span_str(user)));
+    if (err != 0)
         return err;
     *row = loquat__blocking__unpack(&apply->arena.allocator, apply->value.n,
                                     (const uint8_t *)apply->value.p);
@@ -162,10 +153,7 @@ int apply_op_blocking(struct apply *apply, const Loquat__Command *command)
     row->on = command->on;
     row->stamp = command->stamp;
     struct key key = key_blocking(apply->partition, apply->conv_id, span_str(command->user));
-    size_t size = loquat__blocking__get_packed_size(row);
-    apply->scratch.n = 0;
-    loquat__blocking__pack(row, (uint8_t *)buf_grow(&apply->scratch, size));
-    state_put(apply, KV_CONV, key_span(&key), buf_span(&apply->scratch));
+    state_put_message(apply, KV_CONV, key, &row->base);
     struct conv *conv = NULL;
     err = state_conv_named(apply, apply->conv_id, span_str(command->conv), &conv);
     if (err == ERR_NOT_FOUND || err == ERR_CONFLICT)

@@ -16,10 +16,7 @@ static int load_row(struct apply *apply, struct key key, Loquat__UserConv **row)
 
 static void save_row(struct apply *apply, struct key key, const Loquat__UserConv *row)
 {
-    size_t size = loquat__user_conv__get_packed_size(row);
-    apply->scratch.n = 0;
-    loquat__user_conv__pack(row, (uint8_t *)buf_grow(&apply->scratch, size));
-    state_put(apply, KV_USER, key_span(&key), buf_span(&apply->scratch));
+    state_put_message(apply, KV_USER, key, &row->base);
 }
 
 /* ---- that a membership came or went ---- */

@@ -64,6 +64,23 @@ void state_delete(struct apply *apply, enum kv_cf cf, struct span key)
     overlay_set(apply, cf, key, (struct span){0});
 }
 
+int state_get_or_empty(struct apply *apply, enum kv_cf cf, struct key key)
+{
+    int err = state_get(apply, cf, key_span(&key), &apply->value);
+    if (err == ERR_NOT_FOUND)
+        apply->value.n = 0;
+    return err == ERR_NOT_FOUND ? 0 : err;
+}
+
+void state_put_message(struct apply *apply, enum kv_cf cf, struct key key,
+                       const ProtobufCMessage *message)
+{
+    size_t size = protobuf_c_message_get_packed_size(message);
+    apply->scratch.n = 0;
+    protobuf_c_message_pack(message, (uint8_t *)buf_grow(&apply->scratch, size));
+    state_put(apply, cf, key_span(&key), buf_span(&apply->scratch));
+}
+
 /* ---- conversations ---- */
 
 static void conv_free(struct conv *conv)
@@ -412,6 +429,27 @@ uint64_t state_append(struct apply *apply, struct conv *conv, Loquat__Record *re
     return seq;
 }
 
+uint64_t state_append_body(struct apply *apply, struct conv *conv, const Loquat__Command *command,
+                           uint32_t kind, struct buf *body)
+{
+    Loquat__Record record = LOQUAT__RECORD__INIT;
+    record.kind = kind;
+    record.from = command->user;
+    record.cid = command->cid;
+    record.body = (ProtobufCBinaryData){body->n, (uint8_t *)body->p};
+    uint64_t seq = state_append(apply, conv, &record, apply->result);
+    buf_close(body);
+    return seq;
+}
+
+bool state_same_body(const Loquat__Record *record, uint32_t kind, struct buf *body)
+{
+    bool same = record->kind == kind &&
+                span_eq(buf_span(body), span_of((const char *)record->body.data, record->body.len));
+    buf_close(body);
+    return same;
+}
+
 int state_record(struct apply *apply, const struct conv *conv, uint64_t seq, struct arena *arena,
                  Loquat__Record **record)
 {
@@ -434,11 +472,8 @@ void state_record_rewrite(struct apply *apply, const struct conv *conv, uint64_t
 int state_fold(struct apply *apply, const struct conv *conv, uint64_t seq, struct arena *arena,
                Loquat__Fold **fold)
 {
-    struct key key = key_seq(apply->partition, conv->id, seq);
-    int err = state_get(apply, KV_FOLD, key_span(&key), &apply->value);
-    if (err == ERR_NOT_FOUND)
-        apply->value.n = 0;
-    else if (err != 0)
+    int err = state_get_or_empty(apply, KV_FOLD, key_seq(apply->partition, conv->id, seq));
+    if (err != 0)
         return err;
     *fold =
         loquat__fold__unpack(&arena->allocator, apply->value.n, (const uint8_t *)apply->value.p);
@@ -448,11 +483,7 @@ int state_fold(struct apply *apply, const struct conv *conv, uint64_t seq, struc
 void state_fold_save(struct apply *apply, const struct conv *conv, uint64_t seq,
                      const Loquat__Fold *fold)
 {
-    size_t size = loquat__fold__get_packed_size(fold);
-    apply->scratch.n = 0;
-    loquat__fold__pack(fold, (uint8_t *)buf_grow(&apply->scratch, size));
-    struct key key = key_seq(apply->partition, conv->id, seq);
-    state_put(apply, KV_FOLD, key_span(&key), buf_span(&apply->scratch));
+    state_put_message(apply, KV_FOLD, key_seq(apply->partition, conv->id, seq), &fold->base);
 }
 
 /* ---- answers and effects ---- */

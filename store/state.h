@@ -84,6 +84,11 @@ void state_put(struct apply *apply, enum kv_cf cf, struct span key, struct span 
 void state_put_kept(struct apply *apply, enum kv_cf cf, struct span key, struct span value);
 void state_delete(struct apply *apply, enum kv_cf cf, struct span key);
 
+/* A row that is a message of wire.proto. Got into apply->value; empty when there is none. */
+int state_get_or_empty(struct apply *apply, enum kv_cf cf, struct key key);
+void state_put_message(struct apply *apply, enum kv_cf cf, struct key key,
+                       const ProtobufCMessage *message);
+
 /* 0 and *conv, ERR_NOT_FOUND, ERR_CONFLICT (another id with the same hash), or a kv error. `id`:
  * conv_id_of(name), where the caller has it. */
 int state_conv(struct apply *apply, struct span name, struct conv **conv);
@@ -119,6 +124,11 @@ void state_out(struct apply *apply, uint32_t partition, const Loquat__Command *c
 /* Between batches: forgets all but members that are newer than their row; `all`: these too. */
 void state_caches_trim(struct apply *apply, bool all);
 int state_refuse(struct apply *apply, int err, const char *msg); /* sets the result; returns 0 */
+/* A record of the command's author with this body, which is closed. */
+uint64_t state_append_body(struct apply *apply, struct conv *conv, const Loquat__Command *command,
+                           uint32_t kind, struct buf *body);
+/* Whether a record is such a one; the body is closed. */
+bool state_same_body(const Loquat__Record *record, uint32_t kind, struct buf *body);
 bool state_member_active(const struct member *member);
 void state_text_set(char **field, const char *text); /* of a header: its own copy */
 bool state_bytes_same(ProtobufCBinaryData a, ProtobufCBinaryData b);
