@@ -29,6 +29,12 @@ void call_conv(struct call *call, struct span conv)
     call->partition = partition_of(conv_id_of(conv), call->conn->gate->cluster.partitions);
 }
 
+void call_user(struct call *call)
+{
+    struct conv_id log = user_log_id(span_str(call->conn->who->user));
+    call->partition = partition_of(log, call->conn->gate->cluster.partitions);
+}
+
 static void finish(struct call *call)
 {
     struct conn *conn = call->conn;

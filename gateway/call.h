@@ -23,6 +23,7 @@ struct call {
 
 struct call *call_new(struct conn *conn, enum call_weight weight);
 void call_conv(struct call *call, struct span conv); /* names it, and finds its partition */
+void call_user(struct call *call); /* it is about the user: the partition of the own log */
 /* The answer's JSON goes into this buf; NULL when nobody waits for it: then call_ok too. */
 struct buf *call_begin(struct call *call);
 void call_ok(struct call *call);

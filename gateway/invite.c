@@ -119,9 +119,7 @@ int op_uninvite(struct request *request)
     Loquat__Command command = write_command(request, LOQUAT__OP__OP_UNINVITE);
     int err = write_take_cid(request, &command);
     if (err == 0)
-        err = field_whole(request, "s", 1, PROTO_WHOLE_MAX, &command.target);
-    if (err == 0 && command.target == 0)
-        return field_error(request, ERR_BAD_REQUEST, "s", "must be the invite's sequence");
+        err = field_seq(request, "s", "must be the invite's sequence", &command.target);
     if (err == 0)
         call_write(request->call, &command, write_answered);
     return err;

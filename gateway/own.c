@@ -4,13 +4,6 @@
 #include "gateway/say.h"
 #include "store/base/err.h"
 
-static void find_partition(struct request *request)
-{
-    struct span user = span_str(request->who->user);
-    request->call->partition =
-        partition_of(user_log_id(user), request->conn->gate->cluster.partitions);
-}
-
 static int ask_settings(struct request *request, upstream_done done)
 {
     Loquat__Read read = LOQUAT__READ__INIT;
@@ -34,7 +27,7 @@ int op_block(struct request *request)
         return err;
     command.who = field_copy(request, user);
     command.on = on;
-    find_partition(request);
+    call_user(request->call);
     call_write(request->call, &command, write_done);
     return 0;
 }
@@ -64,7 +57,7 @@ static void on_blocks(void *owner, const Loquat__Reply *reply)
 
 int op_blocks(struct request *request)
 {
-    find_partition(request);
+    call_user(request->call);
     return ask_settings(request, on_blocks);
 }
 
@@ -105,7 +98,7 @@ static void on_shared(void *owner, const Loquat__Reply *reply)
 int op_privacy(struct request *request)
 {
     const struct json_val *presence = json_get(request->obj, "presence");
-    find_partition(request);
+    call_user(request->call);
     if (presence == NULL || presence->type == JSON_NULL)
         return ask_settings(request, on_settings);
     Loquat__Command command = write_command(request, LOQUAT__OP__OP_PRIVACY);

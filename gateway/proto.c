@@ -35,6 +35,12 @@ int field_whole(struct request *request, const char *name, uint64_t min, uint64_
     return 0;
 }
 
+int field_seq(struct request *request, const char *name, const char *what, uint64_t *out)
+{
+    int err = field_whole(request, name, 1, PROTO_WHOLE_MAX, out);
+    return err == 0 && *out == 0 ? field_error(request, ERR_BAD_REQUEST, name, what) : err;
+}
+
 bool text_is_clean(struct span text)
 {
     for (size_t i = 0; i < text.n; i++)

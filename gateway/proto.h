@@ -66,6 +66,8 @@ void proto_metrics(void);                         /* registers; once */
 int field_error(struct request *request, int err, const char *name, const char *what);
 int field_whole(struct request *request, const char *name, uint64_t min, uint64_t max,
                 uint64_t *out);
+/* One that must be there, from 1 on; `what` is said where it is not. */
+int field_seq(struct request *request, const char *name, const char *what, uint64_t *out);
 int field_text(struct request *request, const char *name, size_t max, struct span *out);
 int field_user(struct request *request, const char *name, bool required, struct span *out);
 /* A list of them, `max` at most, copied into the request's arena. */

@@ -188,9 +188,7 @@ int op_seen(struct request *request)
     struct span page = {0};
     int err = field_user(request, "page", false, &page);
     if (err == 0)
-        err = field_whole(request, "s", 1, PROTO_WHOLE_MAX, &read.from);
-    if (err == 0 && read.from == 0)
-        return field_error(request, ERR_BAD_REQUEST, "s", "must be a sequence");
+        err = field_seq(request, "s", "must be a sequence", &read.from);
     if (err != 0)
         return err;
     read.after = field_copy(request, page);
@@ -245,9 +243,7 @@ static void on_edits(void *owner, const Loquat__Reply *reply)
 int op_edits(struct request *request)
 {
     Loquat__Read read = read_of(request->call, LOQUAT__READ_OP__READ_EDITS);
-    int err = field_whole(request, "s", 1, PROTO_WHOLE_MAX, &read.from);
-    if (err == 0 && read.from == 0)
-        return field_error(request, ERR_BAD_REQUEST, "s", "must be the message's sequence");
+    int err = field_seq(request, "s", "must be the message's sequence", &read.from);
     if (err != 0)
         return err;
     return call_read(request->call, &read, on_edits) ? 0 : ERR_BUSY;

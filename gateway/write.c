@@ -153,10 +153,7 @@ int op_send(struct request *request)
 
 static int take_target(struct request *request, Loquat__Command *command)
 {
-    int err = field_whole(request, "s", 1, PROTO_WHOLE_MAX, &command->target);
-    if (err == 0 && command->target == 0)
-        return field_error(request, ERR_BAD_REQUEST, "s", "must be the message's sequence");
-    return err;
+    return field_seq(request, "s", "must be the message's sequence", &command->target);
 }
 
 int op_edit(struct request *request)
@@ -443,9 +440,7 @@ int op_prefs(struct request *request)
     if (command.fields == 0)
         return field_error(request, ERR_BAD_REQUEST, "muted_until, pinned, hidden or draft",
                            "must be given");
-    struct span user = span_str(request->who->user);
-    request->call->partition =
-        partition_of(user_log_id(user), request->conn->gate->cluster.partitions);
+    call_user(request->call);
     call_write(request->call, &command, write_done);
     return 0;
 }
