@@ -4,6 +4,7 @@
 #include "store/base/err.h"
 #include "store/base/record.h"
 #include "store/dedup.h"
+#include "store/feedlog.h"
 
 static unsigned long long num(uint64_t number)
 {
@@ -460,16 +461,10 @@ int scrub_users(struct scrub *scrub)
 
 static bool runs_fit(struct span row)
 {
-    while (row.n > 0) {
-        uint64_t first = 0, count = 0;
-        if (row.n < 16)
+    struct feedlog_run run;
+    while (row.n > 0)
+        if (feedlog_run(&row, &run) != 0)
             return false;
-        size_t a = get_varint(row.p + 16, row.n - 16, &first);
-        size_t b = a > 0 ? get_varint(row.p + 16 + a, row.n - 16 - a, &count) : 0;
-        if (b == 0 || first == 0 || count == 0)
-            return false;
-        row = span_of(row.p + 16 + a + b, row.n - 16 - a - b);
-    }
     return true;
 }
 
@@ -505,6 +500,50 @@ static int numbered(struct scrub *scrub, enum kv_cf cf)
     return err;
 }
 
+/* ---- consumers, beside the applied index ---- */
+
+static bool consumer_fits(struct scrub *scrub, struct span key, struct span value)
+{
+    struct span name = span_of(key.p + 3, key.n - 3);
+    if (scrub->partition != 0)
+        return false;
+    if (name.n == 0)
+        return value.n == 8; /* how many there are */
+    const Loquat__Consumer *consumer =
+        loquat__consumer__unpack(&scrub->arena.allocator, value.n, (const uint8_t *)value.p);
+    return consumer != NULL && span_is(name, consumer->name);
+}
+
+static bool cursor_fits(struct scrub *scrub, struct span value)
+{
+    const Loquat__Cursor *cursor =
+        loquat__cursor__unpack(&scrub->arena.allocator, value.n, (const uint8_t *)value.p);
+    return cursor != NULL && cursor->offset >> FEEDLOG_BITS <= scrub->applied;
+}
+
+static int consumers(struct scrub *scrub)
+{
+    struct key from = key_named(scrub->partition, KEY_TAG_CONSUMER, (struct span){0});
+    struct key until = key_partition(scrub->partition + 1);
+    struct kv_iter iter;
+    int err = 0;
+    kv_iter_open_scan(&iter, scrub->keeper->kv, &scrub->view, KV_APL, key_span(&from),
+                      key_span(&until));
+    for (kv_iter_first(&iter); err == 0 && kv_iter_valid(&iter); kv_iter_next(&iter)) {
+        struct span key = kv_iter_key(&iter), value = kv_iter_value(&iter);
+        bool fits = key.p[2] == KEY_TAG_CONSUMER
+                        ? consumer_fits(scrub, key, value)
+                        : key.p[2] == KEY_TAG_CURSOR && cursor_fits(scrub, value);
+        if (!fits)
+            scrub_damage(scrub, KV_APL, "", 0, "the row of a consumer can't be read");
+        arena_reset(&scrub->arena);
+        err = scrub_tick(scrub);
+    }
+    scrub_ended(scrub, KV_APL, "", &iter);
+    kv_iter_close(&iter);
+    return err;
+}
+
 int scrub_feed(struct scrub *scrub)
 {
     int err = scrub_get(scrub, KV_APL, key_partition(scrub->partition));
@@ -512,6 +551,8 @@ int scrub_feed(struct scrub *scrub)
     scrub->applied = 0;
     if (err == 0 && apply_row_read(buf_span(&scrub->value), &scrub->applied, &term) != 0)
         scrub_damage(scrub, KV_APL, "", 0, "the applied index of the partition can't be read");
-    err = numbered(scrub, KV_FEED);
+    err = consumers(scrub);
+    if (err == 0)
+        err = numbered(scrub, KV_FEED);
     return err == 0 ? numbered(scrub, KV_OUT) : err;
 }

@@ -15,7 +15,9 @@ unsigned node_entry_version(const struct node *node)
 {
     if (node->dir.format < DATADIR_FORMAT_CHAT)
         return ENTRY_VERSION_OLDEST;
-    return node->dir.format < DATADIR_FORMAT_SOCIAL ? ENTRY_VERSION_CHAT : ENTRY_VERSION_SOCIAL;
+    if (node->dir.format < DATADIR_FORMAT_SOCIAL)
+        return ENTRY_VERSION_CHAT;
+    return node->dir.format < DATADIR_FORMAT_JOBS ? ENTRY_VERSION_SOCIAL : ENTRY_VERSION_JOBS;
 }
 
 static bool reads_newest(const struct node *node, uint64_t id)

@@ -7,6 +7,7 @@
 #include "store/base/log.h"
 #include "store/base/record.h"
 #include "store/base/wire.h"
+#include "store/feedlog.h"
 #include "store/state.h"
 
 /* The apl row: version u8, then numbers LE. One row per partition, in the same batch as what it
@@ -105,19 +106,15 @@ static int recall_record(struct apply *apply, struct conv *conv, uint64_t seq)
 static int recall_row(struct apply *apply, struct span row)
 {
     while (row.n > 0) {
-        uint64_t first = 0, count = 0;
-        if (row.n < 16)
-            return ERR_CORRUPT;
-        struct conv_id id = {get_be64(row.p), get_be64(row.p + 8)};
-        size_t a = get_varint(row.p + 16, row.n - 16, &first);
-        size_t b = a > 0 ? get_varint(row.p + 16 + a, row.n - 16 - a, &count) : 0;
-        if (b == 0)
-            return ERR_CORRUPT;
-        row = span_of(row.p + 16 + a + b, row.n - 16 - a - b);
+        struct feedlog_run run;
         struct conv *conv = NULL;
-        int err = state_conv_by_id(apply, id, &conv);
-        for (uint64_t i = 0; err == 0 && i < count; i++) {
-            err = recall_record(apply, conv, first + i);
+        int err = feedlog_run(&row, &run);
+        if (err == 0)
+            err = state_conv_by_id(apply, run.conv, &conv);
+        else
+            return err;
+        for (uint64_t i = 0; err == 0 && i < run.count; i++) {
+            err = recall_record(apply, conv, run.first + i);
             arena_reset(&apply->arena);
         }
         if (err != 0 && err != ERR_NOT_FOUND)
@@ -397,6 +394,10 @@ static const struct {
     [LOQUAT__OP__OP_PRIVACY] = {apply_op_privacy, ENTRY_VERSION_SOCIAL},
     [LOQUAT__OP__OP_BLOCKING] = {apply_op_blocking, ENTRY_VERSION_SOCIAL},
     [LOQUAT__OP__OP_USER_NOTE] = {apply_op_user_note, ENTRY_VERSION_SOCIAL},
+    [LOQUAT__OP__OP_CONSUMER] = {apply_op_consumer, ENTRY_VERSION_JOBS},
+    [LOQUAT__OP__OP_WORKER] = {apply_op_worker, ENTRY_VERSION_JOBS},
+    [LOQUAT__OP__OP_CURSOR] = {apply_op_cursor, ENTRY_VERSION_JOBS},
+    [LOQUAT__OP__OP_CONSUMER_DROP] = {apply_op_consumer_drop, ENTRY_VERSION_JOBS},
 };
 
 static int dispatch(struct apply *apply, const Loquat__Command *command)
@@ -415,7 +416,8 @@ static bool command_valid(const Loquat__Command *command)
     return strlen(command->user) <= USER_MAX && strlen(command->who) <= USER_MAX &&
            strlen(command->with) <= USER_MAX && strlen(command->cid) <= CID_MAX &&
            strlen(command->draft) <= DRAFT_MAX && strlen(command->token) <= INVITE_TOKEN_MAX &&
-           strlen(command->conv) <= CONV_ID_MAX;
+           strlen(command->conv) <= CONV_ID_MAX && strlen(command->consumer) <= USER_MAX &&
+           strlen(command->worker) <= USER_MAX;
 }
 
 /* Those of one entry. What their cids are looked for in is fetched from memory meanwhile. */
@@ -545,6 +547,7 @@ int apply_entry(struct apply *apply, uint64_t index, uint64_t term, struct span 
     apply->entry_version = reader.version;
     apply->entry_index = index;
     apply->out_counter = 0;
+    apply->feed_total = 0;
     if (dedup_cold(&apply->dedup)) /* as long as it is, a new cid may cost more than this does */
         (void)apply_warm(apply);
     struct opened_list commands;

@@ -198,6 +198,19 @@ static inline struct key key_user_settings(uint32_t partition, struct conv_id us
     return key;
 }
 
+enum { KEY_TAG_CONSUMER = 1, KEY_TAG_CURSOR = 2 }; /* apl */
+
+/* [p][tag][name] : apl; empty name: the first of them */
+static inline struct key key_named(uint32_t partition, char tag, struct span name)
+{
+    struct key key = key_partition(partition);
+    key.p[key.n++] = tag;
+    if (name.n > 0)
+        memcpy(key.p + key.n, name.p, name.n);
+    key.n += name.n;
+    return key;
+}
+
 /* [p][number 8] : feed (raft index), out */
 static inline struct key key_number(uint32_t partition, uint64_t number)
 {

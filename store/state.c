@@ -354,6 +354,7 @@ bool state_member_active(const struct member *member)
 
 static void feed_note(struct apply *apply, struct conv_id id, uint64_t seq)
 {
+    apply->feed_total++;
     if (apply->feed_count > 0 && conv_id_eq(apply->feed_id, id) &&
         seq == apply->feed_first + apply->feed_count) {
         apply->feed_count++;

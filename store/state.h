@@ -67,8 +67,8 @@ struct apply {
     uint32_t out_counter;
     struct buf feed, scratch, value;
     struct conv_id feed_id;
-    bool feed_user;
     uint64_t feed_first, feed_count;
+    uint64_t feed_total;   /* records of the entry so far */
     struct arena commands; /* of the entry, unpacked */
     /* of the command in work */
     struct conv_id conv_id; /* of the conversation it names */
@@ -166,6 +166,10 @@ int apply_op_block(struct apply *apply, const Loquat__Command *command);
 int apply_op_privacy(struct apply *apply, const Loquat__Command *command);
 int apply_op_blocking(struct apply *apply, const Loquat__Command *command);
 int apply_op_user_note(struct apply *apply, const Loquat__Command *command);
+int apply_op_consumer(struct apply *apply, const Loquat__Command *command);
+int apply_op_worker(struct apply *apply, const Loquat__Command *command);
+int apply_op_cursor(struct apply *apply, const Loquat__Command *command);
+int apply_op_consumer_drop(struct apply *apply, const Loquat__Command *command);
 
 /* For a command of a member: finds both. ERR_NOT_FOUND is set as the result when the user may not
  * know the conversation (then *conv is NULL and 0 is returned). An admin needs no membership:

@@ -139,19 +139,6 @@ static int find_fold(struct reader *r, uint64_t seq, Loquat__Item *item)
 
 /* ---- one row ---- */
 
-static uint32_t hole_of(const struct record_view *record, uint64_t now_ms)
-{
-    if (record->expires != 0 && record->expires <= now_ms)
-        return LOQUAT__HOLE__HOLE_EXPIRED;
-    if (record->erased)
-        return LOQUAT__HOLE__HOLE_ERASED;
-    if (record->stripped && kind_is_message(record->kind)) /* expired, by another clock */
-        return LOQUAT__HOLE__HOLE_EXPIRED;
-    if (record->stripped || record->kind == LOQUAT__KIND__KIND_NONE)
-        return LOQUAT__HOLE__HOLE_COMPACTED;
-    return LOQUAT__HOLE__HOLE_NONE;
-}
-
 static int take_row(struct reader *r, uint64_t seq, struct span value)
 {
     struct record_view record;
@@ -159,7 +146,7 @@ static int take_row(struct reader *r, uint64_t seq, struct span value)
     if (err != 0)
         return err;
     r->visited++;
-    uint32_t hole = hole_of(&record, r->now_ms);
+    uint32_t hole = record_hole(&record, r->now_ms);
     bool message = kind_is_message(record.kind), hidden = false;
     if (r->hides && hole == LOQUAT__HOLE__HOLE_NONE && (message || record.target != 0))
         err = hidden_has(r->kv, &r->view, r->partition, r->id, span_str(r->read->user),

@@ -19,6 +19,7 @@ enum bound_side { BOUND_OF_NODE, BOUND_OF_GATEWAY };
     X(NODE, LINK_STEPS, "link_handshakes")  /* a step of TLS, put off: DOOR_STEPS_MAX */           \
     X(NODE, FEED_SUBS, "feed_subs")         /* a subscription, refused: FEED_SUBS_MAX */           \
     X(NODE, FEED_CREDIT, "feed_credit")     /* a subscription falls behind: no credit */           \
+    X(NODE, FEED_WAITS, "feed_waits")       /* a page of a feed does not wait: FEED_WAITS_MAX */   \
     X(NODE, FEED_MARKS, "feed_marks")       /* a mark is not told: no credit */                    \
     X(NODE, WATCHES, "watches")             /* a user, not watched: PRESENCE_WATCHES_MAX */        \
     X(NODE, RNET_PENDING, "node_pending")   /* said to a node, dropped: RNET_PENDING_MAX */        \

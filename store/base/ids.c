@@ -71,6 +71,17 @@ void group_id(struct span user, struct span cid, char out[MADE_ID_SIZE + 1])
     made_id('g', user, cid, out);
 }
 
+bool user_valid(struct span user)
+{
+    for (size_t i = 0; i < user.n; i++) {
+        char c = user.p[i];
+        bool alnum = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!alnum && c != '.' && c != '_' && c != '@' && c != '-')
+            return false;
+    }
+    return user.n > 0 && user.n <= USER_MAX;
+}
+
 bool conv_name_valid(struct span conv)
 {
     if (conv.n == 0 || conv.n > CONV_ID_MAX)

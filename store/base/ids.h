@@ -34,6 +34,7 @@ uint32_t partition_of(struct conv_id id, uint32_t partitions);
 enum { MADE_ID_SIZE = 28 };
 void direct_id(struct span user, struct span with, char out[MADE_ID_SIZE + 1]);
 void group_id(struct span user, struct span cid, char out[MADE_ID_SIZE + 1]);
+bool user_valid(struct span user); /* 1–64 of A-Z a-z 0-9 . _ @ -; so are names of consumers */
 bool conv_name_valid(struct span conv); /* 1–64 bytes of printable ASCII without space, '/', '"' */
 
 /* mid: 41 bits of ms since 2020-01-01, 10 bits partition, 12 bits counter. */

@@ -62,17 +62,6 @@ void jwt_memory_must(void)
     json_set_alloc_funcs(xmalloc, free);
 }
 
-bool user_valid(struct span user)
-{
-    for (size_t i = 0; i < user.n; i++) {
-        char c = user.p[i];
-        bool alnum = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-        if (!alnum && c != '.' && c != '_' && c != '@' && c != '-')
-            return false;
-    }
-    return user.n > 0 && user.n <= JWT_USER_MAX;
-}
-
 /* ---- base64url ------------------------------------------------------------------------------ */
 
 static int base64url_digit(char c)

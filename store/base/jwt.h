@@ -10,7 +10,12 @@
 #include "store/base/ids.h"
 #include "store/base/secret.h"
 
-enum { JWT_USER_MAX = 64, JWT_TOKEN_MAX = 8192, JWT_SECRET_MIN = SECRET_MIN, JWT_SKEW_S = 30 };
+enum {
+    JWT_USER_MAX = USER_MAX,
+    JWT_TOKEN_MAX = 8192,
+    JWT_SECRET_MIN = SECRET_MIN,
+    JWT_SKEW_S = 30
+};
 
 enum jwt_scope { JWT_SCOPE_ADMIN = 1, JWT_SCOPE_JOBS = 2 };
 
@@ -42,8 +47,5 @@ int jwt_sign(const struct jwt_keys *keys, const char *user, const char *scope, u
 /* cjose and jansson end the process from here on when they get no memory (memory.h): cjose reads
  * through NULL in places. */
 void jwt_memory_must(void);
-
-/* 1–64 bytes of A-Za-z0-9._@- */
-bool user_valid(struct span user);
 
 #endif

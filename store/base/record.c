@@ -224,3 +224,16 @@ const char *hole_name(uint32_t hole)
 {
     return holes[hole < sizeof holes / sizeof holes[0] ? hole : 0];
 }
+
+uint32_t record_hole(const struct record_view *record, uint64_t now_ms)
+{
+    if (record->expires != 0 && record->expires <= now_ms)
+        return LOQUAT__HOLE__HOLE_EXPIRED;
+    if (record->erased)
+        return LOQUAT__HOLE__HOLE_ERASED;
+    if (record->stripped && kind_is_message(record->kind)) /* expired, by another clock */
+        return LOQUAT__HOLE__HOLE_EXPIRED;
+    if (record->stripped || record->kind == LOQUAT__KIND__KIND_NONE)
+        return LOQUAT__HOLE__HOLE_COMPACTED;
+    return LOQUAT__HOLE__HOLE_NONE;
+}

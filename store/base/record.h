@@ -29,6 +29,9 @@ int record_view(struct span bytes, struct record_view *out);
 /* The next of `view->mentions`: *rest begins as that and is moved on. False: there is none. */
 bool record_mention(struct span *rest, struct span *user);
 
+/* What readers are shown instead of it, enum Hole; HOLE_NONE: itself. */
+uint32_t record_hole(const struct record_view *record, uint64_t now_ms);
+
 uint64_t record_mid(uint64_t ts, int64_t mid_off, uint32_t partition);
 static inline uint64_t record_n(const Loquat__Record *record, uint64_t seq)
 {

@@ -140,6 +140,15 @@ void command_pack(const Loquat__Command *command, struct buf *out)
     add_number(out, 40, command->expires_s);
     add_number(out, 41, command->uses);
     add_number(out, 42, command->stamp);
+    add_text(out, 43, command->consumer);
+    add_text(out, 44, command->worker);
+    add_number(out, 45, command->ttl_ms);
+    add_number(out, 46, command->step);
+    add_number(out, 47, command->offset);
+    add_number(out, 48, command->generation);
+    if (command->webhook != NULL)
+        add_message(out, 49, &command->webhook->base);
+    add_number(out, 50, command->was);
 }
 
 void record_pack(const Loquat__Record *record, struct buf *out)
@@ -238,6 +247,14 @@ void reply_pack(const Loquat__Reply *reply, struct buf *out)
         add_message(out, 21, &reply->invites[i]->base);
     for (size_t i = 0; i < reply->n_threads; i++)
         add_message(out, 22, &reply->threads[i]->base);
+    for (size_t i = 0; i < reply->n_feed; i++)
+        add_message(out, 23, &reply->feed[i]->base);
+    for (size_t i = 0; i < reply->n_consumers; i++)
+        add_message(out, 24, &reply->consumers[i]->base);
+    if (reply->cursor != NULL)
+        add_message(out, 25, &reply->cursor->base);
+    add_number(out, 26, reply->lag);
+    add_number(out, 27, reply->lag_ms);
 }
 
 void write_pack(const struct write_view *write, struct buf *out)

@@ -9,6 +9,7 @@
 #include "store/base/check.h"
 #include "store/base/ids.h"
 #include "store/base/log.h"
+#include "store/key.h"
 #include "store/kv.h"
 
 struct sum {
@@ -23,6 +24,8 @@ static struct sum sum_of(struct kv *kv, enum kv_cf cf, const char *dir)
     kv_iter_open_scan(&iter, kv, NULL, cf, span_of("", 0), span_of(ABOVE, sizeof ABOVE - 1));
     for (kv_iter_first(&iter); kv_iter_valid(&iter); kv_iter_next(&iter)) {
         struct span key = kv_iter_key(&iter), value = kv_iter_value(&iter);
+        if (cf == KV_APL && key.n == key_partition(0).n)
+            continue; /* how far each has come */
         sum.rows++;
         sum.hash = XXH3_64bits_withSeed(key.p, key.n, sum.hash);
         sum.hash = XXH3_64bits_withSeed(value.p, value.n, sum.hash);
@@ -35,7 +38,7 @@ static struct sum sum_of(struct kv *kv, enum kv_cf cf, const char *dir)
 
 static bool compared(int cf)
 {
-    return cf != KV_APL && cf != KV_CONV && cf != KV_DEDUP;
+    return cf != KV_CONV && cf != KV_DEDUP;
 }
 
 int main(int argc, char **argv)

@@ -1,0 +1,369 @@
+#include "store/feedlog.h"
+
+#include "store/base/check.h"
+#include "store/base/err.h"
+#include "store/base/map.h"
+#include "store/base/record.h"
+#include "store/key.h"
+
+enum { CONSUMERS_PAGE = 100, RECORD_OVERHEAD = 64 };
+
+/* One page of a feed. */
+struct reader {
+    struct kv *kv;
+    uint32_t partition;
+    uint64_t now_ms;
+    struct arena *arena;
+    Loquat__Reply *reply;
+    struct kv_view view;
+    struct map names; /* of conversations of this page */
+    struct buf value;
+    uint64_t after;
+    size_t cap, visited, bytes, bytes_max, records_max;
+};
+
+int feedlog_run(struct span *row, struct feedlog_run *run)
+{
+    if (row->n < 16)
+        return ERR_CORRUPT;
+    run->conv = (struct conv_id){get_be64(row->p), get_be64(row->p + 8)};
+    size_t a = get_varint(row->p + 16, row->n - 16, &run->first);
+    size_t b = a > 0 ? get_varint(row->p + 16 + a, row->n - 16 - a, &run->count) : 0;
+    if (b == 0 || run->first == 0 || run->count == 0)
+        return ERR_CORRUPT;
+    *row = span_of(row->p + 16 + a + b, row->n - 16 - a - b);
+    return 0;
+}
+
+static void open_rows(struct reader *r, struct kv_iter *iter, uint64_t index)
+{
+    struct key from = key_number(r->partition, index);
+    struct key until = key_number(r->partition, UINT64_MAX);
+    kv_iter_open_scan(iter, r->kv, &r->view, KV_FEED, key_span(&from), key_span(&until));
+}
+
+static uint64_t row_index(const struct kv_iter *iter)
+{
+    return get_be64(kv_iter_key(iter).p + 2);
+}
+
+static int count_records(struct span row, uint64_t *count)
+{
+    struct feedlog_run run;
+    int err = 0;
+    *count = 0;
+    while (row.n > 0 && err == 0) {
+        err = feedlog_run(&row, &run);
+        *count += err == 0 ? run.count : 0;
+    }
+    return err;
+}
+
+/* The offsets of the first and of the last record; both 0 when there is none. */
+static int find_ends(struct reader *r)
+{
+    struct kv_iter iter;
+    uint64_t count = 0;
+    open_rows(r, &iter, 0);
+    kv_iter_last(&iter);
+    int err =
+        kv_iter_valid(&iter) ? count_records(kv_iter_value(&iter), &count) : kv_iter_error(&iter);
+    if (count > 0) {
+        r->reply->head = (row_index(&iter) << FEEDLOG_BITS) + count - 1;
+        kv_iter_first(&iter);
+        r->reply->floor = row_index(&iter) << FEEDLOG_BITS;
+    }
+    kv_iter_close(&iter);
+    return err;
+}
+
+/* ERR_NOT_FOUND: trimmed. */
+static int get_record(struct reader *r, struct conv_id conv, uint64_t seq,
+                      struct record_view *record)
+{
+    struct key key = key_seq(r->partition, conv, seq);
+    int err = kv_view_get(&r->view, KV_LOG, key_span(&key), &r->value);
+    return err == 0 ? record_view(buf_span(&r->value), record) : err;
+}
+
+/* ---- by time ---- */
+
+/* When the first record at or behind the entry was committed, ms; UINT64_MAX: none is there. */
+static int time_at(struct reader *r, struct kv_iter *iter, uint64_t index, uint64_t *ms)
+{
+    struct key key = key_number(r->partition, index);
+    *ms = UINT64_MAX;
+    for (kv_iter_seek(iter, key_span(&key)); kv_iter_valid(iter); kv_iter_next(iter)) {
+        struct span row = kv_iter_value(iter);
+        while (row.n > 0) {
+            struct feedlog_run run;
+            struct record_view record;
+            int err = feedlog_run(&row, &run);
+            if (err == 0)
+                err = get_record(r, run.conv, run.first, &record);
+            if (err == 0)
+                *ms = mid_ms(record_mid(record.ts, record.mid_off, r->partition));
+            if (err != ERR_NOT_FOUND)
+                return err;
+        }
+    }
+    return kv_iter_error(iter);
+}
+
+/* Mids rise with what is committed, so it is a binary search over the entries. */
+static int find_time(struct reader *r, uint64_t ms)
+{
+    struct kv_iter iter;
+    uint64_t low = r->reply->floor >> FEEDLOG_BITS, high = (r->reply->head >> FEEDLOG_BITS) + 1;
+    int err = 0;
+    open_rows(r, &iter, 0);
+    while (low < high && err == 0) {
+        uint64_t index = low + (high - low) / 2, there = 0;
+        err = time_at(r, &iter, index, &there);
+        if (there < ms)
+            low = index + 1;
+        else
+            high = index;
+    }
+    kv_iter_close(&iter);
+    r->after = low == 0 ? 0 : (low << FEEDLOG_BITS) - 1;
+    if (r->after > r->reply->head)
+        r->after = r->reply->head;
+    return err;
+}
+
+/* ---- a page ---- */
+
+static Loquat__FeedItem *push(struct reader *r)
+{
+    Loquat__Reply *reply = r->reply;
+    if (reply->n_feed == r->cap) {
+        size_t cap = r->cap == 0 ? 64 : r->cap * 2;
+        Loquat__FeedItem **grown = arena_alloc(r->arena, cap * sizeof *grown);
+        if (reply->n_feed > 0)
+            memcpy(grown, reply->feed, reply->n_feed * sizeof *grown);
+        reply->feed = grown;
+        r->cap = cap;
+    }
+    Loquat__FeedItem *item = arena_alloc(r->arena, sizeof *item);
+    loquat__feed_item__init(item);
+    item->item = arena_alloc(r->arena, sizeof *item->item);
+    loquat__item__init(item->item);
+    reply->feed[reply->n_feed++] = item;
+    return item;
+}
+
+static int name_of(struct reader *r, struct conv_id conv, char **name)
+{
+    bool fresh = false;
+    union map_val *val = map_put(&r->names, (struct map_key){conv.hi, conv.lo}, &fresh);
+    *name = val->p;
+    if (!fresh)
+        return 0;
+    struct key key = key_header(r->partition, conv);
+    int err = kv_view_get(&r->view, KV_CONV, key_span(&key), &r->value);
+    if (err == ERR_NOT_FOUND) /* a record has its conversation */
+        return ERR_CORRUPT;
+    if (err != 0)
+        return err;
+    Loquat__ConvHeader *header =
+        loquat__conv_header__unpack(&r->arena->allocator, r->value.n, (const uint8_t *)r->value.p);
+    if (header == NULL)
+        return ERR_CORRUPT;
+    *name = val->p = header->id;
+    return 0;
+}
+
+static int take_record(struct reader *r, struct conv_id conv, char *name, uint64_t seq,
+                       uint64_t offset)
+{
+    struct record_view record;
+    int err = get_record(r, conv, seq, &record);
+    if (err == ERR_NOT_FOUND)
+        return 0;
+    if (err != 0)
+        return err;
+    Loquat__FeedItem *made = push(r);
+    made->offset = offset;
+    made->conv = name;
+    made->item->seq = seq;
+    made->item->hole = record_hole(&record, r->now_ms);
+    r->bytes += RECORD_OVERHEAD;
+    if (made->item->hole != 0)
+        return 0;
+    made->item->record.len = r->value.n;
+    made->item->record.data = arena_copy(r->arena, r->value.p, r->value.n);
+    r->bytes += r->value.n;
+    return 0;
+}
+
+static bool full(const struct reader *r)
+{
+    return r->reply->n_feed >= r->records_max || r->bytes >= r->bytes_max ||
+           r->visited >= FEEDLOG_VISIT_MAX;
+}
+
+static int take_run(struct reader *r, const struct feedlog_run *run, uint64_t *offset)
+{
+    char *name = NULL;
+    int err = 0;
+    for (uint64_t i = 0; err == 0 && i < run->count && !full(r); i++, (*offset)++) {
+        if (*offset <= r->after)
+            continue;
+        r->visited++;
+        if (name == NULL)
+            err = name_of(r, run->conv, &name);
+        if (err == 0)
+            err = take_record(r, run->conv, name, run->first + i, *offset);
+        r->reply->next = *offset;
+    }
+    return err;
+}
+
+static int read_page(struct reader *r)
+{
+    struct kv_iter iter;
+    int err = 0;
+    open_rows(r, &iter, r->after >> FEEDLOG_BITS);
+    for (kv_iter_first(&iter); err == 0 && kv_iter_valid(&iter) && !full(r); kv_iter_next(&iter)) {
+        struct span row = kv_iter_value(&iter);
+        uint64_t offset = row_index(&iter) << FEEDLOG_BITS;
+        while (err == 0 && row.n > 0 && !full(r)) {
+            struct feedlog_run run;
+            err = feedlog_run(&row, &run);
+            if (err == 0)
+                err = take_run(r, &run, &offset);
+        }
+    }
+    if (err == 0 && !full(r))
+        err = kv_iter_error(&iter);
+    kv_iter_close(&iter);
+    return err;
+}
+
+static void begin(struct reader *r, struct kv *kv, uint32_t partition, uint64_t now_ms,
+                  struct arena *arena, Loquat__Reply *reply)
+{
+    *r = (struct reader){
+        .kv = kv, .partition = partition, .now_ms = now_ms, .arena = arena, .reply = reply};
+    map_init(&r->names);
+    kv_view_open(&r->view, kv);
+}
+
+static void end(struct reader *r)
+{
+    kv_view_close(&r->view);
+    map_close(&r->names);
+    buf_close(&r->value);
+}
+
+int feedlog_read(struct kv *kv, uint32_t partition, const Loquat__Read *read, uint64_t now_ms,
+                 struct arena *arena, Loquat__Reply *reply)
+{
+    struct reader r;
+    begin(&r, kv, partition, now_ms, arena, reply);
+    r.after = read->from;
+    r.records_max = read->max < FEEDLOG_RECORDS_MAX ? read->max : FEEDLOG_RECORDS_MAX;
+    r.bytes_max = read->bytes_max > 0 && read->bytes_max < FEEDLOG_BYTES_MAX ? read->bytes_max
+                                                                             : FEEDLOG_BYTES_MAX;
+    int err = find_ends(&r);
+    if (err == 0 && read->at != 0)
+        err = find_time(&r, read->at);
+    reply->next = r.after;
+    if (err == 0 && r.after < reply->head)
+        err = read_page(&r);
+    end(&r);
+    return err;
+}
+
+/* ---- consumers ---- */
+
+/* Counts what lies behind the cursor, and finds since when. */
+static int find_lag(struct reader *r, uint64_t after)
+{
+    struct kv_iter iter;
+    uint64_t behind = 0, ms = UINT64_MAX; /* behind: the first entry with such records */
+    int err = 0;
+    open_rows(r, &iter, after >> FEEDLOG_BITS);
+    kv_iter_first(&iter);
+    for (; err == 0 && kv_iter_valid(&iter) && r->reply->lag < FEEDLOG_LAG_MAX;
+         kv_iter_next(&iter)) {
+        uint64_t count = 0, first = row_index(&iter) << FEEDLOG_BITS;
+        err = count_records(kv_iter_value(&iter), &count);
+        uint64_t done = after < first ? 0 : after - first + 1;
+        if (count <= done)
+            continue;
+        r->reply->lag += count - done;
+        if (behind == 0)
+            behind = row_index(&iter);
+    }
+    if (err == 0)
+        err = kv_iter_error(&iter);
+    if (r->reply->lag > FEEDLOG_LAG_MAX)
+        r->reply->lag = FEEDLOG_LAG_MAX;
+    if (err == 0 && behind != 0)
+        err = time_at(r, &iter, behind, &ms);
+    if (ms != UINT64_MAX)
+        r->reply->lag_ms = r->now_ms > ms ? r->now_ms - ms : 1;
+    kv_iter_close(&iter);
+    return err;
+}
+
+int feedlog_read_cursor(struct kv *kv, uint32_t partition, const Loquat__Read *read,
+                        uint64_t now_ms, struct arena *arena, Loquat__Reply *reply)
+{
+    struct reader r;
+    struct key key = key_named(partition, KEY_TAG_CURSOR, span_str(read->after));
+    begin(&r, kv, partition, now_ms, arena, reply);
+    int err = kv_view_get(&r.view, KV_APL, key_span(&key), &r.value);
+    if (err == 0) {
+        reply->cursor =
+            loquat__cursor__unpack(&arena->allocator, r.value.n, (const uint8_t *)r.value.p);
+        err = reply->cursor != NULL ? find_ends(&r) : ERR_CORRUPT;
+    }
+    if (err == 0 && reply->cursor->offset < reply->head)
+        err = find_lag(&r, reply->cursor->offset);
+    end(&r);
+    return err;
+}
+
+int feedlog_read_consumers(struct kv *kv, uint32_t partition, const Loquat__Read *read,
+                           struct arena *arena, Loquat__Reply *reply)
+{
+    struct reader r;
+    struct kv_iter iter;
+    struct key from = key_named(partition, KEY_TAG_CONSUMER, span_str(read->after));
+    struct key until = key_named(partition, KEY_TAG_CONSUMER + 1, (struct span){0});
+    bool one = read->conv[0] != 0;
+    int err = 0;
+    if (one) {
+        from = key_named(partition, KEY_TAG_CONSUMER, span_str(read->conv));
+        until = from;
+        until.p[until.n++] = 0;
+    }
+    begin(&r, kv, partition, 0, arena, reply);
+    reply->consumers = arena_alloc(arena, CONSUMERS_PAGE * sizeof *reply->consumers);
+    kv_iter_open(&iter, kv, &r.view, KV_APL, key_span(&from), key_span(&until));
+    kv_iter_first(&iter);
+    if (!one && kv_iter_valid(&iter) && span_eq(kv_iter_key(&iter), key_span(&from)))
+        kv_iter_next(&iter); /* behind that name; the row without one is a count */
+    for (; err == 0 && kv_iter_valid(&iter) && reply->n_consumers < CONSUMERS_PAGE;
+         kv_iter_next(&iter)) {
+        struct span value = kv_iter_value(&iter);
+        Loquat__Consumer *consumer =
+            loquat__consumer__unpack(&arena->allocator, value.n, (const uint8_t *)value.p);
+        if (consumer != NULL)
+            reply->consumers[reply->n_consumers++] = consumer;
+        else
+            err = ERR_CORRUPT;
+    }
+    if (err == 0 && kv_iter_valid(&iter) && reply->n_consumers > 0)
+        reply->after = reply->consumers[reply->n_consumers - 1]->name;
+    if (err == 0)
+        err = kv_iter_valid(&iter) ? 0 : kv_iter_error(&iter);
+    if (err == 0 && one && reply->n_consumers == 0)
+        err = ERR_NOT_FOUND;
+    kv_iter_close(&iter);
+    end(&r);
+    return err;
+}
