@@ -69,9 +69,13 @@ static bool sets_privacy(const struct apply_record *record)
 
 static void on_applied(void *arg, struct shard *shard, const struct applied *applied)
 {
-    (void)shard;
     struct node *node = arg;
     feed_publish(&node->feed, applied);
+    for (size_t i = 0; i < applied->record_count; i++)
+        if (!applied->records[i].user_log) {
+            rpc_page_fed(&node->rpc, shard->partition);
+            break;
+        }
     for (size_t i = 0; i < applied->record_count; i++)
         if (sets_privacy(&applied->records[i]))
             presence_again(&node->presence, applied->records[i].id);
@@ -115,7 +119,8 @@ static bool idle(const struct node *node)
             return false;
     return !node->flushing && !node->raise.running && !node->warm.running && wal_idle(node->wal) &&
            applier_idle(node->applier) && node->feed.reads == 0 && node->rpc.reads == 0 &&
-           node->rpc.peer_count == 0 && control_idle(node->control) && door_idle(node->door) &&
+           node->rpc.peer_count == 0 && node->rpc.wait_count == 0 && control_idle(node->control) &&
+           door_idle(node->door) &&
            (node->net == NULL || (rnet_idle(node->net) && readindex_idle(&node->readindex)));
 }
 
@@ -265,6 +270,7 @@ static void on_tick(uv_timer_t *timer)
         shard_tick(&node->shards[i], now);
     effects_retry(&node->effects);
     presence_tick(&node->presence, now);
+    rpc_page_tick(&node->rpc, false);
     node->ticks++;
     if (node->ticks % DISK_CHECK_TICKS == 0)
         node_check_disk(node);

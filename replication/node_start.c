@@ -235,7 +235,11 @@ static void init_loop(struct node *node)
         .arg = node,
     };
     list_init(&node->rpc.peers);
+    node->rpc.waits = xcalloc(node->dir.partitions, sizeof *node->rpc.waits);
+    for (uint32_t p = 0; p < node->dir.partitions; p++)
+        list_init(&node->rpc.waits[p]);
     node->rpc.told = xcalloc(node->dir.partitions, sizeof *node->rpc.told);
+    node->rpc.fed = xcalloc(node->dir.partitions, sizeof *node->rpc.fed);
     node_callbacks(node);
 }
 

@@ -382,10 +382,11 @@ int rpc_adopt(struct rpc_env *env, struct line line)
 
 void rpc_free(struct rpc_env *env)
 {
-    while (env->idle_read_count > 0)
-        rpc_range_free(env->idle_reads[--env->idle_read_count]);
+    rpc_page_free(env);
     buf_close(&env->packed);
     free(env->told);
+    free(env->fed);
+    free(env->waits);
 }
 
 struct rpc_sizes rpc_sizes(const struct rpc_env *env)
@@ -412,6 +413,7 @@ struct rpc_sizes rpc_sizes(const struct rpc_env *env)
 
 void rpc_close_all(struct rpc_env *env)
 {
+    rpc_page_tick(env, true);
     for (struct list_link *link = list_first(&env->peers); link != NULL;
          link = list_next(&env->peers, link))
         link_close(&container_of(link, struct peer, in_env)->link, ERR_CLOSED);

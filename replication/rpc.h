@@ -2,7 +2,8 @@
  * Thread: the loop's.
  * Limits: PEERS_MAX links (above: closed at once); PEER_READS_MAX reads at once per link, and none
  *         while more than PEER_PENDING_MAX bytes of answers wait for it (above: `unavailable`,
- *         retry). */
+ *         retry); FEED_WAITS_MAX empty pages of feeds wait per link (above: answered at once), for
+ *         FEED_WAIT_MAX_MS at most. */
 #ifndef LOQUAT_REPLICATION_RPC_H
 #define LOQUAT_REPLICATION_RPC_H
 
@@ -15,7 +16,9 @@ enum {
     PEERS_MAX = 1024,
     PEER_READS_MAX = 1024,
     PEER_PENDING_MAX = 64 << 20,
-    IDLE_READS_MAX = 8, /* kept with their memory for the next */
+    IDLE_READS_MAX = 8,    /* kept with their memory for the next */
+    FEED_WAITS_MAX = 8192, /* pages of feeds that wait for something, per link */
+    FEED_WAIT_MAX_MS = 60000,
 };
 
 struct rpc_env { /* what the links need of their node */
@@ -35,10 +38,13 @@ struct rpc_env { /* what the links need of their node */
     void (*on_cluster)(void *arg, const Loquat__ClusterAsk *ask, struct buf *out);
     void *arg;
     struct list peers;
+    struct list *waits; /* per partition: pages of its feed, on which nothing is yet */
+    size_t wait_count;
+    uint64_t *fed;            /* per partition: how often something came */
     size_t peer_count, reads; /* reads: under way on the thread pool */
     uint64_t followed;        /* pages read of partitions that are led elsewhere; so far */
     uint64_t taken_bytes;     /* of commands, since the disk was looked at */
-    struct range_read *idle_reads[IDLE_READS_MAX];
+    struct page_read *idle_reads[IDLE_READS_MAX];
     size_t idle_read_count;
     struct buf packed; /* an answer to a write */
 };
@@ -60,6 +66,10 @@ bool rpc_tell_leads(struct rpc_env *env); /* whether it has */
 /* Now and then: a node that is new is told of, so that it is known before it leads. */
 void rpc_tell_nodes(struct rpc_env *env);
 void rpc_pack_leads(const struct rpc_env *env, struct buf *out); /* a message Leads, appended */
+/* Records of conversations of the partition have been applied. */
+void rpc_page_fed(struct rpc_env *env, uint32_t partition);
+/* Now and then: empty pages of feeds that have waited long enough are answered; or all. */
+void rpc_page_tick(struct rpc_env *env, bool all);
 void rpc_close_all(struct rpc_env *env);
 void rpc_free(struct rpc_env *env); /* nothing is under way any more */
 
