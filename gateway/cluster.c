@@ -224,6 +224,7 @@ int cluster_read(struct cluster *cluster, Loquat__Read *read, upstream_done done
     if (ask == NULL)
         return ERR_BUSY;
     ask->page = upstream_page_of(read);
+    ask->until_ms += read->wait_ms;
     ask->anywhere = read->seen != 0;
     read->id = 0;
     size_t size = loquat__read__get_packed_size(read);
@@ -244,9 +245,8 @@ static void give_up_old(struct list *list, uint64_t now_ms)
     for (struct list_link *link = list_first(list), *next; link != NULL; link = next) {
         struct ask *ask = container_of(link, struct ask, link);
         next = list_next(list, link);
-        if (ask->until_ms > now_ms)
-            return;
-        give_up(ask);
+        if (ask->until_ms <= now_ms)
+            give_up(ask);
     }
 }
 

@@ -9,7 +9,8 @@
  * With one node nobody else could answer: a request fails at once when it is away.
  * Thread: the loop's.
  * Limits: CLUSTER_ASKS_MAX requests and CLUSTER_BYTES_MAX bytes of them (above: ERR_BUSY), each for
- *         CLUSTER_WAIT_MS (then ERR_CLOSED), beside those of each link (upstream.h).
+ *         CLUSTER_WAIT_MS and as long as it says that it may wait (then ERR_CLOSED), beside those
+ *         of each link (upstream.h).
  * Rule:   a request that returns 0 calls back exactly once, later; one that fails never does. */
 #ifndef LOQUAT_GATEWAY_CLUSTER_H
 #define LOQUAT_GATEWAY_CLUSTER_H

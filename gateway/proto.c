@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "gateway/follow.h"
+#include "gateway/jobs.h"
 #include "gateway/say.h"
 #include "store/base/bound.h"
 #include "store/base/check.h"
@@ -205,39 +206,48 @@ static int op_resume(struct request *request)
 /* ---- the table ---- */
 
 static const struct proto_entry ENTRIES[] = {
-    /* name, operation, weight, takes c, free, HTTP only, floods */
-    {"send", op_send, CALL_WRITE, true, false, false, true},
-    {"mark", op_mark, CALL_WRITE, true, false, false, false},
-    {"ping", op_ping, CALL_NOTHING, false, true, false, false},
-    {"range", op_range, CALL_PAGE, true, false, false, false},
-    {"typing", op_typing, CALL_NOTHING, true, false, false, false},
-    {"presence", op_presence, CALL_NOTHING, false, false, false, false},
-    {"resume", op_resume, CALL_NOTHING, true, false, false, false},
-    {"auth", op_auth, CALL_NOTHING, false, true, false, false},
-    {"sync", op_sync, CALL_PAGE, false, false, false, false},
-    {"open", op_open, CALL_WRITE, false, false, false, false},
-    {"edit", op_edit, CALL_WRITE, true, false, false, true},
-    {"delete", op_delete, CALL_WRITE, true, false, false, true},
-    {"react", op_react, CALL_WRITE, true, false, false, true},
-    {"pin", op_pin, CALL_WRITE, true, false, false, true},
-    {"meta", op_meta, CALL_WRITE, true, false, false, true},
-    {"prefs", op_prefs, CALL_WRITE, true, false, false, false},
-    {"member", op_member, CALL_WRITE, true, false, false, true},
-    {"leave", op_leave, CALL_WRITE, true, false, false, false},
-    {"block", op_block, CALL_WRITE, false, false, false, false},
-    {"blocks", op_blocks, CALL_READ, false, false, false, false},
-    {"privacy", op_privacy, CALL_WRITE, false, false, false, false},
-    {"invite", op_invite, CALL_WRITE, true, false, false, true},
-    {"uninvite", op_uninvite, CALL_WRITE, true, false, false, true},
-    {"invites", op_invites, CALL_READ, true, false, false, false},
-    {"join", op_join, CALL_WRITE, false, false, false, false},
-    {"edits", op_edits, CALL_READ, true, false, false, false},
-    {"threads", op_threads, CALL_READ, true, false, false, false},
-    {"members", op_members, CALL_READ, true, false, false, false},
-    {"seen", op_seen, CALL_READ, true, false, false, false},
-    {"list", op_list, CALL_PAGE, false, false, false, false},
-    {"conv", op_conv, CALL_READ, true, false, true, false},
-    {"records", op_records, CALL_PAGE, true, false, true, false},
+    {"send", op_send, CALL_WRITE, PROTO_TAKES_C | PROTO_FLOODS},
+    {"mark", op_mark, CALL_WRITE, PROTO_TAKES_C},
+    {"ping", op_ping, CALL_NOTHING, PROTO_FREE},
+    {"range", op_range, CALL_PAGE, PROTO_TAKES_C},
+    {"typing", op_typing, CALL_NOTHING, PROTO_TAKES_C},
+    {"presence", op_presence, CALL_NOTHING, 0},
+    {"resume", op_resume, CALL_NOTHING, PROTO_TAKES_C},
+    {"auth", op_auth, CALL_NOTHING, PROTO_FREE},
+    {"sync", op_sync, CALL_PAGE, 0},
+    {"open", op_open, CALL_WRITE, 0},
+    {"edit", op_edit, CALL_WRITE, PROTO_TAKES_C | PROTO_FLOODS},
+    {"delete", op_delete, CALL_WRITE, PROTO_TAKES_C | PROTO_FLOODS},
+    {"react", op_react, CALL_WRITE, PROTO_TAKES_C | PROTO_FLOODS},
+    {"pin", op_pin, CALL_WRITE, PROTO_TAKES_C | PROTO_FLOODS},
+    {"meta", op_meta, CALL_WRITE, PROTO_TAKES_C | PROTO_FLOODS},
+    {"prefs", op_prefs, CALL_WRITE, PROTO_TAKES_C},
+    {"member", op_member, CALL_WRITE, PROTO_TAKES_C | PROTO_FLOODS},
+    {"leave", op_leave, CALL_WRITE, PROTO_TAKES_C},
+    {"block", op_block, CALL_WRITE, 0},
+    {"blocks", op_blocks, CALL_READ, 0},
+    {"privacy", op_privacy, CALL_WRITE, 0},
+    {"invite", op_invite, CALL_WRITE, PROTO_TAKES_C | PROTO_FLOODS},
+    {"uninvite", op_uninvite, CALL_WRITE, PROTO_TAKES_C | PROTO_FLOODS},
+    {"invites", op_invites, CALL_READ, PROTO_TAKES_C},
+    {"join", op_join, CALL_WRITE, 0},
+    {"edits", op_edits, CALL_READ, PROTO_TAKES_C},
+    {"threads", op_threads, CALL_READ, PROTO_TAKES_C},
+    {"members", op_members, CALL_READ, PROTO_TAKES_C},
+    {"seen", op_seen, CALL_READ, PROTO_TAKES_C},
+    {"list", op_list, CALL_PAGE, 0},
+    {"conv", op_conv, CALL_READ, PROTO_TAKES_C | PROTO_HTTP_ONLY},
+    {"records", op_records, CALL_PAGE, PROTO_TAKES_C | PROTO_HTTP_ONLY},
+    {"partitions", op_partitions, CALL_READ, PROTO_JOBS},
+    {"feed", op_feed, CALL_READ, PROTO_JOBS},
+    {"feed_lines", op_feed_lines, CALL_READ, PROTO_JOBS},
+    {"consumers", op_consumers, CALL_READ, PROTO_JOBS},
+    {"consumer", op_consumer, CALL_READ, PROTO_JOBS},
+    {"consumer_put", op_consumer_put, CALL_WRITE, PROTO_JOBS},
+    {"consumer_drop", op_consumer_drop, CALL_WRITE, PROTO_JOBS},
+    {"cursor", op_cursor, CALL_WRITE, PROTO_JOBS},
+    {"worker", op_worker, CALL_WRITE, PROTO_JOBS},
+    {"worker_drop", op_worker_drop, CALL_WRITE, PROTO_JOBS},
 };
 enum { ENTRY_COUNT = sizeof ENTRIES / sizeof *ENTRIES };
 
@@ -304,7 +314,7 @@ static uint64_t flood(const struct conn *conn, struct span c)
 
 bool proto_may(const struct who *who, const struct proto_entry *entry, struct span c)
 {
-    return who == NULL || who->send_to == NULL || entry->free ||
+    return who == NULL || who->send_to == NULL || (entry->traits & PROTO_FREE) != 0 ||
            (entry->run == op_send && c.p != NULL && span_is(c, who->send_to));
 }
 
@@ -321,7 +331,12 @@ static int check(struct request *request, const struct proto_entry *entry, struc
         snprintf(request->why, sizeof request->why, "%s", PROTO_SEND_ONLY);
         return ERR_FORBIDDEN;
     }
-    uint64_t after_ms = entry->free ? 0 : proto_rate(conn);
+    uint32_t scope = request->who != NULL ? request->who->scope : 0;
+    if ((entry->traits & PROTO_JOBS) != 0 && (scope & (JWT_SCOPE_JOBS | JWT_SCOPE_ADMIN)) == 0) {
+        snprintf(request->why, sizeof request->why, "this takes a token of scope jobs");
+        return ERR_FORBIDDEN;
+    }
+    uint64_t after_ms = (entry->traits & PROTO_FREE) != 0 ? 0 : proto_rate(conn);
     if (after_ms > 0) {
         call_fail(request->call, ERR_RATE_LIMITED, "too many requests of this user", after_ms);
         return ERR_AGAIN; /* answered */
@@ -330,7 +345,7 @@ static int check(struct request *request, const struct proto_entry *entry, struc
         bound_hit(BOUND_GATE_OUT);
         return ERR_BUSY;
     }
-    if (!entry->takes_c)
+    if ((entry->traits & PROTO_TAKES_C) == 0)
         return 0;
     if (c.p == NULL)
         return field_error(request, ERR_BAD_REQUEST, "c", "must be the id of a conversation");
@@ -338,7 +353,7 @@ static int check(struct request *request, const struct proto_entry *entry, struc
         snprintf(request->why, sizeof request->why, "no such conversation");
         return ERR_NOT_FOUND;
     }
-    after_ms = entry->floods ? flood(conn, c) : 0;
+    after_ms = (entry->traits & PROTO_FLOODS) != 0 ? flood(conn, c) : 0;
     if (after_ms > 0) {
         call_fail(request->call, ERR_RATE_LIMITED, "too many changes in this conversation",
                   after_ms);
@@ -391,7 +406,7 @@ void proto_take(struct conn *conn, struct span line)
     }
     const struct proto_entry *entry =
         op != NULL && op->type == JSON_STRING ? proto_find(op->str) : NULL;
-    if (entry != NULL && entry->http_only)
+    if (entry != NULL && (entry->traits & (PROTO_HTTP_ONLY | PROTO_JOBS)) != 0)
         entry = NULL;
     struct call *call = call_new(conn, entry != NULL ? entry->weight : CALL_NOTHING);
     call->has_id = id != NULL;

@@ -35,14 +35,18 @@ struct request {
 /* 0: the call is answered, now or later. Otherwise the error that it is to be answered with. */
 typedef int (*proto_op)(struct request *request);
 
+enum proto_trait {
+    PROTO_TAKES_C = 1,
+    PROTO_FREE = 2,      /* does not count as a request of the user's */
+    PROTO_HTTP_ONLY = 4, /* no operation of the WebSocket */
+    PROTO_FLOODS = 8,    /* others see it: counts in the rates of the conversation */
+    PROTO_JOBS = 16,     /* HTTP only, for tokens of scope jobs or admin */
+};
 struct proto_entry {
     const char *name;
     proto_op run;
     enum call_weight weight;
-    bool takes_c;
-    bool free;      /* does not count as a request of the user's */
-    bool http_only; /* no operation of the WebSocket */
-    bool floods;    /* others see it: counts in the rates of the conversation */
+    unsigned traits; /* of enum proto_trait */
 };
 const struct proto_entry *proto_find(struct span name); /* NULL: unknown */
 

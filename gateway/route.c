@@ -5,7 +5,9 @@
 #include <strings.h>
 
 #include "gateway/httpd.h"
+#include "gateway/jobs.h"
 #include "gateway/proto.h"
+#include "gateway/query.h"
 #include "gateway/session.h"
 #include "store/base/check.h"
 #include "store/base/clock.h"
@@ -21,7 +23,7 @@ struct target { /* of a path below /v1/conversations */
 
 /* ---- who asks ---- */
 
-static bool method_is(const struct http_msg *msg, const char *method)
+bool route_method_is(const struct http_msg *msg, const char *method)
 {
     return span_is(msg->method, method);
 }
@@ -40,8 +42,7 @@ static bool origin_allowed(struct conn *conn, const struct http_msg *msg)
                          http_header_get(msg, "Host"));
 }
 
-/* False: answered. */
-static bool identify(struct conn *conn, const struct http_msg *msg)
+bool route_identify(struct conn *conn, const struct http_msg *msg)
 {
     struct jwt_claims claims;
     char why[120] = "send a token: Authorization: Bearer …";
@@ -138,7 +139,7 @@ static void upgrade(struct conn *conn, const struct http_msg *msg)
     char accept[WS_ACCEPT_SIZE + 1];
     bool offers = false, ours = offers_protocol(msg, &offers);
     conn->keep = false;
-    if (!method_is(msg, "GET") || !msg->upgrade_websocket) {
+    if (!route_method_is(msg, "GET") || !msg->upgrade_websocket) {
         httpd_answer(conn, 426, "text/plain", "Upgrade: websocket\r\n",
                      span_str("this is a WebSocket\n"));
     } else if (version == NULL || !span_is(*version, "13")) {
@@ -159,58 +160,7 @@ static void upgrade(struct conn *conn, const struct http_msg *msg)
     }
 }
 
-/* ---- query parameters as the fields of a request ---- */
-
-/* Up to 16 digits, which are below 2^53. */
-static bool parse_whole(struct span text, uint64_t *out)
-{
-    char digits[17] = "";
-    if (text.n == 0 || text.n >= sizeof digits)
-        return false;
-    memcpy(digits, text.p, text.n);
-    if (strspn(digits, "0123456789") != text.n)
-        return false;
-    *out = strtoull(digits, NULL, 10);
-    return true;
-}
-
-static void add_field(struct json_obj *obj, const char *name, struct json_val val)
-{
-    obj->fields[obj->count++] = (struct json_field){span_str(name), val};
-}
-
-/* Digits make a number, anything else a text; the operation says what it wants. */
-static void query_fields(struct conn *conn, const struct http_msg *msg, struct json_obj *obj)
-{
-    static const char *const NUMBERS[] = {"from", "to", "max", "limit"};
-    static const char *const TEXTS[] = {"view", "order", "page"};
-    struct arena *arena = &conn->gate->arena;
-    struct buf value = {0};
-    obj->count = 0;
-    for (size_t i = 0; i < sizeof NUMBERS / sizeof *NUMBERS; i++) {
-        if (!http_query_get(msg->query, NUMBERS[i], &value))
-            continue;
-        uint64_t whole = 0;
-        struct json_val val = {.type = JSON_STRING};
-        if (parse_whole(buf_span(&value), &whole))
-            val = (struct json_val){.type = JSON_NUMBER, .is_whole = true, .whole = (int64_t)whole};
-        add_field(obj, NUMBERS[i], val);
-    }
-    for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++) {
-        if (!http_query_get(msg->query, TEXTS[i], &value))
-            continue;
-        struct json_val val = {.type = JSON_STRING};
-        val.str = span_of(arena_copy(arena, value.p, value.n), value.n);
-        add_field(obj, TEXTS[i], val);
-    }
-    if (http_query_get(msg->query, "hidden", &value)) {
-        bool truth = span_is(buf_span(&value), "true");
-        bool fits = truth || span_is(buf_span(&value), "false");
-        add_field(obj, "hidden",
-                  (struct json_val){.type = fits ? JSON_BOOL : JSON_STRING, .truth = truth});
-    }
-    buf_close(&value);
-}
+/* ---- operations ---- */
 
 static void run_query(struct conn *conn, const struct http_msg *msg, const char *op, struct span c)
 {
@@ -232,7 +182,7 @@ static void run_body(struct conn *conn, const struct http_msg *msg, const char *
 
 /* ---- /v1/conversations ---- */
 
-static bool wants(const struct http_msg *msg, const char *type)
+bool route_wants(const struct http_msg *msg, const char *type)
 {
     const struct span *accept = http_header_get(msg, "Accept");
     return accept != NULL && memmem(accept->p, accept->n, type, strlen(type)) != NULL;
@@ -279,9 +229,9 @@ static bool tail_cursor(const struct http_msg *msg, uint64_t *cursor)
     bool fine = true;
     *cursor = FOLLOW_FROM_HEAD;
     if (last != NULL) {
-        fine = parse_whole(*last, cursor);
+        fine = query_whole(*last, cursor);
     } else if (http_query_get(msg->query, "from", &value)) {
-        fine = parse_whole(buf_span(&value), cursor);
+        fine = query_whole(buf_span(&value), cursor);
         *cursor -= fine && *cursor > 0;
     }
     buf_close(&value);
@@ -322,10 +272,10 @@ static void run_tail(struct conn *conn, const struct http_msg *msg, struct span 
 
 static void run_records(struct conn *conn, const struct http_msg *msg, struct span c)
 {
-    run_query(conn, msg, wants(msg, "application/x-ndjson") ? "records" : "range", c);
+    run_query(conn, msg, route_wants(msg, "application/x-ndjson") ? "records" : "range", c);
 }
 
-static void not_allowed(struct conn *conn, const char *allow)
+void route_not_allowed(struct conn *conn, const char *allow)
 {
     char header[80];
     snprintf(header, sizeof header, "Allow: %s\r\n", allow);
@@ -357,17 +307,18 @@ static void run_conversations(struct conn *conn, const struct http_msg *msg,
                               const struct target *target)
 {
     struct span c = buf_span(&target->conv);
-    bool get = method_is(msg, "GET") || method_is(msg, "HEAD"), post = method_is(msg, "POST");
+    bool get = route_method_is(msg, "GET") || route_method_is(msg, "HEAD"),
+         post = route_method_is(msg, "POST");
     bool messages = span_is(target->rest, "messages");
     if (c.p == NULL)
         c = span_of("", 0);
     if (!target->named && !get && !post)
-        not_allowed(conn, "GET, HEAD, POST");
+        route_not_allowed(conn, "GET, HEAD, POST");
     else if (target->named && messages && !post)
-        not_allowed(conn, "POST");
+        route_not_allowed(conn, "POST");
     else if (target->named && !messages && !get)
-        not_allowed(conn, "GET, HEAD");
-    else if (!identify(conn, msg))
+        route_not_allowed(conn, "GET, HEAD");
+    else if (!route_identify(conn, msg))
         return;
     else if (!target->named && post)
         run_body(conn, msg, "open", (struct span){0});
@@ -441,20 +392,22 @@ static void run_page(struct conn *conn, const struct http_msg *msg)
 void route_request(struct conn *conn, const struct http_msg *msg)
 {
     struct target target = {0};
-    bool get = method_is(msg, "GET") || method_is(msg, "HEAD");
+    bool get = route_method_is(msg, "GET") || route_method_is(msg, "HEAD");
     if (conn->admin) {
         if (!get)
-            not_allowed(conn, "GET, HEAD");
+            route_not_allowed(conn, "GET, HEAD");
         else if (!run_health(conn, msg))
             httpd_fail(conn, ERR_NOT_FOUND, "no such path");
     } else if (span_is(msg->path, "/v1/ws")) {
         upgrade(conn, msg);
     } else if (split(msg->path, &target)) {
         run_conversations(conn, msg, &target);
+    } else if (jobs_route(conn, msg)) {
+        /* answered, or under way */
     } else if (msg->path.n >= 4 && memcmp(msg->path.p, "/v1/", 4) == 0) {
         httpd_fail(conn, ERR_NOT_FOUND, "no such path");
     } else if (!get) {
-        not_allowed(conn, "GET, HEAD");
+        route_not_allowed(conn, "GET, HEAD");
     } else if (!run_health(conn, msg)) {
         run_page(conn, msg);
     }

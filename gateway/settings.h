@@ -3,6 +3,7 @@
 #define LOQUAT_GATEWAY_SETTINGS_H
 
 #include "gateway/auth.h"
+#include "gateway/hook_rules.h"
 #include "gateway/limits.h"
 #include "gateway/origin.h"
 #include "gateway/page.h"
@@ -25,8 +26,10 @@ struct settings {
     struct limits floods; /* changes of one user in one conversation */
     struct limits crowds; /* changes in one conversation */
     struct origins origins;
-    struct tls *tls;   /* NULL: clients come in the clear */
-    struct page *page; /* the web client's files; NULL: not built */
+    struct hook_rules hook_rules;
+    const char *hook_ca; /* who vouches for webhooks; NULL: whom the system trusts */
+    struct tls *tls;     /* NULL: clients come in the clear */
+    struct page *page;   /* the web client's files; NULL: not built */
     uint64_t frame_max, group_max;
     uint64_t conns_max;  /* of one loop */
     bool metrics_public; /* no admin address: /metrics on the main one, for this machine only */

@@ -331,7 +331,8 @@ static void wait_for_turn(struct upstream *up, uint32_t at, uint32_t page, struc
 
 enum upstream_kind upstream_kind_of(const Loquat__Read *read)
 {
-    return read->op == LOQUAT__READ_OP__READ_RANGE ? UPSTREAM_PAGE : UPSTREAM_READ;
+    bool feed = read->op == LOQUAT__READ_OP__READ_FEED && read->wait_ms == 0;
+    return read->op == LOQUAT__READ_OP__READ_RANGE || feed ? UPSTREAM_PAGE : UPSTREAM_READ;
 }
 
 uint32_t upstream_page_of(const Loquat__Read *read)
