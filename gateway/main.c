@@ -1,4 +1,5 @@
 /* gateway/main.c: loquat-gateway: settings, the node inside (--embed), loops, signals. */
+#include <curl/curl.h>
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
@@ -9,7 +10,9 @@
 
 #include "gateway/echo.h"
 #include "gateway/gate.h"
+#include "gateway/hooks.h"
 #include "gateway/listen.h"
+#include "gateway/options.h"
 #include "gateway/secure.h"
 #include "replication/node.h"
 #include "store/base/check.h"
@@ -19,206 +22,7 @@
 #include "store/base/program.h"
 #include "store/base/secret.h"
 
-enum { LOOPS_MAX = 256, SPARE_FILES = 256 };
-
-struct options {
-    char *listen, *admin_listen, *tls_cert, *tls_key, *embed, *nodes, *cluster_secret_file;
-    char *cluster_tls_cert, *cluster_tls_key, *cluster_tls_ca;
-    char *secret_file, *jwks_file, *origins, *web;
-    char *log_level, *log_format;
-    uint64_t loops, partitions, disk_reserve_mb;
-    uint64_t rate, burst, conv_rate, conv_burst, conv_rate_all, user_conns, group_max, frame_max,
-        conns;
-    bool ws_echo;
-};
-
-static struct options options = {
-    .listen = "127.0.0.1:8080",
-    .log_level = "info",
-    .log_format = "auto",
-    .disk_reserve_mb = NODE_DISK_RESERVE_DEFAULT >> 20,
-    .rate = 500,
-    .burst = 5000,
-    .conv_rate = 50,
-    .conv_burst = 500,
-    .conv_rate_all = 2000,
-    .user_conns = 256,
-    .group_max = GATEWAY_GROUP_MAX_DEFAULT,
-    .frame_max = GATEWAY_FRAME_MAX_DEFAULT,
-};
-
-static const struct config_option TABLE[] = {
-    {.name = "listen",
-     .key = 'l',
-     .type = CONFIG_STRING,
-     .arg = "HOST:PORT",
-     .help = "Where clients connect; port 0: the system chooses",
-     .value = &options.listen},
-    {.name = "admin-listen",
-     .type = CONFIG_STRING,
-     .arg = "HOST:PORT",
-     .help = "Where /metrics, /healthz and /readyz are served to operators; without it /metrics "
-             "is at the main address, for this machine only",
-     .value = &options.admin_listen},
-    {.name = "tls-cert",
-     .type = CONFIG_STRING,
-     .arg = "FILE",
-     .help = "Speak TLS at --listen: certificate and chain, PEM; read again on SIGHUP",
-     .value = &options.tls_cert},
-    {.name = "tls-key",
-     .type = CONFIG_STRING,
-     .arg = "FILE",
-     .help = "The certificate's key, PEM, readable by its owner only; read again on SIGHUP",
-     .value = &options.tls_key},
-    {.name = "embed",
-     .key = 'e',
-     .type = CONFIG_STRING,
-     .arg = "DIR",
-     .help = "Keep the logs in DIR: a whole node inside this process",
-     .value = &options.embed},
-    {.name = "nodes",
-     .key = 'n',
-     .type = CONFIG_STRING,
-     .arg = "HOST:PORT,...",
-     .help = "The logs are at these loquat-nodes, which are a cluster, instead of --embed",
-     .value = &options.nodes},
-    {.name = "cluster-secret-file",
-     .type = CONFIG_STRING,
-     .arg = "FILE",
-     .help =
-         "Secret of the cluster, 32 bytes or more: with it gateway and node prove to each other "
-         "that they belong together",
-     .value = &options.cluster_secret_file},
-    {.name = "cluster-tls-cert",
-     .type = CONFIG_STRING,
-     .arg = "FILE",
-     .help = "Links to --nodes are TLS: certificate and chain, PEM; read again on SIGHUP",
-     .value = &options.cluster_tls_cert},
-    {.name = "cluster-tls-key",
-     .type = CONFIG_STRING,
-     .arg = "FILE",
-     .help = "That certificate's key, PEM, readable by its owner only; read again on SIGHUP",
-     .value = &options.cluster_tls_key},
-    {.name = "cluster-tls-ca",
-     .type = CONFIG_STRING,
-     .arg = "FILE",
-     .help = "Who signs the certificates of all nodes and gateways, PEM; read again on SIGHUP",
-     .value = &options.cluster_tls_ca},
-    {.name = "auth-secret-file",
-     .type = CONFIG_STRING,
-     .arg = "FILE",
-     .help = "Secret of HS256 tokens, 32 bytes or more, readable by its owner only",
-     .value = &options.secret_file},
-    {.name = "auth-jwks-file",
-     .type = CONFIG_STRING,
-     .arg = "FILE",
-     .help = "Public keys of RS256, ES256 and EdDSA tokens; read again on SIGHUP",
-     .value = &options.jwks_file},
-    {.name = "origin",
-     .type = CONFIG_STRING,
-     .arg = "URL,…",
-     .help = "Web pages that may connect, as SCHEME://HOST[:PORT]; without it only pages of the "
-             "own host",
-     .value = &options.origins},
-    {.name = "web",
-     .type = CONFIG_STRING,
-     .arg = "DIR",
-     .help = "The web page's files; default: beside the program",
-     .value = &options.web},
-    {.name = "loops",
-     .type = CONFIG_UINT,
-     .arg = "N",
-     .help = "Threads that serve clients; default: one for each core, with --embed for every two",
-     .value = &options.loops,
-     .max = LOOPS_MAX},
-    {.name = "partitions",
-     .type = CONFIG_UINT,
-     .arg = "N",
-     .help = "Partitions of a new DIR (16); of an old one: refuse to start if it has others",
-     .value = &options.partitions,
-     .max = PARTITIONS_MAX},
-    {.name = "disk-reserve",
-     .type = CONFIG_UINT,
-     .arg = "MiB",
-     .help = "Refuse writes when less is free on the disk of DIR",
-     .value = &options.disk_reserve_mb,
-     .min = 1,
-     .max = 1 << 20},
-    {.name = "rate",
-     .type = CONFIG_UINT,
-     .arg = "N",
-     .help = "Requests a second that a user may make; 0: no bound",
-     .value = &options.rate,
-     .max = 1000000},
-    {.name = "burst",
-     .type = CONFIG_UINT,
-     .arg = "N",
-     .help = "Requests at once that a user may make after a rest",
-     .value = &options.burst,
-     .min = 1,
-     .max = 100000000},
-    {.name = "conv-rate",
-     .type = CONFIG_UINT,
-     .arg = "N",
-     .help = "Changes a second that a user may make in one conversation; 0: no bound",
-     .value = &options.conv_rate,
-     .max = 1000000},
-    {.name = "conv-burst",
-     .type = CONFIG_UINT,
-     .arg = "N",
-     .help = "Changes at once that a user may make in one conversation after a rest",
-     .value = &options.conv_burst,
-     .min = 1,
-     .max = 100000000},
-    {.name = "conv-rate-all",
-     .type = CONFIG_UINT,
-     .arg = "N",
-     .help = "Changes a second in one conversation, of all its members who are live here, "
-             "and ten times as many at once; 0: no bound",
-     .value = &options.conv_rate_all,
-     .max = 1000000},
-    {.name = "user-connections",
-     .type = CONFIG_UINT,
-     .arg = "N",
-     .help = "WebSocket connections that a user may hold; 0: no bound",
-     .value = &options.user_conns,
-     .max = 1000000},
-    {.name = "connections",
-     .type = CONFIG_UINT,
-     .arg = "N",
-     .help = "Connections in all; default: what the limit of open files leaves",
-     .value = &options.conns,
-     .max = 10000000},
-    {.name = "group-max",
-     .type = CONFIG_UINT,
-     .arg = "N",
-     .help = "Members of a group; scope admin has no bound",
-     .value = &options.group_max,
-     .min = 2,
-     .max = 1000000},
-    {.name = "frame-max",
-     .type = CONFIG_UINT,
-     .arg = "BYTES",
-     .help = "Largest frame or request body taken",
-     .value = &options.frame_max,
-     .min = 4096,
-     .max = 1 << 20},
-    {.name = "ws-echo",
-     .type = CONFIG_FLAG,
-     .help = "For tests of the WebSocket layer only: send every message back; no logs, no tokens",
-     .value = &options.ws_echo},
-    {.name = "log-level",
-     .type = CONFIG_STRING,
-     .arg = "LEVEL",
-     .help = "debug, info, warn or error",
-     .value = &options.log_level},
-    {.name = "log-format",
-     .type = CONFIG_STRING,
-     .arg = "FORMAT",
-     .help = "json, text, or auto: text on a terminal",
-     .value = &options.log_format},
-    {0},
-};
+enum { SPARE_FILES = 256 };
 
 /* ---- settings ---- */
 
@@ -313,6 +117,19 @@ static void find_nodes(struct settings *settings)
     settings->nodes = targets;
 }
 
+static void setup_webhooks(struct settings *settings)
+{
+    char why[512] = "";
+    if (strcmp(options.webhooks, "on") != 0 && strcmp(options.webhooks, "off") != 0)
+        program_usage("--webhooks: ", "write on or off");
+    if (options.webhook_allow != NULL &&
+        !hook_rules_parse(&settings->hook_rules, options.webhook_allow, why, sizeof why))
+        program_usage("--webhook-allow: ", why);
+    if (options.webhook_ca != NULL && access(options.webhook_ca, R_OK) != 0)
+        program_usage("--webhook-ca: can't be read: ", options.webhook_ca);
+    settings->hook_ca = options.webhook_ca;
+}
+
 static void setup_tls(struct settings *settings)
 {
     char why[1024] = "";
@@ -352,6 +169,7 @@ static void setup(struct settings *settings, uint64_t room)
     if (settings->auth == NULL)
         program_fail(why);
     setup_tls(settings);
+    setup_webhooks(settings);
     if (options.loops == 0)
         options.loops = default_loops();
     limits_init(&settings->limits, options.rate, options.burst, options.user_conns);
@@ -452,9 +270,13 @@ static void run_loops(struct settings *settings, const int *fds, int admin_fd, c
         gates[i] = gate_new(settings, (int)i, fds[i], i == 0 ? admin_fd : -1);
     for (uint64_t i = 0; i < options.loops; i++)
         gate_start(gates[i]);
+    bool sends = strcmp(options.webhooks, "on") == 0;
+    struct hooks *hooks = sends ? hooks_start(settings) : NULL;
     serve(settings, gates, actual, signals);
     for (uint64_t i = 0; i < options.loops; i++)
         gate_drain(gates[i]);
+    if (hooks != NULL)
+        hooks_stop(hooks);
     for (uint64_t i = 0; i < options.loops; i++)
         gate_join(gates[i]);
 }
@@ -479,9 +301,10 @@ int main(int argc, char **argv)
     sigset_t signals;
     if (!program_begin("loquat-gateway", false))
         program_fail("standard input, output and error are not to be had");
-    int first =
-        config_load(argc, argv, "loquat-gateway", "--embed DIR | --nodes HOST:PORT,...",
-                    "Serves chat clients over WebSocket and HTTP, from logs on disk.", TABLE);
+    options.disk_reserve_mb = NODE_DISK_RESERVE_DEFAULT >> 20;
+    int first = config_load(argc, argv, "loquat-gateway", "--embed DIR | --nodes HOST:PORT,...",
+                            "Serves chat clients over WebSocket and HTTP, from logs on disk.",
+                            options_table);
     if (first < argc)
         program_usage("it takes no arguments, but got ", argv[first]);
     setup_log();
@@ -500,6 +323,9 @@ int main(int argc, char **argv)
                                  .disk_reserve = options.disk_reserve_mb << 20};
     struct node *node = NULL;
     gate_metrics();
+    hooks_metrics();
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
+        program_fail("libcurl can't be used");
     if (options.embed != NULL && node_start(&config, &node, why, sizeof why) != 0)
         program_fail(why);
     settings.connect = connect_node;
