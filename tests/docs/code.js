@@ -73,13 +73,15 @@ export function limitProblems(protocol, read) {
 
 /* ---- operations ---- */
 
-/** `source`: that of the gateway's table, whose last column but one says that an operation is HTTP's alone. */
+/** `source`: that of the gateway, whose table says which operations are HTTP's alone. */
 export function operationProblems(asyncText, source) {
   const described = new Set(
     [...asyncText.matchAll(/^ {8}op: \{const: (\w+)\}$/gm)].map((m) => m[1]),
   );
   const served = new Set(
-    [...source.matchAll(/^ {4}\{"(\w+)", op_\w+, .*, false, (?:true|false)\},$/gm)].map((m) => m[1]),
+    [...source.matchAll(/^ {4}\{"(\w+)", op_\w+, \w+, ([\w |]+)\},$/gm)]
+      .filter((m) => !/PROTO_(HTTP_ONLY|JOBS)/.test(m[2]))
+      .map((m) => m[1]),
   );
   return [
     ...[...described]

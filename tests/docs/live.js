@@ -41,6 +41,8 @@ async function start(program) {
     "127.0.0.1:0",
     "--auth-secret-file",
     join(dir, "secret"),
+    "--webhooks",
+    "off",
     "--log-level",
     "warn",
   ];
@@ -332,7 +334,8 @@ const json = (value) => ({
 /** Requests of alice's; each gives the status. */
 function asker(server, judge) {
   return async (method, path, target, options = {}) => {
-    const headers = { authorization: `Bearer ${server.token("alice")}`, ...options.headers };
+    const token = server.token("alice", options.scope);
+    const headers = { authorization: `Bearer ${token}`, ...options.headers };
     const abort = new AbortController();
     const response = await fetch(`http://${server.address}${target}`, {
       method,
@@ -386,6 +389,39 @@ async function http(ask, c) {
   await ask("GET", "/healthz", "/healthz");
   await ask("GET", "/readyz", "/readyz");
   await ask("GET", "/metrics", "/metrics");
+}
+
+async function jobs(ask) {
+  const scope = "jobs";
+  const put = (value) => ({ scope, ...json(value) });
+  const ONE = "/v1/consumers/{name}";
+  const PLACE = `${ONE}/{p}`;
+  const WORKER = `${ONE}/workers/{worker}`;
+  await ask("GET", "/v1/partitions", "/v1/partitions", { scope });
+  await ask("GET", "/v1/partitions", "/v1/partitions");
+  for (let p = 0; p < 16; p++)
+    await ask("GET", "/v1/partitions/{p}/feed", `/v1/partitions/${p}/feed?max=100`, { scope });
+  await ask("GET", "/v1/partitions/{p}/feed", "/v1/partitions/0/feed?wait_ms=10", {
+    scope,
+    headers: { accept: "application/x-ndjson" },
+  });
+  await ask("GET", "/v1/partitions/{p}/feed", "/v1/partitions/0/feed?max=0", { scope });
+  await ask("GET", "/v1/partitions/{p}/feed", "/v1/partitions/4000/feed", { scope });
+  await ask("PUT", ONE, "/v1/consumers/indexer", put({ from: "start" }));
+  await ask("PUT", ONE, "/v1/consumers/hook", put({ webhook: { url: "https://example.com/" } }));
+  await ask("PUT", ONE, "/v1/consumers/hook", put({ webhook: { url: "https://127.0.0.1/" } }));
+  await ask("PUT", ONE, "/v1/consumers/hook", put({ webhook: { url: "nowhere" } }));
+  await ask("GET", "/v1/consumers", "/v1/consumers", { scope });
+  await ask("GET", ONE, "/v1/consumers/indexer", { scope });
+  await ask("GET", ONE, "/v1/consumers/nobody", { scope });
+  await ask("PUT", WORKER, "/v1/consumers/indexer/workers/one", put({ ttl_ms: 10000 }));
+  await ask("PUT", PLACE, "/v1/consumers/indexer/0", put({ take: true, generation: 9e15 }));
+  await ask("PUT", PLACE, "/v1/consumers/indexer/0", put({ offset: 0, generation: 1 }));
+  await ask("PUT", PLACE, "/v1/consumers/indexer/0", put({ offset: 0 }));
+  await ask("PUT", PLACE, "/v1/consumers/indexer/0", put({}));
+  await ask("DELETE", WORKER, "/v1/consumers/indexer/workers/one", { scope });
+  await ask("DELETE", ONE, "/v1/consumers/indexer", { scope });
+  await ask("DELETE", ONE, "/v1/consumers/hook", { scope });
 }
 
 /** Who is blocked, and who asks too often. */
@@ -445,6 +481,7 @@ export async function checkLive({ program, read, check }) {
     clients = talked.clients;
     const ask = asker(server, judge);
     await http(ask, talked.c);
+    await jobs(ask);
     await refused(ask, clients[0], await Client.connect(server, judge, "erin"));
     const reserved = reservedOps(read("docs/PROTOCOL.md"));
     check(
