@@ -2,10 +2,11 @@
 
 import { Component } from "preact";
 import { isHole, type Conv, type Seq } from "../sdk/index.ts";
-import { Row, type RowActions } from "./message.tsx";
+import { Row } from "./message.tsx";
 import type { Peer } from "./receipts.ts";
 import type { Seen, Store } from "./store.ts";
 import { blockOf, seqOf, type Block, type Item, type Timeline } from "./timeline.ts";
+import type { RowActions } from "./tools.tsx";
 
 interface BlockProps {
   index: number;

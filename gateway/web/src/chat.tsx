@@ -6,7 +6,6 @@ import { Composer, type Mode } from "./composer.tsx";
 import { DeleteMessage, NewChat } from "./dialogs.tsx";
 import { JoinGroup } from "./invites.tsx";
 import { Members } from "./members.tsx";
-import { mayDelete, type RowActions } from "./message.tsx";
 import { Messages } from "./messages.tsx";
 import { useObserved } from "./observe.ts";
 import { Avatar, Icon } from "./parts.tsx";
@@ -20,10 +19,13 @@ import type { Store } from "./store.ts";
 import { ThreadList, ThreadPane } from "./thread.tsx";
 import { Threads } from "./threads.ts";
 import type { Timeline } from "./timeline.ts";
+import { mayDelete, type RowActions } from "./tools.tsx";
 import { TypingLine } from "./typing.tsx";
 import { Versions } from "./versions.tsx";
 import { count, plural, spanOf, titleOf } from "./words.ts";
 
+/** As in the styles: there is room for one thing at a time. */
+const narrow = matchMedia("(max-width: 720px)");
 const ROUTE = /^#\/c\/(.+)$/;
 
 function routed(): string | null {
@@ -118,7 +120,7 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
   const timeline = useMemo(() => store.timeline(conv), [conv.c]);
   const [mode, setMode] = useState<Mode>({ kind: "new" });
   const [removing, setRemoving] = useState<Rec | null>(null);
-  const [picking, setPicking] = useState<Rec | null>(null);
+  const [picking, setPicking] = useState<Picking | null>(null);
   const [readers, setReaders] = useState<Rec | null>(null);
   const [versions, setVersions] = useState<Rec | null>(null);
   const [panel, setPanel] = useState<Panel | null>(null);
@@ -127,16 +129,20 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
   useEffect(() => () => threads.close(), [threads]);
   const title = titleOf(conv);
   const messages = useRef<Messages>(null);
-  const actions = useMemo<Omit<RowActions, "jump">>(
+  const actions = useMemo<RowActions>(
     () => ({
       reply: (rec) => setMode({ kind: "reply", rec }),
       edit: (rec) => setMode({ kind: "edit", rec }),
       remove: (rec) => setRemoving(rec),
-      react: (rec) => setPicking(rec),
+      react: (rec, row) => setPicking({ rec, row }),
       thread: (s) => setPanel({ thread: s }),
       versions: (rec) => setVersions(rec),
       readers: (rec) => setReaders(rec),
       pin: (rec, on) => store.client.pin(rec.c, rec.s, on),
+      jump: (s) => {
+        if (narrow.matches) setPanel(null); // it covers the messages
+        messages.current?.jump(s);
+      },
     }),
     [],
   );
@@ -162,7 +168,7 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
           store={store}
           conv={conv}
           timeline={timeline}
-          onJump={(s) => messages.current?.jump(s)}
+          onJump={actions.jump}
         />
         <Messages
           list={messages}
@@ -187,6 +193,7 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
         threads={threads}
         panel={panel}
         onPanel={setPanel}
+        actions={actions}
       />
       {versions && <Versions store={store} rec={versions} onClose={() => setVersions(null)} />}
       {setting && (
@@ -194,10 +201,10 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
       )}
       {picking && (
         <Picker
-          rec={store.expected(timeline.message(picking.s) ?? picking)}
-          row={messages.current?.row(picking.s) ?? null}
+          rec={store.expected(timeline.message(picking.rec.s) ?? picking.rec)}
+          row={picking.row}
           onPick={(emoji) => {
-            store.toggle(timeline.message(picking.s) ?? picking, emoji);
+            store.toggle(timeline.message(picking.rec.s) ?? picking.rec, emoji);
             setPicking(null);
           }}
           onClose={() => setPicking(null)}
@@ -214,6 +221,12 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
       )}
     </div>
   );
+}
+
+/** A message that an emoji is chosen for, and its row. */
+interface Picking {
+  rec: Rec;
+  row: HTMLElement | null;
 }
 
 /** What stands beside the messages. */
@@ -291,7 +304,7 @@ function Bar(props: PanelProps & { onSettings: () => void; onBack: () => void })
   );
 }
 
-function Beside(props: PanelProps & { timeline: Timeline }) {
+function Beside(props: PanelProps & { timeline: Timeline; actions: RowActions }) {
   const { store, conv, timeline, threads, panel, onPanel } = props;
   return (
     <>
@@ -316,6 +329,7 @@ function Beside(props: PanelProps & { timeline: Timeline }) {
           conv={conv}
           timeline={timeline}
           threads={threads}
+          actions={props.actions}
           onBack={() => onPanel("threads")}
           onClose={() => onPanel(null)}
         />

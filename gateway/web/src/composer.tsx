@@ -1,12 +1,12 @@
 /** Where messages are written, answered and changed. */
 
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import type { Conv, Rec } from "../sdk/index.ts";
-import { mayWrite } from "./message.tsx";
+import type { Conv, Rec, Seq } from "../sdk/index.ts";
 import { useObserved } from "./observe.ts";
 import { Icon } from "./parts.tsx";
 import type { Store } from "./store.ts";
 import { Suggestions, useSuggestions } from "./suggest.tsx";
+import { mayWrite } from "./tools.tsx";
 import { textOf } from "./words.ts";
 
 export type Mode = { kind: "new" } | { kind: "reply"; rec: Rec } | { kind: "edit"; rec: Rec };
@@ -14,6 +14,8 @@ export type Mode = { kind: "new" } | { kind: "reply"; rec: Rec } | { kind: "edit
 interface Props {
   store: Store;
   conv: Conv;
+  /** What is written goes into this thread. */
+  thread?: Seq;
   mode: Mode;
   onDone: () => void;
   /** Arrow up in an empty field. */
@@ -27,13 +29,15 @@ const FIELD_MAX_PX = 200;
 const encoder = new TextEncoder();
 const touch = matchMedia("(pointer: coarse)");
 
-export function Composer({ store, conv, mode, onDone, onEditLast }: Props) {
+export function Composer({ store, conv, thread, mode, onDone, onEditLast }: Props) {
   const field = useRef<HTMLTextAreaElement>(null);
   const drafts = useObserved(store.drafts);
   const blocked = useObserved(store.blocks).has(conv.with);
   const [edited, setEdited] = useState("");
   const editing = mode.kind === "edit" ? mode.rec : null;
-  const text = editing ? edited : drafts.of(conv.c);
+  // What is begun in a thread is not kept: there is one draft of a conversation.
+  const [begun, setBegun] = useState("");
+  const text = editing ? edited : thread === undefined ? drafts.of(conv.c) : begun;
   useEffect(() => () => drafts.flush(conv.c), []);
 
   // Before the next key is pressed: the focus must not move later.
@@ -51,7 +55,8 @@ export function Composer({ store, conv, mode, onDone, onEditLast }: Props) {
   const change = (value: string): void => {
     if (editing) return setEdited(value);
     if (value !== "") store.client.typing(conv.c);
-    drafts.change(conv.c, value);
+    if (thread === undefined) drafts.change(conv.c, value);
+    else setBegun(value);
   };
   const list = useSuggestions({ store, conv, field, change });
   const submit = (): void => {
@@ -64,10 +69,12 @@ export function Composer({ store, conv, mode, onDone, onEditLast }: Props) {
       if (trimmed !== textOf(editing))
         store.client.edit(conv.c, editing.s, { ...editing.body, text: trimmed });
     } else {
-      const reply = mode.kind === "reply" ? { reply: mode.rec.s } : {};
-      store.send(conv, trimmed, reply);
+      store.send(conv, trimmed, {
+        ...(mode.kind === "reply" && { reply: mode.rec.s }),
+        ...(thread !== undefined && { thread }),
+      });
       change("");
-      drafts.flush(conv.c);
+      if (thread === undefined) drafts.flush(conv.c);
     }
     onDone();
     field.current?.focus();
@@ -130,8 +137,8 @@ export function Composer({ store, conv, mode, onDone, onEditLast }: Props) {
           ref={field}
           rows={1}
           value={text}
-          placeholder="Write a message"
-          aria-label="Message"
+          placeholder={thread === undefined ? "Write a message" : "Reply in the thread"}
+          aria-label={thread === undefined ? "Message" : "Reply in the thread"}
           enterkeyhint="send"
           onInput={(event) => {
             change(event.currentTarget.value);

@@ -1,31 +1,15 @@
 /** One row of a conversation: a message in its bubble, or a line about what happened. */
 
 import { isHole, isMention, isMessage, type Conv, type Rec, type Seq } from "../sdk/index.ts";
-import { Avatar, hueClass, Icon, Linked, type IconName } from "./parts.tsx";
-import { mayPin } from "./pins.tsx";
+import { Avatar, hueClass, Icon, Linked } from "./parts.tsx";
 import { Reactions } from "./reactions.tsx";
 import type { Peer } from "./receipts.ts";
 import type { Seen, Store } from "./store.ts";
 import type { Item, Timeline } from "./timeline.ts";
+import { deedsOf, Tools, type RowActions } from "./tools.tsx";
 import { mayCompare } from "./versions.tsx";
 import { count, dayOf, eventOf, holeText, momentOf, plural } from "./words.ts";
 import { sameDay, textOf, timeOf } from "./words.ts";
-
-export interface RowActions {
-  reply(rec: Rec): void;
-  edit(rec: Rec): void;
-  remove(rec: Rec): void;
-  /** Opens the picker of emoji. */
-  react(rec: Rec): void;
-  pin(rec: Rec, on: boolean): void;
-  /** Opens the thread of a root. */
-  thread(s: Seq): void;
-  /** Shows what it said before. */
-  versions(rec: Rec): void;
-  /** Shows who has read it. */
-  readers(rec: Rec): void;
-  jump(s: Seq): void;
-}
 
 export interface RowProps {
   store: Store;
@@ -42,23 +26,9 @@ export interface RowProps {
   reachable: boolean;
   flash: boolean;
   firstNew: boolean;
+  /** Something else stands between it and the row above. */
+  apart?: boolean;
   actions: RowActions;
-}
-
-/** The author may, and in a group those who run it. */
-export function mayDelete(conv: Conv, rec: Rec, me: string): boolean {
-  if (rec.from === me) return true;
-  return conv.kind === "group" && (conv.role === "owner" || conv.role === "admin");
-}
-
-/** While only announcements are wanted, those who run the group. */
-export function mayWrite(conv: Conv): boolean {
-  return !conv.announce || conv.role === "owner" || conv.role === "admin";
-}
-
-/** The author of a text. */
-export function mayEdit(rec: Rec, me: string): boolean {
-  return rec.from === me && rec.kind === "text";
 }
 
 const GROUP_MS = 5 * 60_000;
@@ -92,7 +62,7 @@ export function Row(props: RowProps) {
           <span>New messages</span>
         </div>
       )}
-      <Content {...props} joined={!newDay && !props.firstNew && together(before, item)} />
+      <Content {...props} joined={!newDay && !props.firstNew && !props.apart && together(before, item)} />
     </>
   );
 }
@@ -156,7 +126,9 @@ function Message(props: RowProps & { rec: Rec; joined: boolean }) {
       <div class="stack">
         <div class={`bubble${LONELY_EMOJI.test(text) ? " big" : ""}`}>
           {named && !joined && <div class={`author ${hueClass(rec.from)}`}>{rec.from}</div>}
-          {rec.thread !== undefined && <InThread {...props} s={rec.thread} />}
+          {rec.thread !== undefined && props.actions.thread && (
+            <InThread {...props} s={rec.thread} onOpen={props.actions.thread} />
+          )}
           {rec.reply !== undefined && <Quote {...props} s={rec.reply} />}
           <Body rec={rec} text={text} me={store.me} />
           <span class="meta" title={props.active ? momentOf(rec.ts) : undefined}>
@@ -181,7 +153,9 @@ function Message(props: RowProps & { rec: Rec; joined: boolean }) {
           />
         )}
       </div>
-      {props.active && !going && <Tools {...props} rec={rec} />}
+      {props.active && !going && (
+        <Tools deeds={deedsOf(rec, conv, store.me, props.actions)} />
+      )}
     </div>
   );
 }
@@ -189,16 +163,17 @@ function Message(props: RowProps & { rec: Rec; joined: boolean }) {
 /** How many answered in its thread, and how many have read one's own. */
 function Counts(props: RowProps & { rec: Rec }) {
   const { rec, seen, actions } = props;
+  const { thread } = actions;
   const tabIndex = props.reachable ? 0 : -1;
   const own = rec.from === props.store.me;
   return (
     <>
-      {rec.replies !== undefined && rec.replies > 0 && (
+      {thread && rec.replies !== undefined && rec.replies > 0 && (
         <button
           type="button"
           class="replies-of"
           tabIndex={tabIndex}
-          onClick={() => actions.thread(rec.s)}
+          onClick={() => thread(rec.s)}
         >
           <Icon name="thread" />
           {plural(rec.replies, "reply", "replies")}
@@ -268,7 +243,7 @@ function Edited(props: RowProps & { rec: Rec; known: boolean }) {
 }
 
 /** Leads to the thread that a message is in. */
-function InThread(props: RowProps & { s: Seq }) {
+function InThread(props: RowProps & { s: Seq; onOpen: (s: Seq) => void }) {
   const root = props.timeline.quote(props.s);
   const text = root && !isHole(root) ? textOf(root).slice(0, 80) : "…";
   return (
@@ -277,7 +252,7 @@ function InThread(props: RowProps & { s: Seq }) {
       class="in-thread"
       tabIndex={-1}
       aria-label={`In the thread: ${text}`}
-      onClick={() => props.actions.thread(props.s)}
+      onClick={() => props.onOpen(props.s)}
     >
       <Icon name="thread" />
       <span>{text}</span>
@@ -304,63 +279,6 @@ function Quote(props: RowProps & { s: Seq }) {
     >
       <b>{who}</b>
       <span>{text}</span>
-    </button>
-  );
-}
-
-function Tools(props: RowProps & { rec: Rec }) {
-  const { rec, store, conv, actions } = props;
-  const pinned = rec.pinned !== undefined;
-  return (
-    <div class="tools" role="toolbar" aria-label="Message">
-      <Tool icon="smile" name="React" keys="+" onUse={() => actions.react(rec)} />
-      {mayWrite(conv) && (
-        <Tool icon="reply" name="Reply" keys="R" onUse={() => actions.reply(rec)} />
-      )}
-      {mayWrite(conv) && (
-        <Tool
-          icon="thread"
-          name="Thread"
-          keys="T"
-          onUse={() => actions.thread(rec.thread ?? rec.s)}
-        />
-      )}
-      {mayPin(conv) && (
-        <Tool
-          icon="pin"
-          name={pinned ? "Unpin" : "Pin"}
-          keys="P"
-          on={pinned}
-          onUse={() => actions.pin(rec, !pinned)}
-        />
-      )}
-      {conv.kind === "group" && (
-        <Tool icon="eye" name="Read by" keys="I" onUse={() => actions.readers(rec)} />
-      )}
-      {mayEdit(rec, store.me) && (
-        <Tool icon="edit" name="Edit" keys="E" onUse={() => actions.edit(rec)} />
-      )}
-      <Tool icon="trash" name="Delete" keys="Del" onUse={() => actions.remove(rec)} />
-    </div>
-  );
-}
-
-function Tool(props: {
-  icon: IconName;
-  name: string;
-  keys: string;
-  on?: boolean;
-  onUse: () => void;
-}) {
-  return (
-    <button
-      type="button"
-      class={props.on ? "on" : undefined}
-      title={`${props.name} (${props.keys})`}
-      aria-label={props.name}
-      onClick={props.onUse}
-    >
-      <Icon name={props.icon} />
     </button>
   );
 }

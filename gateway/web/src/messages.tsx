@@ -7,12 +7,12 @@
 import { Component, createRef } from "preact";
 import { isHole, isMessage, type Conv, type Rec, type Seq } from "../sdk/index.ts";
 import { BlockView, lastShown } from "./block.tsx";
-import { mayEdit, mayWrite, type RowActions } from "./message.tsx";
 import { Icon } from "./parts.tsx";
 import { Pending } from "./pending.tsx";
-import { mayPin } from "./pins.tsx";
+import { Rows } from "./rows.ts";
 import type { Store } from "./store.ts";
 import { BLOCK, blockOf, firstOf, seqOf, type Timeline } from "./timeline.ts";
+import { deedsOf, type RowActions } from "./tools.tsx";
 import { Heights } from "./window.ts";
 import { count, dayOf } from "./words.ts";
 
@@ -25,16 +25,13 @@ const SPAN_BLOCKS = 6400;
 const END_PX = 8;
 /** Changes of what is rendered in one frame, most. */
 const ROUNDS_MAX = 8;
-const FLASH_MS = 1600;
 const DATE_MS = 1200;
-/** So long after the list moved last, what is under the pointer counts. */
-const REST_MS = 120;
 
 interface Props {
   store: Store;
   conv: Conv;
   timeline: Timeline;
-  actions: Omit<RowActions, "jump">;
+  actions: RowActions;
   /** Holds this list while it is there. (Preact 11 gives the `ref` of a component as a prop.) */
   list: { current: Messages | null };
 }
@@ -42,9 +39,6 @@ interface Props {
 interface State {
   from: number;
   to: number;
-  active: Seq | null;
-  focus: Seq | null;
-  flash: Seq | null;
   atEnd: boolean;
   /** Somebody scrolls. */
   moving: boolean;
@@ -69,11 +63,8 @@ export class Messages extends Component<Props, State> {
   #firstNew: Seq | null = null;
   #unwatch: (() => void)[] = [];
   #resize: ResizeObserver | null = null;
-  #flashTimer: ReturnType<typeof setTimeout> | undefined;
   #dateTimer: ReturnType<typeof setTimeout> | undefined;
-  /** The row under the pointer. */
-  #over: Seq | null = null;
-  #restTimer: ReturnType<typeof setTimeout> | undefined;
+  #rows = new Rows(() => this.#scroller.current);
 
   constructor(props: Props) {
     super(props);
@@ -89,12 +80,14 @@ export class Messages extends Component<Props, State> {
       this.#stick = false;
     }
     const at = this.#anchor ? Math.max(blockOf(this.#anchor.s), this.#heights.first) : last;
+    this.#rows.deeds = (s) => {
+      const rec = this.props.timeline.message(s);
+      const { actions, store, conv } = this.props;
+      return rec ? deedsOf(rec, conv, store.me, actions) : [];
+    };
     this.state = {
       from: Math.max(at - 1, this.#heights.first),
       to: Math.min(at + 1, last),
-      active: null,
-      focus: null,
-      flash: null,
       atEnd: this.#stick,
       moving: false,
     };
@@ -103,7 +96,10 @@ export class Messages extends Component<Props, State> {
   override componentDidMount(): void {
     const { timeline, list } = this.props;
     list.current = this;
-    this.#unwatch = [timeline.watch(() => this.#onTimeline())];
+    this.#unwatch = [
+      timeline.watch(() => this.#onTimeline()),
+      this.#rows.watch(() => this.forceUpdate()),
+    ];
     this.#resize = new ResizeObserver(() => this.#settle());
     this.#resize.observe(this.#scroller.current!);
     addEventListener("focus", this.#markRead);
@@ -122,9 +118,8 @@ export class Messages extends Component<Props, State> {
     this.#resize?.disconnect();
     removeEventListener("focus", this.#markRead);
     document.removeEventListener("visibilitychange", this.#markRead);
-    clearTimeout(this.#flashTimer);
     clearTimeout(this.#dateTimer);
-    clearTimeout(this.#restTimer);
+    this.#rows.close();
   }
 
   // ---- what is shown -------------------------------------------------------------------------
@@ -186,10 +181,6 @@ export class Messages extends Component<Props, State> {
   }
 
   // ---- keeping the place ---------------------------------------------------------------------
-
-  row(s: Seq): HTMLElement | null {
-    return this.#scroller.current?.querySelector<HTMLElement>(`[data-s="${s}"]`) ?? null;
-  }
 
   /** After each change of the DOM, before it is painted: measures, puts back what is looked at. */
   #settle(): void {
@@ -254,9 +245,9 @@ export class Messages extends Component<Props, State> {
     const block = this.props.timeline.block(index);
     if (block?.state === "ready" && index >= this.state.from && index <= this.state.to) {
       const shown = block.items.find(
-        (item) => seqOf(item) >= s && this.row(seqOf(item)) !== null,
+        (item) => seqOf(item) >= s && this.#rows.row(seqOf(item)) !== null,
       );
-      const row = shown ? this.row(seqOf(shown)) : null;
+      const row = shown ? this.#rows.row(seqOf(shown)) : null;
       if (row) return row.getBoundingClientRect().top - edge;
     }
     if (index < this.#heights.first || index > this.#heights.last) return null;
@@ -319,8 +310,7 @@ export class Messages extends Component<Props, State> {
     this.#hold(scroller);
     this.#afterMove(scroller);
     this.#showDate();
-    clearTimeout(this.#restTimer);
-    this.#restTimer = setTimeout(this.#rest, REST_MS);
+    this.#rows.moved();
   };
 
   /** While somebody scrolls, the day is shown. */
@@ -359,7 +349,7 @@ export class Messages extends Component<Props, State> {
       if (block?.state !== "ready") continue;
       for (const item of block.items) {
         if (isHole(item) || item.s <= conv.read) continue;
-        const row = this.row(item.s);
+        const row = this.#rows.row(item.s);
         if (row && row.getBoundingClientRect().top > edge - 8) return seen;
         seen = item;
       }
@@ -387,9 +377,8 @@ export class Messages extends Component<Props, State> {
     this.#stick = false;
     this.#anchor = { s, top: this.#scroller.current!.clientHeight * 0.35 };
     this.#show(index - 1, index + 1);
-    clearTimeout(this.#flashTimer);
-    this.setState({ flash: s, focus: s, atEnd: false }, () => this.#want());
-    this.#flashTimer = setTimeout(() => this.setState({ flash: null }), FLASH_MS);
+    this.#rows.point(s);
+    this.setState({ atEnd: false }, () => this.#want());
   };
 
   /** Another part of a history that is too long for one list. */
@@ -410,60 +399,10 @@ export class Messages extends Component<Props, State> {
   };
 
   #onKey = (event: KeyboardEvent): void => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const row = (event.target as HTMLElement).closest<HTMLElement>("[role=article]");
-    if (event.key === "End") this.toEnd();
-    else if (!row || row !== event.target) return;
-    else if (event.key === "ArrowUp" || event.key === "ArrowDown")
-      this.#focusNext(row, event.key === "ArrowUp");
-    else if (!this.#act(event.key, Number(row.dataset["s"]))) return;
+    if (event.key !== "End" || event.ctrlKey || event.metaKey || event.altKey)
+      return this.#rows.onKey(event);
+    this.toEnd();
     event.preventDefault();
-  };
-
-  #act(key: string, s: Seq): boolean {
-    const rec = this.props.timeline.find(s);
-    if (!rec || isHole(rec)) return false;
-    const { actions, store, conv } = this.props;
-    if (key === "+") actions.react(rec);
-    else if (key === "r" && mayWrite(conv)) actions.reply(rec);
-    else if (key === "p" && mayPin(conv)) actions.pin(rec, rec.pinned === undefined);
-    else if (key === "i" && conv.kind === "group") actions.readers(rec);
-    else if (key === "e" && mayEdit(rec, store.me)) actions.edit(rec);
-    else if (key === "t" && mayWrite(conv)) actions.thread(rec.thread ?? rec.s);
-    else if (key === "Delete") actions.remove(rec);
-    else return false;
-    return true;
-  }
-
-  #focusNext(row: HTMLElement, up: boolean): void {
-    const rows = [...this.#scroller.current!.querySelectorAll<HTMLElement>("[role=article]")];
-    const next = rows[rows.indexOf(row) + (up ? -1 : 1)];
-    next?.focus({ preventScroll: true });
-    next?.scrollIntoView({ block: "nearest" });
-  }
-
-  #onOver = (event: Event): void => {
-    const row = (event.target as HTMLElement).closest<HTMLElement>("[data-s]");
-    this.#over = row ? Number(row.dataset["s"]) : null;
-    if (this.#restTimer === undefined || event.type === "click") this.#rest();
-  };
-
-  #onOut = (): void => {
-    this.#over = null;
-    this.#rest();
-  };
-
-  /** Rows that only pass below the pointer are not drawn for it. */
-  #rest = (): void => {
-    clearTimeout(this.#restTimer);
-    this.#restTimer = undefined;
-    if (this.#over !== this.state.active) this.setState({ active: this.#over });
-  };
-
-  #onFocus = (event: Event): void => {
-    const row = (event.target as HTMLElement).closest<HTMLElement>("[role=article]");
-    if (row)
-      this.setState({ focus: Number(row.dataset["s"]), active: Number(row.dataset["s"]) });
   };
 
   override render() {
@@ -472,8 +411,8 @@ export class Messages extends Component<Props, State> {
     const date = this.#date();
     const heights = this.#heights;
     const blocks = [];
-    const more = { ...actions, jump: this.jump };
-    const focus = this.state.focus ?? timeline.lastWhere(isMessage)?.s ?? null;
+    const { active, flash } = this.#rows;
+    const focus = this.#rows.focus ?? timeline.lastWhere(isMessage)?.s ?? null;
     for (let index = from; index <= to; index++) {
       const s = (x: Seq | null): Seq | null => (x !== null && blockOf(x) === index ? x : null);
       blocks.push(
@@ -490,11 +429,11 @@ export class Messages extends Component<Props, State> {
           peer={store.receipts.of(conv)}
           seen={store.seen.get(conv.c)}
           queue={store.queue}
-          active={s(this.state.active)}
+          active={s(active)}
           focus={s(focus)}
-          flash={s(this.state.flash)}
+          flash={s(flash)}
           firstNew={this.#firstNew}
-          actions={more}
+          actions={actions}
         />,
       );
     }
@@ -507,11 +446,8 @@ export class Messages extends Component<Props, State> {
           aria-live="off"
           aria-label="Messages"
           onScroll={this.#onScroll}
+          {...this.#rows.handlers}
           onKeyDown={this.#onKey}
-          onMouseOver={this.#onOver}
-          onMouseLeave={this.#onOut}
-          onFocusIn={this.#onFocus}
-          onClick={this.#onOver}
         >
           {heights.first > blockOf(timeline.floor) && (
             <button type="button" class="earlier" onClick={this.#earlier}>

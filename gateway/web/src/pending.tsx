@@ -1,13 +1,19 @@
 /** Messages on their way, below the newest one; refused ones wait for a decision. */
 
 import { useEffect, useRef } from "preact/hooks";
-import type { Entry } from "../sdk/index.ts";
+import type { ConvId, Entry, Seq } from "../sdk/index.ts";
 import { Icon, Linked } from "./parts.tsx";
 import type { Store } from "./store.ts";
 import { textOf, timeOf } from "./words.ts";
 
-export function Pending(props: { store: Store; c: string; onGrow: () => void }) {
-  const entries = props.store.pending(props.c);
+export function Pending(props: {
+  store: Store;
+  c: ConvId;
+  /** Only what goes into this thread. */
+  thread?: Seq;
+  onGrow: () => void;
+}) {
+  const entries = props.store.pending(props.c, props.thread);
   const newest = entries.at(-1)?.cid;
   const known = useRef(newest);
   useEffect(() => {

@@ -29,7 +29,7 @@ import { mentionsOf, People } from "./mentions.ts";
 import { Observed } from "./observe.ts";
 import { Presences } from "./presences.ts";
 import { hasMarks, Receipts } from "./receipts.ts";
-import { Timeline } from "./timeline.ts";
+import { foreseen, Timeline } from "./timeline.ts";
 import { Typists } from "./typists.ts";
 import { eventOf, reactionOf, textOf, titleOf } from "./words.ts";
 
@@ -198,9 +198,13 @@ export class Store extends Observed {
     this.#timelines.delete(c);
   }
 
-  /** Sends that no record of this timeline stands for yet. */
-  pending(c: ConvId): Entry[] {
-    return this.queue.filter((e) => e.c === c && e.op === "send" && !this.#landed.has(e.cid));
+  /** Sends that no record stands for yet; with `thread` those of this thread alone. */
+  pending(c: ConvId, thread?: Seq): Entry[] {
+    const sends = this.queue.filter((e) => e.c === c && e.op === "send");
+    return sends.filter(
+      ({ cid, fields }) =>
+        !this.#landed.has(cid) && (thread === undefined || fields["thread"] === thread),
+    );
   }
 
   /** A queued edit or delete of this message. */
@@ -546,19 +550,7 @@ export class Store extends Observed {
     if (entry.op === "pin") return; // nobody is in a hurry
     const timeline = this.#timelines.get(entry.c);
     if (!timeline || !result.s || timeline.find(result.s)) return;
-    const { s: target, ...fields } = entry.fields as { s?: Seq; kind?: string };
-    timeline.foresee({
-      ...fields,
-      c: entry.c,
-      s: result.s,
-      mid: result.mid,
-      ts: result.ts,
-      n: result.n,
-      from: this.me,
-      kind: entry.op === "send" ? (fields.kind ?? "text") : entry.op,
-      cid: entry.cid,
-      ...(target !== undefined && { target }),
-    });
+    timeline.foresee(foreseen(entry, result, this.me));
   }
 
   /** The record itself counts; until it is here the answer does. */

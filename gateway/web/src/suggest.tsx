@@ -1,7 +1,7 @@
 /** The list of members that opens at an @ in the composer. The focus stays in the field. */
 
 import type { RefObject } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useId, useState } from "preact/hooks";
 import type { Conv } from "../sdk/index.ts";
 import { ALL, openMention } from "./mentions.ts";
 import { useObserved } from "./observe.ts";
@@ -10,10 +10,10 @@ import type { Store } from "./store.ts";
 import { plural } from "./words.ts";
 
 const MOST = 8;
-const LIST = "suggestions";
-const optionId = (name: string): string => `suggestion-${name}`;
 
 export interface Suggesting {
+  /** Of the list; each entry has one that begins with it. */
+  id: string;
   names: string[];
   chosen: string | undefined;
   /** For the field. */
@@ -33,6 +33,7 @@ export function useSuggestions(props: {
 }): Suggesting {
   const { store, conv, field, change } = props;
   const people = useObserved(store.people);
+  const id = useId();
   const [open, setOpen] = useState<{ at: number; name: string } | null>(null);
   const [closed, setClosed] = useState(-1); // the @ that Escape was pressed at
   const [index, setIndex] = useState(0);
@@ -78,13 +79,14 @@ export function useSuggestions(props: {
   };
   const chosen = names[at];
   return {
+    id,
     names,
     chosen,
     attributes: {
       "aria-autocomplete": conv.kind === "group" ? "list" : undefined,
       "aria-haspopup": conv.kind === "group" ? "listbox" : undefined,
-      "aria-controls": names.length > 0 ? LIST : undefined,
-      "aria-activedescendant": chosen === undefined ? undefined : optionId(chosen),
+      "aria-controls": names.length > 0 ? id : undefined,
+      "aria-activedescendant": chosen === undefined ? undefined : `${id}-${chosen}`,
     },
     look,
     pick,
@@ -93,14 +95,14 @@ export function useSuggestions(props: {
 }
 
 export function Suggestions(props: { list: Suggesting; conv: Conv }) {
-  const { names, chosen, pick } = props.list;
+  const { id, names, chosen, pick } = props.list;
   if (names.length === 0) return null;
   return (
-    <div class="suggestions" id={LIST} role="listbox" aria-label="Whom to mention">
+    <div class="suggestions" id={id} role="listbox" aria-label="Whom to mention">
       {names.map((name) => (
         <div
           key={name}
-          id={optionId(name)}
+          id={`${id}-${name}`}
           class="suggestion"
           role="option"
           aria-selected={name === chosen}

@@ -2,14 +2,18 @@
 
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { isHole, type Conv, type Rec, type Seq } from "../sdk/index.ts";
-import { mayWrite } from "./message.tsx";
+import { Composer, type Mode } from "./composer.tsx";
+import { Row } from "./message.tsx";
 import { useObserved } from "./observe.ts";
-import { Avatar, Icon, Linked } from "./parts.tsx";
+import { Icon } from "./parts.tsx";
+import { Pending } from "./pending.tsx";
 import { Replies } from "./replies.ts";
+import { Rows } from "./rows.ts";
 import type { Store } from "./store.ts";
 import type { Threads } from "./threads.ts";
 import type { Timeline } from "./timeline.ts";
-import { count, momentOf, plural, shortTime, textOf, timeOf } from "./words.ts";
+import { deedsOf, mayEdit, type RowActions } from "./tools.tsx";
+import { count, plural, shortTime, textOf } from "./words.ts";
 
 interface Props {
   store: Store;
@@ -84,20 +88,43 @@ export function ThreadList(props: Props & { onOpen: (s: Seq) => void }) {
   );
 }
 
-export function ThreadPane(props: Props & { root: Seq; onBack: () => void }) {
-  const { store, conv, timeline, threads, root, onBack, onClose } = props;
+export function ThreadPane(
+  props: Props & { root: Seq; actions: RowActions; onBack: () => void },
+) {
+  const { store, conv, timeline, threads, root } = props;
+  useObserved(timeline);
   const replies = useMemo(() => new Replies(store.client, conv.c, root), [conv.c, root]);
   useEffect(() => () => replies.close(), [replies]);
-  const { list, next, failed } = useObserved(replies);
-  useObserved(timeline);
+  const { first, list, next, failed } = useObserved(replies);
+  const [mode, setMode] = useState<Mode>({ kind: "new" });
   const scroller = useRef<HTMLDivElement>(null);
+  const rows = useMemo(() => new Rows(() => scroller.current), []);
+  useEffect(() => () => rows.close(), []);
+  const actions: RowActions = {
+    ...props.actions,
+    reply: (rec) => setMode({ kind: "reply", rec }),
+    edit: (rec) => setMode({ kind: "edit", rec }),
+    thread: undefined,
+    jump: (s) => {
+      const row = rows.row(s);
+      if (!row) return props.actions.jump(s);
+      row.scrollIntoView({ block: "center" });
+      rows.point(s);
+    },
+  };
+  rows.deeds = (s) => {
+    const rec = replies.message(s);
+    return rec ? deedsOf(rec, conv, store.me, actions) : [];
+  };
   const atEnd = useRef(true);
   const newest = list.at(-1)?.s ?? 0;
+  const toEnd = (): void => {
+    scroller.current!.scrollTop = scroller.current!.scrollHeight;
+  };
   // What is at the end stays there; who looks at it has read it.
   useLayoutEffect(() => {
-    const element = scroller.current!;
-    if (atEnd.current) element.scrollTop = element.scrollHeight;
-  }, [newest, list.length]);
+    if (atEnd.current) toEnd();
+  });
   const read = (): void => {
     const element = scroller.current!;
     atEnd.current = element.scrollTop + element.clientHeight >= element.scrollHeight - 8;
@@ -109,18 +136,31 @@ export function ThreadPane(props: Props & { root: Seq; onBack: () => void }) {
     addEventListener("focus", read);
     return () => removeEventListener("focus", read);
   }, [newest, threads.list]);
-  const first = timeline.quote(root);
+  const editLast = (): void => {
+    const rec = list.findLast((each) => mayEdit(each, store.me));
+    if (rec) actions.edit(rec);
+  };
   return (
     <aside class="members thread" aria-label="Thread">
-      <Head title="Thread" onBack={onBack} onClose={onClose} />
-      <div class="replies" ref={scroller} onScroll={read} role="log" aria-label="Replies">
-        {first && !isHole(first) ? (
-          <ReplyRow rec={first} store={store} />
+      <Head title="Thread" onBack={props.onBack} onClose={props.onClose} />
+      <div
+        class="replies"
+        ref={scroller}
+        role="log"
+        aria-label="Replies"
+        {...rows.handlers}
+        onScroll={() => {
+          rows.moved();
+          read();
+        }}
+      >
+        {first ? (
+          <ThreadRow {...props} rows={rows} actions={actions} item={first} newest={newest} />
         ) : (
           <p class="nothing">{first === undefined ? "…" : "Message deleted"}</p>
         )}
         <p class="count">
-          {plural(Math.max(list.length, threadOf(threads, root)), "reply", "replies")}
+          {plural(Math.max(list.length, first?.replies ?? 0), "reply", "replies")}
         </p>
         {failed && (
           <button type="button" onClick={() => void replies.load()}>
@@ -132,64 +172,61 @@ export function ThreadPane(props: Props & { root: Seq; onBack: () => void }) {
             Earlier replies
           </button>
         )}
-        {list.map((rec) => (
-          <ReplyRow key={rec.s} rec={rec} store={store} />
+        {list.map((rec, i) => (
+          <ThreadRow
+            key={rec.s}
+            {...props}
+            rows={rows}
+            actions={actions}
+            item={rec}
+            before={list[i - 1] ?? first ?? undefined}
+            after={list[i + 1]}
+            apart={i === 0}
+            newest={newest}
+          />
         ))}
-        {store
-          .pending(conv.c)
-          .filter((entry) => entry.fields["thread"] === root && !entry.error)
-          .map((entry) => (
-            <p key={entry.cid} class="waiting">
-              {textOf({ kind: "text", body: entry.fields["body"] as Record<string, unknown> })}
-            </p>
-          ))}
+        <Pending store={store} c={conv.c} thread={root} onGrow={toEnd} />
       </div>
-      {mayWrite(conv) && <ReplyField store={store} conv={conv} root={root} />}
+      <Composer
+        store={store}
+        conv={conv}
+        thread={root}
+        mode={mode}
+        onDone={() => setMode({ kind: "new" })}
+        onEditLast={editLast}
+      />
     </aside>
   );
 }
 
-const threadOf = (threads: Threads, root: Seq): number =>
-  threads.list.find(({ s }) => s === root)?.replies ?? 0;
-
-function ReplyRow(props: { rec: Rec; store: Store }) {
-  const { rec, store } = props;
+/** As in the conversation. */
+function ThreadRow(props: {
+  store: Store;
+  conv: Conv;
+  timeline: Timeline;
+  root: Seq;
+  rows: Rows;
+  actions: RowActions;
+  item: Rec;
+  before?: Rec | undefined;
+  after?: Rec | undefined;
+  apart?: boolean;
+  newest: Seq;
+}) {
+  const { store, conv, rows, newest, root } = props;
+  const { s } = props.item;
+  const focus = useObserved(rows).focus ?? (newest || root);
   return (
-    <div class="thread-msg" data-reply={rec.s}>
-      <Avatar name={rec.from} small />
-      <div>
-        <b>{rec.from === store.me ? "You" : rec.from}</b>{" "}
-        <time title={momentOf(rec.ts)}>{timeOf(rec.ts)}</time>
-        {rec.edited !== undefined && <span class="hint"> edited</span>}
-        <p class="text">
-          <Linked text={textOf(rec)} mentions={rec.mentions} me={store.me} />
-        </p>
-      </div>
-    </div>
-  );
-}
-
-function ReplyField(props: { store: Store; conv: Conv; root: Seq }) {
-  const { store, conv, root } = props;
-  const [text, setText] = useState("");
-  const send = (event: Event): void => {
-    event.preventDefault();
-    if (text.trim() === "") return;
-    store.send(conv, text.trimEnd(), { thread: root });
-    setText("");
-  };
-  return (
-    <form class="add" onSubmit={send}>
-      <input
-        value={text}
-        placeholder="Reply in the thread"
-        aria-label="Reply in the thread"
-        autocomplete="off"
-        onInput={(event) => setText(event.currentTarget.value)}
-      />
-      <button type="submit" class="primary" disabled={text.trim() === ""}>
-        Reply
-      </button>
-    </form>
+    <Row
+      {...props}
+      before={props.before}
+      after={props.after}
+      peer={store.receipts.of(conv)}
+      seen={store.seen.get(conv.c)}
+      active={rows.active === s}
+      reachable={focus === s}
+      flash={rows.flash === s}
+      firstNew={false}
+    />
   );
 }

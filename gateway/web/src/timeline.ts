@@ -11,8 +11,10 @@ import {
   isMessage,
   type Client,
   type Conv,
+  type Entry,
   type Hole,
   type Rec,
+  type SendResult,
   type Seq,
 } from "../sdk/index.ts";
 import { Expiry } from "./expiry.ts";
@@ -320,6 +322,23 @@ export class Timeline extends Observed {
 const lengthOf = (item: Item): number => (isHole(item) ? item.hole[1] - item.hole[0] + 1 : 1);
 const EVENTS = ["member", "meta", "pin", "invite", "uninvite"];
 const isEvent = (rec: Rec): boolean => EVENTS.includes(rec.kind);
+
+/** The record that an answered write will come back as. */
+export function foreseen(entry: Entry, result: SendResult, me: string): Rec {
+  const { s: target, ...fields } = entry.fields as { s?: Seq; kind?: string };
+  return {
+    ...fields,
+    c: entry.c,
+    s: result.s,
+    mid: result.mid,
+    ts: result.ts,
+    n: result.n,
+    from: me,
+    kind: entry.op === "send" ? (fields.kind ?? "text") : entry.op,
+    cid: entry.cid,
+    ...(target !== undefined && { target }),
+  };
+}
 
 /** The head of the page that brought `s`. */
 const asOf = (block: Block, s: Seq): Seq =>

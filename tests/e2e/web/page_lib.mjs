@@ -108,23 +108,24 @@ export async function say(page, text) {
 }
 export const shown = (page, text) => page.waitForSelector(message(text));
 
-/** Opens the menu of a message and presses one of its buttons. */
-export async function act(page, text, button) {
-  await page.hover(`${message(text)} .bubble`);
-  await page.click(`${message(text)} .tools [aria-label=${button}]`);
+/** Opens the menu of a message and presses one of its buttons; `where`: in the conversation, or `.thread`. */
+export async function act(page, text, button, where = ".messages") {
+  const row = `${where} ${message(text)}`;
+  await page.hover(`${row} .bubble`);
+  await page.click(`${row} .tools [aria-label=${button}]`);
 }
 
 /** The reactions below a message, such as `👍 2 mine`. */
-export const reactions = (page, text) =>
-  page.$$eval(`${message(text)} .reaction`, (all) =>
+export const reactions = (page, text, where = ".messages") =>
+  page.$$eval(`${where} ${message(text)} .reaction`, (all) =>
     all.map((each) => {
       const mine = each.getAttribute("aria-pressed") === "true";
       return `${[...each.children].map((part) => part.textContent).join(" ")}${mine ? " mine" : ""}`;
     }),
   );
-export const showsReactions = (page, text, wanted) =>
+export const showsReactions = (page, text, wanted, where) =>
   until(`${wanted} below ${text}`, async () => {
-    const shown = await reactions(page, text);
+    const shown = await reactions(page, text, where);
     return JSON.stringify(shown) === JSON.stringify(wanted);
   });
 export const focused = (page) =>

@@ -7,6 +7,7 @@ import {
   choose,
   conv,
   finish,
+  focused,
   message,
   newGroup,
   open,
@@ -15,6 +16,7 @@ import {
   request,
   say,
   shown,
+  showsReactions,
   visibleTexts,
 } from "./page_lib.mjs";
 
@@ -171,11 +173,11 @@ test("threads: begun from a message, counted where unread, read where they are l
   await shown(bob, "Who drives?");
   await bob.waitForSelector("[aria-label=Threads]");
   await act(alice, "Where to?", "Thread");
-  await alice.waitForSelector(".thread .thread-msg:has-text('Where to?')");
+  await alice.waitForSelector(".thread .msg:has-text('Where to?')");
   const reply = async (page, text) => {
-    await page.fill(".thread input", text);
+    await page.fill(".thread textarea", text);
     await page.keyboard.press("Enter");
-    await page.waitForSelector(`.thread [data-reply]:has-text("${text}")`);
+    await page.waitForSelector(`.thread .msg:has-text("${text}")`);
   };
   await reply(alice, "To the lake");
   await reply(alice, "Or the hills");
@@ -191,22 +193,22 @@ test("threads: begun from a message, counted where unread, read where they are l
   await bob.waitForSelector(".to-thread:has-text('Where to?') .badge:text-is('2')");
   await picture(bob, "threads");
   await bob.click(".to-thread:has-text('Where to?')");
-  await bob.waitForSelector(".thread [data-reply]:has-text('Or the hills')");
+  await bob.waitForSelector(".thread .msg:has-text('Or the hills')");
   for (const page of [bob, phone]) await page.waitForSelector("[aria-label=Threads]");
   await reply(bob, "The hills, @alice!");
-  await alice.waitForSelector(".thread [data-reply]:has-text('The hills') .at.me");
+  await alice.waitForSelector(".thread .msg:has-text('The hills') .at.me");
   await picture(alice, "thread");
   await alice.waitForSelector("[aria-label=Threads]"); // it is open: nothing is unread
   await act(alice, "To the lake", "Delete");
   await alice.click("dialog button:text-is('Delete for everyone')");
   for (const page of [alice, bob])
-    await page.waitForSelector(".thread [data-reply]:has-text('To the lake')", {
+    await page.waitForSelector(".thread .msg:has-text('To the lake')", {
       state: "detached",
     });
   await phone.reload();
   await phone.click(`${message("Where to?")} .replies-of`);
-  await phone.waitForSelector(".thread [data-reply]:has-text('The hills')");
-  const texts = await phone.$$eval(".thread [data-reply] .text", (all) =>
+  await phone.waitForSelector(".thread .msg:has-text('The hills')");
+  const texts = await phone.$$eval(".thread .msg .text", (all) =>
     all.map((each) => each.textContent),
   );
   assert.deepEqual(texts, ["Where to?", "Or the hills", "The hills, @alice!"]);
@@ -218,6 +220,117 @@ test("threads: begun from a message, counted where unread, read where they are l
   await phone.waitForSelector(".to-thread:has-text('Where to?') .badge:text-is('1')");
   await bob.waitForSelector("[aria-label='Threads, 1 unread reply']");
   await finish(alice, bob, phone);
+});
+
+test("in a thread messages are answered, edited, reacted to and deleted as elsewhere", async () => {
+  const { alice, bob, c } = await pair("seams");
+  const both = [alice, bob];
+  const inThread = (text) => `.thread ${message(text)}`;
+  await say(alice, "Red or blue?");
+  await shown(bob, "Red or blue?");
+  for (const page of both) {
+    await act(page, "Red or blue?", "Thread");
+    await page.waitForSelector(inThread("Red or blue?"));
+  }
+  assert.equal(await focused(alice), "Reply in the thread");
+  const write = async (page, text) => {
+    await page.fill(".thread textarea", text);
+    await page.keyboard.press("Enter");
+  };
+  await write(alice, "Red");
+  await write(alice, "Rather blue");
+  await bob.waitForSelector(inThread("Rather blue"));
+  assert.equal(await bob.locator(".thread .in-thread, .thread .replies-of").count(), 0);
+
+  // Answered by quoting: the quote leads to what it quotes, which is in the thread.
+  await act(bob, "Red", "Reply", ".thread");
+  await bob.waitForSelector(".thread .about:has-text('Reply to alice')");
+  assert.equal(await bob.locator(".talk .about").count(), 0, "the other field is left alone");
+  await write(bob, "Why not");
+  await alice.waitForSelector(`${inThread("Why not")} .quote:has-text("Red")`);
+  await alice.click(`${inThread("Why not")} .quote`);
+  await alice.waitForSelector(".thread .msg.flash:has-text('Red')");
+  for (const page of both)
+    await page.waitForSelector(`.messages ${message("Why not")} .quote:has-text("Red")`);
+
+  // Edited: by the button, and by the arrow in an empty field.
+  await act(alice, "Rather blue", "Edit", ".thread");
+  assert.equal(await alice.inputValue(".thread textarea"), "Rather blue");
+  await write(alice, "Blue, really");
+  for (const page of both) {
+    await page.waitForSelector(`${inThread("Blue, really")} .meta:has-text("edited")`);
+    await page.waitForSelector(`.messages ${message("Blue, really")}`);
+  }
+  await alice.click(`${inThread("Blue, really")} .edited`);
+  await alice.waitForSelector("dialog .versions li:has-text('Rather blue')");
+  await alice.keyboard.press("Escape");
+  await bob.focus(".thread textarea");
+  await bob.keyboard.press("ArrowUp");
+  await bob.waitForSelector(".thread .about:has-text('Edit message')");
+  await write(bob, "Why not green");
+  await alice.waitForSelector(inThread("Why not green"));
+
+  // Reacted to, by the mouse and by keys; the root, too.
+  await act(bob, "Blue, really", "React", ".thread");
+  await bob.click(".picker [aria-label='party popper']");
+  await showsReactions(bob, "Blue, really", ["🎉 1 mine"], ".thread");
+  await showsReactions(alice, "Blue, really", ["🎉 1"], ".thread");
+  await alice.click(`${inThread("Blue, really")} .reaction`);
+  for (const where of [".thread", ".messages"])
+    for (const page of both)
+      await showsReactions(page, "Blue, really", ["🎉 2 mine"], where);
+  await bob.focus(inThread("Why not green"));
+  for (const text of ["Blue, really", "Red", "Red or blue?"]) {
+    await bob.keyboard.press("ArrowUp");
+    await bob.waitForFunction(
+      (text) => document.activeElement.querySelector(".text")?.textContent === text,
+      text,
+    );
+  }
+  await bob.keyboard.press("+");
+  await bob.waitForSelector(".picker[open]");
+  await bob.keyboard.press("Enter");
+  for (const where of [".thread", ".messages"])
+    await showsReactions(alice, "Red or blue?", ["👍 1"], where);
+
+  // Deleted for all, and for oneself.
+  await act(alice, "Red", "Delete", ".thread");
+  await alice.click("dialog button:text-is('Delete for everyone')");
+  for (const page of both) await page.waitForSelector(inThread("Red"), { state: "detached" });
+  await act(alice, "Blue, really", "Delete", ".thread");
+  await alice.click("dialog button:text-is('Delete for me')");
+  const texts = (page) =>
+    page.$$eval(".thread .msg .text", (all) => all.map((each) => each.textContent));
+  await alice.waitForSelector(inThread("Blue, really"), { state: "detached" });
+  assert.deepEqual(await texts(alice), ["Red or blue?", "Why not green"]);
+  assert.deepEqual(await texts(bob), ["Red or blue?", "Blue, really", "Why not green"]);
+  await picture(bob, "in-thread");
+
+  // What is refused says so here, too; and what has had its time goes.
+  await request({ op: "meta", c, announce: true });
+  await bob.waitForSelector(".thread .closed:has-text('Only owners and admins write here.')");
+  await bob.hover(`${inThread("Blue, really")} .bubble`);
+  await bob.waitForSelector(`${inThread("Blue, really")} .tools`);
+  assert.equal(await bob.locator(".thread .tools [aria-label=Reply]").count(), 0);
+  await request({ op: "meta", c, announce: false, ttl: 2 });
+  await bob.waitForSelector(".thread textarea");
+  await write(bob, "Gone soon");
+  await alice.waitForSelector(inThread("Gone soon"));
+  for (const page of both)
+    await page.waitForSelector(inThread("Gone soon"), { state: "detached" });
+
+  // All of it is the same when it is read anew.
+  await bob.reload();
+  await bob.click(`${message("Red or blue?")} .replies-of`);
+  await bob.waitForSelector(inThread("Why not green"));
+  assert.deepEqual(await texts(bob), ["Red or blue?", "Blue, really", "Why not green"]);
+  await showsReactions(bob, "Blue, really", ["🎉 2 mine"], ".thread");
+  await showsReactions(bob, "Red or blue?", ["👍 1 mine"], ".thread");
+  await act(alice, "Red or blue?", "Delete", ".thread");
+  await alice.click("dialog button:text-is('Delete for everyone')");
+  for (const page of both)
+    await page.waitForSelector(".thread .nothing:text-is('Message deleted')");
+  await finish(alice, bob);
 });
 
 test("in a large group it is shown how many have read the newest message", async () => {
