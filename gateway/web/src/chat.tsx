@@ -135,7 +135,7 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
       edit: (rec) => setMode({ kind: "edit", rec }),
       remove: (rec) => setRemoving(rec),
       react: (rec, row) => setPicking({ rec, row }),
-      thread: (s) => setPanel({ thread: s }),
+      thread: (root) => setPanel({ show: "thread", root }),
       versions: (rec) => setVersions(rec),
       readers: (rec) => setReaders(rec),
       pin: (rec, on) => store.client.pin(rec.c, rec.s, on),
@@ -210,7 +210,17 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
           onClose={() => setPicking(null)}
         />
       )}
-      {readers && <ReadBy store={store} rec={readers} onClose={() => setReaders(null)} />}
+      {readers && (
+        <ReadBy
+          store={store}
+          rec={readers}
+          onMembers={() => {
+            setReaders(null);
+            setPanel({ show: "members", at: readers });
+          }}
+          onClose={() => setReaders(null)}
+        />
+      )}
       {removing && (
         <DeleteMessage
           rec={removing}
@@ -230,7 +240,10 @@ interface Picking {
 }
 
 /** What stands beside the messages. */
-type Panel = "members" | "threads" | { thread: Seq };
+type Panel =
+  | { show: "members"; at: Rec | null }
+  | { show: "threads" }
+  | { show: "thread"; root: Seq };
 
 interface PanelProps {
   store: Store;
@@ -243,6 +256,8 @@ interface PanelProps {
 function Bar(props: PanelProps & { onSettings: () => void; onBack: () => void }) {
   const { store, conv, threads, panel, onPanel } = props;
   const title = titleOf(conv);
+  const members = panel?.show === "members";
+  const threaded = panel !== null && !members;
   return (
     <header class="bar">
       <button
@@ -277,8 +292,8 @@ function Bar(props: PanelProps & { onSettings: () => void; onBack: () => void })
       )}
       <ThreadsButton
         threads={threads}
-        open={panel !== null && panel !== "members"}
-        onPress={() => onPanel(panel === null || panel === "members" ? "threads" : null)}
+        open={threaded}
+        onPress={() => onPanel(threaded ? null : { show: "threads" })}
       />
       <button
         type="button"
@@ -294,8 +309,8 @@ function Bar(props: PanelProps & { onSettings: () => void; onBack: () => void })
           type="button"
           class="round"
           aria-label="Members"
-          aria-expanded={panel === "members"}
-          onClick={() => onPanel(panel === "members" ? null : "members")}
+          aria-expanded={members}
+          onClick={() => onPanel(members ? null : { show: "members", at: null })}
         >
           <Icon name="people" />
         </button>
@@ -306,36 +321,47 @@ function Bar(props: PanelProps & { onSettings: () => void; onBack: () => void })
 
 function Beside(props: PanelProps & { timeline: Timeline; actions: RowActions }) {
   const { store, conv, timeline, threads, panel, onPanel } = props;
-  return (
-    <>
-      {panel === "members" && (
-        <Members store={store} conv={conv} onClose={() => onPanel(null)} />
-      )}
-      {panel === "threads" && (
+  const onClose = (): void => onPanel(null);
+  switch (panel?.show) {
+    case "members":
+      return (
+        <Members
+          key={panel.at?.s}
+          store={store}
+          conv={conv}
+          at={panel.at}
+          onNow={() => onPanel({ show: "members", at: null })}
+          onClose={onClose}
+        />
+      );
+    case "threads":
+      return (
         <ThreadList
           store={store}
           conv={conv}
           timeline={timeline}
           threads={threads}
-          onOpen={(thread) => onPanel({ thread })}
-          onClose={() => onPanel(null)}
+          onOpen={(root) => onPanel({ show: "thread", root })}
+          onClose={onClose}
         />
-      )}
-      {panel !== null && typeof panel === "object" && (
+      );
+    case "thread":
+      return (
         <ThreadPane
-          key={panel.thread}
-          root={panel.thread}
+          key={panel.root}
+          root={panel.root}
           store={store}
           conv={conv}
           timeline={timeline}
           threads={threads}
           actions={props.actions}
-          onBack={() => onPanel("threads")}
-          onClose={() => onPanel(null)}
+          onBack={() => onPanel({ show: "threads" })}
+          onClose={onClose}
         />
-      )}
-    </>
-  );
+      );
+    default:
+      return null;
+  }
 }
 
 function ThreadsButton(props: { threads: Threads; open: boolean; onPress: () => void }) {

@@ -1,13 +1,13 @@
-/** Who is in a group: adding, removing, roles, leaving. */
+/** Who is in a group: adding, removing, roles, leaving. Or who was in it when a message came. */
 
 import { useEffect, useState } from "preact/hooks";
-import type { Conv, Member, Presence } from "../sdk/index.ts";
+import type { Conv, Member, Presence, Rec } from "../sdk/index.ts";
 import { explain } from "./dialogs.tsx";
 import { useObserved } from "./observe.ts";
 import { Avatar, Icon } from "./parts.tsx";
 import { Face } from "./presence.tsx";
 import type { Store } from "./store.ts";
-import { isUser, plural, presenceOf, titleOf } from "./words.ts";
+import { dateOf, isUser, plural, presenceOf, textOf, titleOf } from "./words.ts";
 
 const RANK: Record<string, number> = { owner: 3, admin: 2, member: 1 };
 /** Pages read at once; the rest on demand. */
@@ -16,10 +16,13 @@ const PAGES = 5;
 interface Props {
   store: Store;
   conv: Conv;
+  /** Who was there right after it, as it was; null: who is there now. */
+  at: Rec | null;
+  onNow: () => void;
   onClose: () => void;
 }
 
-export function Members({ store, conv, onClose }: Props) {
+export function Members({ store, conv, at, onNow, onClose }: Props) {
   const [members, setMembers] = useState<Member[]>([]);
   const [next, setNext] = useState<string | null>(null);
   const [user, setUser] = useState("");
@@ -31,7 +34,7 @@ export function Members({ store, conv, onClose }: Props) {
     const all = from === null ? [] : [...members];
     let page = from;
     for (let i = 0; i < pages; i++) {
-      const reply = await store.client.members(conv.c, page ?? undefined);
+      const reply = await store.client.members(conv.c, page ?? undefined, at?.s);
       all.push(...reply.members);
       page = reply.next ?? null;
       if (page === null) break;
@@ -51,20 +54,21 @@ export function Members({ store, conv, onClose }: Props) {
   // Roles and people change while this is open: the count and the own role tell.
   useEffect(
     () => void read(null, PAGES).catch((err) => setError(explain(err))),
-    [conv.c, conv.members, conv.role],
+    at ? [] : [conv.members, conv.role],
   );
 
   useEffect(
     () =>
       presences.show(
         "members",
-        members.map(({ user }) => user),
+        at ? [] : members.map(({ user }) => user),
       ),
     [members],
   );
   useEffect(() => () => presences.show("members", []), []);
 
-  const mine = RANK[members.find((m) => m.user === store.me)?.role ?? conv.role ?? ""] ?? 1;
+  const role = members.find((m) => m.user === store.me)?.role ?? conv.role;
+  const mine = at ? 0 : (RANK[role ?? ""] ?? 1);
   const sorted = members.toSorted(
     (a, b) => (RANK[b.role] ?? 0) - (RANK[a.role] ?? 0) || (a.user < b.user ? -1 : 1),
   );
@@ -91,11 +95,28 @@ export function Members({ store, conv, onClose }: Props) {
   return (
     <aside class="members" aria-label={`Members of ${titleOf(conv)}`}>
       <header>
-        <h2>{plural(conv.members, "member")}</h2>
+        <h2>
+          {!at
+            ? plural(conv.members, "member")
+            : next === null && members.length > 0
+              ? `${plural(members.length, "member")} then`
+              : "Members then"}
+        </h2>
         <button type="button" class="round" aria-label="Close" onClick={onClose}>
           <Icon name="close" />
         </button>
       </header>
+      {at && (
+        <div class="then">
+          <p>
+            When {at.from === store.me ? "you" : at.from} wrote “{textOf(at).slice(0, 100)}”,{" "}
+            <time dateTime={new Date(at.ts).toISOString()}>{dateOf(at.ts)}</time>
+          </p>
+          <button type="button" onClick={onNow}>
+            Now
+          </button>
+        </div>
+      )}
       {mine >= RANK["admin"]! && (
         <form class="add" onSubmit={add}>
           <input
@@ -139,24 +160,26 @@ export function Members({ store, conv, onClose }: Props) {
           More
         </button>
       )}
-      <footer>
-        {leaving ? (
-          <>
-            <span>Leave this group?</span>
-            <button type="button" onClick={() => setLeaving(false)}>
-              Stay
+      {!at && (
+        <footer>
+          {leaving ? (
+            <>
+              <span>Leave this group?</span>
+              <button type="button" onClick={() => setLeaving(false)}>
+                Stay
+              </button>
+              <button type="button" class="danger" onClick={() => void leave()}>
+                Leave
+              </button>
+            </>
+          ) : (
+            <button type="button" class="leave" onClick={() => setLeaving(true)}>
+              <Icon name="exit" />
+              Leave group
             </button>
-            <button type="button" class="danger" onClick={() => void leave()}>
-              Leave
-            </button>
-          </>
-        ) : (
-          <button type="button" class="leave" onClick={() => setLeaving(true)}>
-            <Icon name="exit" />
-            Leave group
-          </button>
-        )}
-      </footer>
+          )}
+        </footer>
+      )}
     </aside>
   );
 }

@@ -7,7 +7,13 @@ import { Avatar, Dialog } from "./parts.tsx";
 import type { Store } from "./store.ts";
 import { plural, textOf } from "./words.ts";
 
-export function ReadBy(props: { store: Store; rec: Rec; onClose: () => void }) {
+export function ReadBy(props: {
+  store: Store;
+  rec: Rec;
+  /** Shows who was a member when it was written. */
+  onMembers: () => void;
+  onClose: () => void;
+}) {
   const { store, rec, onClose } = props;
   const [users, setUsers] = useState<string[] | null>(null);
   const [next, setNext] = useState<string | null>(null);
@@ -58,13 +64,16 @@ export function ReadBy(props: { store: Store; rec: Rec; onClose: () => void }) {
           </li>
         ))}
       </ul>
-      {next !== null && (
-        <footer>
+      <footer>
+        {next !== null && (
           <button type="button" onClick={() => void read(next)}>
             More
           </button>
-        </footer>
-      )}
+        )}
+        <button type="button" onClick={props.onMembers}>
+          Who was here
+        </button>
+      </footer>
     </Dialog>
   );
 }

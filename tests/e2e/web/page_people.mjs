@@ -114,6 +114,54 @@ test("receipts: a group's ticks wait for all of it; who has read is listed by na
   await finish(alice, bob, carol);
 });
 
+test("who was here: the members, and as what, when a message came; on both pages", async () => {
+  const { alice, bob, c } = await pair("then");
+  await request({ op: "member", c, user: "carol", set: "add" });
+  await say(alice, "First");
+  await shown(bob, "First");
+  await request({ op: "member", c, user: "carol", set: "remove" });
+  await request({ op: "member", c, user: "mallory", set: "add" });
+  await request({ op: "member", c, user: "bob", set: "role", role: "admin" });
+  await say(bob, "Second");
+  await shown(alice, "Second");
+  const lists = (page, ...wanted) =>
+    until(`the members ${wanted}`, async () => {
+      const rows = await page.$$eval(".members li", (all) =>
+        all.map((li) => {
+          const role = li.querySelector("select")?.value ?? li.querySelector(".role")?.innerText;
+          return `${li.querySelector(".who").firstChild.data} ${role ?? "member"}`;
+        }),
+      );
+      return `${rows}` === `${wanted}`;
+    });
+  const look = async (page, text) => {
+    await act(page, text, "'Read by'");
+    await page.click("dialog button:text-is('Who was here')");
+    await page.waitForSelector("dialog", { state: "detached" });
+    await page.waitForSelector(`.members .then:has-text('wrote “${text}”')`);
+  };
+  await look(alice, "First");
+  await lists(alice, "alice (you) owner", "bob member", "carol member");
+  await alice.waitForSelector(".members h2:text-is('3 members then')");
+  assert.equal(await alice.locator(".members :is(select, input, footer)").count(), 0, "it is over");
+  await look(bob, "First");
+  await lists(bob, "alice owner", "bob (you) member", "carol member");
+  await look(bob, "Second");
+  await lists(bob, "alice owner", "bob (you) admin", "mallory member");
+  // What happens now changes nothing of it, but who is there now.
+  await request({ op: "member", c, user: "carol", set: "add" });
+  await bob.waitForSelector(".line:has-text('alice added carol') >> nth=1");
+  await lists(bob, "alice owner", "bob (you) admin", "mallory member");
+  await picture(bob, "then");
+  await bob.click(".members .then button:text-is('Now')");
+  await lists(bob, "alice owner", "bob (you) admin", "carol member", "mallory member");
+  assert.equal(await bob.locator(".members .then").count(), 0);
+  await alice.click(".members .then button");
+  await alice.selectOption(".members [aria-label='Role of mallory']", "admin");
+  await lists(alice, "alice (you) owner", "bob admin", "mallory admin", "carol member");
+  await finish(alice, bob);
+});
+
 test("mentions: the list opens at an @, by keys and by mouse, and the message names them", async () => {
   const { alice, bob, c } = await pair("called");
   await request({ op: "member", c, user: "carol", set: "add" });
