@@ -24,8 +24,9 @@ import { TypingLine } from "./typing.tsx";
 import { Versions } from "./versions.tsx";
 import { count, plural, spanOf, titleOf } from "./words.ts";
 
-/** As in the styles: there is room for one thing at a time. */
-const narrow = matchMedia("(max-width: 720px)");
+/** As in the styles: what stands beside the messages covers them. */
+const narrow = matchMedia("(max-width: 1000px)");
+const touch = matchMedia("(pointer: coarse)");
 const ROUTE = /^#\/c\/(.+)$/;
 
 function routed(): string | null {
@@ -321,7 +322,10 @@ function Bar(props: PanelProps & { onSettings: () => void; onBack: () => void })
 
 function Beside(props: PanelProps & { timeline: Timeline; actions: RowActions }) {
   const { store, conv, timeline, threads, panel, onPanel } = props;
-  const onClose = (): void => onPanel(null);
+  const onClose = (): void => {
+    onPanel(null);
+    if (!touch.matches) document.querySelector<HTMLElement>(".talk textarea")?.focus();
+  };
   switch (panel?.show) {
     case "members":
       return (

@@ -35,8 +35,9 @@ export function Composer({ store, conv, thread, mode, onDone, onEditLast }: Prop
   const blocked = useObserved(store.blocks).has(conv.with);
   const [edited, setEdited] = useState("");
   const editing = mode.kind === "edit" ? mode.rec : null;
-  // What is begun in a thread is not kept: there is one draft of a conversation.
-  const [begun, setBegun] = useState("");
+  // The one draft of a conversation is not for its threads: this page keeps what is begun there.
+  const key = `${conv.c} ${thread}`;
+  const [begun, setBegun] = useState(store.begun.get(key) ?? "");
   const text = editing ? edited : thread === undefined ? drafts.of(conv.c) : begun;
   useEffect(() => () => drafts.flush(conv.c), []);
 
@@ -56,7 +57,10 @@ export function Composer({ store, conv, thread, mode, onDone, onEditLast }: Prop
     if (editing) return setEdited(value);
     if (value !== "") store.client.typing(conv.c);
     if (thread === undefined) drafts.change(conv.c, value);
-    else setBegun(value);
+    else {
+      store.begun.set(key, value);
+      setBegun(value);
+    }
   };
   const list = useSuggestions({ store, conv, field, change });
   const submit = (): void => {

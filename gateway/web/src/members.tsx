@@ -4,6 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import type { Conv, Member, Presence, Rec } from "../sdk/index.ts";
 import { explain } from "./dialogs.tsx";
 import { useObserved } from "./observe.ts";
+import { Panel } from "./panel.tsx";
 import { Avatar, Icon } from "./parts.tsx";
 import { Face } from "./presence.tsx";
 import type { Store } from "./store.ts";
@@ -72,6 +73,12 @@ export function Members({ store, conv, at, onNow, onClose }: Props) {
   const sorted = members.toSorted(
     (a, b) => (RANK[b.role] ?? 0) - (RANK[a.role] ?? 0) || (a.user < b.user ? -1 : 1),
   );
+  const known = next === null && members.length > 0;
+  const title = !at
+    ? plural(conv.members, "member")
+    : known
+      ? `${plural(members.length, "member")} then`
+      : "Members then";
   const add = (event: Event): void => {
     event.preventDefault();
     const name = user.trim();
@@ -93,23 +100,13 @@ export function Members({ store, conv, at, onNow, onClose }: Props) {
   };
 
   return (
-    <aside class="members" aria-label={`Members of ${titleOf(conv)}`}>
-      <header>
-        <h2>
-          {!at
-            ? plural(conv.members, "member")
-            : next === null && members.length > 0
-              ? `${plural(members.length, "member")} then`
-              : "Members then"}
-        </h2>
-        <button type="button" class="round" aria-label="Close" onClick={onClose}>
-          <Icon name="close" />
-        </button>
-      </header>
+    <Panel label={`Members of ${titleOf(conv)}`} title={title} onClose={onClose}>
       {at && (
         <div class="then">
           <p>
-            When {at.from === store.me ? "you" : at.from} wrote “{textOf(at).slice(0, 100)}”,{" "}
+            When {at.from === store.me ? "you" : at.from} wrote “
+            {textOf(at).slice(0, 100)}
+            ”,{" "}
             <time dateTime={new Date(at.ts).toISOString()}>{dateOf(at.ts)}</time>
           </p>
           <button type="button" onClick={onNow}>
@@ -142,7 +139,7 @@ export function Members({ store, conv, at, onNow, onClose }: Props) {
           <MemberRow
             key={member.user}
             member={member}
-            presence={presences.of(member.user)}
+            presence={at ? undefined : presences.of(member.user)}
             now={store.now}
             me={store.me}
             mine={mine}
@@ -180,7 +177,7 @@ export function Members({ store, conv, at, onNow, onClose }: Props) {
           )}
         </footer>
       )}
-    </aside>
+    </Panel>
   );
 }
 

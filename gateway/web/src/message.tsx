@@ -50,6 +50,7 @@ export function Row(props: RowProps) {
   const earlier = tsOf(before);
   const newDay =
     ts !== null && (before === undefined || (earlier !== null && !sameDay(ts, earlier)));
+  const apart = newDay || props.firstNew || props.apart;
   return (
     <>
       {newDay && (
@@ -62,7 +63,7 @@ export function Row(props: RowProps) {
           <span>New messages</span>
         </div>
       )}
-      <Content {...props} joined={!newDay && !props.firstNew && !props.apart && together(before, item)} />
+      <Content {...props} joined={!apart && together(before, item)} />
     </>
   );
 }

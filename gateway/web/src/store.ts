@@ -79,6 +79,8 @@ export class Store extends Observed {
   queue: Entry[] = [];
   readonly typists = new Typists();
   readonly drafts: Drafts;
+  /** What is written in threads, by the composer. */
+  readonly begun = new Map<string, string>();
   readonly blocks: Blocks;
   readonly people: People;
   readonly presences: Presences;

@@ -5,7 +5,7 @@ import { isHole, type Conv, type Rec, type Seq } from "../sdk/index.ts";
 import { Composer, type Mode } from "./composer.tsx";
 import { Row } from "./message.tsx";
 import { useObserved } from "./observe.ts";
-import { Icon } from "./parts.tsx";
+import { Panel } from "./panel.tsx";
 import { Pending } from "./pending.tsx";
 import { Replies } from "./replies.ts";
 import { Rows } from "./rows.ts";
@@ -23,29 +23,12 @@ interface Props {
   onClose: () => void;
 }
 
-function Head(props: { title: string; onBack?: () => void; onClose: () => void }) {
-  return (
-    <header>
-      {props.onBack && (
-        <button type="button" class="round" aria-label="All threads" onClick={props.onBack}>
-          <Icon name="back" />
-        </button>
-      )}
-      <h2>{props.title}</h2>
-      <button type="button" class="round" aria-label="Close" onClick={props.onClose}>
-        <Icon name="close" />
-      </button>
-    </header>
-  );
-}
-
 export function ThreadList(props: Props & { onOpen: (s: Seq) => void }) {
   const { store, timeline, onOpen, onClose } = props;
   const threads = useObserved(props.threads);
   useObserved(timeline);
   return (
-    <aside class="members threads" aria-label="Threads">
-      <Head title="Threads" onClose={onClose} />
+    <Panel class="threads" label="Threads" title="Threads" onClose={onClose}>
       {threads.list.length === 0 && (
         <p class="nothing">No threads yet. A message's menu begins one.</p>
       )}
@@ -84,7 +67,7 @@ export function ThreadList(props: Props & { onOpen: (s: Seq) => void }) {
           More
         </button>
       )}
-    </aside>
+    </Panel>
   );
 }
 
@@ -141,8 +124,13 @@ export function ThreadPane(
     if (rec) actions.edit(rec);
   };
   return (
-    <aside class="members thread" aria-label="Thread">
-      <Head title="Thread" onBack={props.onBack} onClose={props.onClose} />
+    <Panel
+      class="thread"
+      label="Thread"
+      title="Thread"
+      onBack={props.onBack}
+      onClose={props.onClose}
+    >
       <div
         class="replies"
         ref={scroller}
@@ -195,7 +183,7 @@ export function ThreadPane(
         onDone={() => setMode({ kind: "new" })}
         onEditLast={editLast}
       />
-    </aside>
+    </Panel>
   );
 }
 

@@ -108,9 +108,10 @@ export async function say(page, text) {
 }
 export const shown = (page, text) => page.waitForSelector(message(text));
 
-/** Opens the menu of a message and presses one of its buttons; `where`: in the conversation, or `.thread`. */
+/** Presses one of the tools of a message; `where`: in the conversation, or in `.thread`. */
 export async function act(page, text, button, where = ".messages") {
   const row = `${where} ${message(text)}`;
+  await page.mouse.move(0, 0); // the tools of a neighbour may be over it
   await page.hover(`${row} .bubble`);
   await page.click(`${row} .tools [aria-label=${button}]`);
 }

@@ -293,6 +293,18 @@ test("in a thread messages are answered, edited, reacted to and deleted as elsew
   for (const where of [".thread", ".messages"])
     await showsReactions(alice, "Red or blue?", ["👍 1"], where);
 
+  // Escape leaves; what was begun is there again when it is opened.
+  await bob.fill(".thread textarea", "Perhaps");
+  await bob.keyboard.press("Escape");
+  await bob.waitForSelector(".thread", { state: "detached" });
+  assert.equal(await focused(bob), "Message");
+  await bob.focus(`.messages ${message("Red or blue?")}`);
+  await bob.keyboard.press("t");
+  await bob.waitForSelector(inThread("Why not green"));
+  assert.equal(await focused(bob), "Reply in the thread");
+  assert.equal(await bob.inputValue(".thread textarea"), "Perhaps");
+  await bob.fill(".thread textarea", "");
+
   // Deleted for all, and for oneself.
   await act(alice, "Red", "Delete", ".thread");
   await alice.click("dialog button:text-is('Delete for everyone')");

@@ -159,6 +159,12 @@ test("who was here: the members, and as what, when a message came; on both pages
   await alice.click(".members .then button");
   await alice.selectOption(".members [aria-label='Role of mallory']", "admin");
   await lists(alice, "alice (you) owner", "bob admin", "mallory admin", "carol member");
+  await alice.click("[aria-label=Members]");
+  await alice.keyboard.press("Enter");
+  assert.match(await focused(alice), /^Members of then /, "the next Tab is in it");
+  await alice.keyboard.press("Escape");
+  await alice.waitForSelector(".members", { state: "detached" });
+  assert.equal(await focused(alice), "Message");
   await finish(alice, bob);
 });
 
