@@ -21,8 +21,12 @@ run() { # NAME SCRIPT [ARG…]: of tests/e2e/web; its words and its status go in
     echo $? >"$logs/$name.status"
 }
 
-lane() { # one script of the page after another, as long as nobody else took it
-    local name
+lane() { # one script of the page after another, in one Chromium, as long as nobody else took it
+    local name said
+    exec {said}< <(exec node tests/e2e/web/browser.mjs)
+    trap "kill $!" EXIT
+    read -r LOQUAT_BROWSER <&"$said"
+    export LOQUAT_BROWSER
     for name in "${pages[@]}"; do
         mkdir "$logs/$name.taken" 2>/dev/null || continue
         run "$name" with_server "$name"
@@ -44,10 +48,9 @@ tell() { # NAME: shows what a script said, and adds the counts of its last line
     failed=$((failed + 1))
 }
 
-scripts() { # PREFIX: every script of that name
-    local script name
-    for script in tests/e2e/web/"$1"_*.mjs; do
-        name=${script##*/}
+scripts() { # PREFIX: every script of that name, the largest first: no long one begins last
+    local name
+    for name in $(cd tests/e2e/web && ls -S "$1"_*.mjs); do
         [[ $name == *_lib.mjs ]] || echo "${name%.mjs}"
     done
 }

@@ -219,9 +219,12 @@ export class Client extends EventTarget {
     this.#reader?.end();
   }
 
-  /** The network may be back: connects at once if it waits, else asks for a sign of life. */
-  wake(): void {
-    if (this.#session.link) this.#session.link.probe();
+  /**
+   * The network may be back, or gone: connects at once if it waits, else asks for a sign of life,
+   * which has so long to come.
+   */
+  wake(pingTimeoutMs?: Millis): void {
+    if (this.#session.link) this.#session.link.probe(pingTimeoutMs);
     else this.#session.wake();
   }
 

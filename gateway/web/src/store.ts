@@ -52,6 +52,8 @@ export interface Notice {
 const TIMELINES_MAX = 4;
 /** Further behind than this, a conversation is read anew rather than caught up with. */
 const LAG_MAX = 1000;
+/** With the device offline a connection that still lives (to itself) answers within this. */
+const OFFLINE_MS = 1000;
 const NOTICE_MS = 6000;
 /** So long after the first of several changes the server is asked for its counts. */
 const COUNT_MS = 500;
@@ -142,7 +144,7 @@ export class Store extends Observed {
     this.client.start();
     this.#idle.start();
     addEventListener("online", this.#wake);
-    addEventListener("offline", this.#wake);
+    addEventListener("offline", this.#lose);
     addEventListener("pagehide", this.#leave);
     document.addEventListener("visibilitychange", this.#wake);
   }
@@ -155,7 +157,7 @@ export class Store extends Observed {
     this.#mutes.close();
     for (const timeline of this.#timelines.values()) timeline.close();
     removeEventListener("online", this.#wake);
-    removeEventListener("offline", this.#wake);
+    removeEventListener("offline", this.#lose);
     removeEventListener("pagehide", this.#leave);
     document.removeEventListener("visibilitychange", this.#wake);
   }
@@ -320,6 +322,8 @@ export class Store extends Observed {
     if (document.visibilityState === "visible") this.client.wake();
     else this.drafts.flushAll();
   };
+
+  #lose = (): void => this.client.wake(OFFLINE_MS);
 
   #leave = (): void => this.drafts.close();
 

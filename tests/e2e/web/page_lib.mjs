@@ -6,10 +6,10 @@ import { randomUUID } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { setTimeout as rest } from "node:timers/promises";
+import { start } from "./browser.mjs";
 import {
   build,
   PATIENCE_MS,
-  require,
   Server,
   SUBPROTOCOL,
   tokens,
@@ -19,22 +19,7 @@ import {
   wsUrl,
 } from "./lib.mjs";
 
-const { chromium } = require("playwright-core");
-const FLAGS =
-  "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking " +
-  "--disable-component-update --disable-sync";
-/**
- * What the address bar drops down is two more pages of each window, though nobody sees it: half of
- * all work. Of several such switches the last one counts, so those of Playwright that matter here
- * are among them.
- */
-const WITHOUT =
-  "WebUIOmniboxPopup,WebUIOmniboxAimPopup,AvoidUnnecessaryBeforeUnloadCheckSync," +
-  "DestroyProfileOnBrowserClose,HttpsUpgrades,MediaRouter,PaintHolding,RenderDocument,Translate";
-const browser = await chromium.launch({
-  executablePath: process.env.LOQUAT_CHROMIUM ?? "/usr/bin/chromium",
-  args: [...FLAGS.split(" "), `--disable-features=${WITHOUT}`],
-});
+const browser = await start();
 const pictures = path.join(build, "tests");
 fs.mkdirSync(pictures, { recursive: true });
 export const picture = (page, name) =>
@@ -45,22 +30,26 @@ const AWAY =
   /^WebSocket connection to .* failed: .*ERR_(INTERNET_DISCONNECTED|CONNECTION_REFUSED)/;
 const troubles = [];
 
-/** `clock`: time goes on by itself, and by `page.clock.fastForward`. */
-export async function open(user, { clock, ...options } = {}) {
+/** The origin of the page without the page, and what Chromium looks for there by itself. */
+const BARE = `${url}/healthz`;
+const ICON = `${url}/favicon.ico`;
+/** Usual windows that a test is done with: a new one is more work than most of what tests do in it. */
+const spare = [];
+
+async function newWindow(options) {
   const context = await browser.newContext({
     viewport: { width: 1200, height: 750 },
     ...options,
   });
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE_MS);
-  page.on("pageerror", (err) => troubles.push(`${user}: ${err.stack}`));
+  page.on("pageerror", (err) => troubles.push(`${page.user}: ${err.stack}`));
   page.on("console", (message) => {
     const text = message.text();
+    if (message.location().url === ICON) return;
     if (["error", "warning"].includes(message.type()) && !AWAY.test(text))
-      troubles.push(`${user}: ${text}`);
+      troubles.push(`${page.user}: ${text}`);
   });
-  page.reads = 0; // pages of messages that were asked for
-  page.drafts = []; // when drafts were sent to be kept
   page.on("websocket", (ws) =>
     ws.on("framesent", ({ payload }) => {
       page.reads += payload.toString().match(/"view":"folded"/g)?.length ?? 0;
@@ -73,19 +62,42 @@ export async function open(user, { clock, ...options } = {}) {
       window.violations.push(`${event.effectiveDirective} ${event.blockedURI} ${event.sample}`),
     );
   });
+  return page;
+}
+
+/** `clock`: time goes on by itself, and by `page.clock.fastForward`. */
+export async function open(user, { clock, ...options } = {}) {
+  const usual = !clock && Object.keys(options).length === 0;
+  const page = (usual && spare.pop()) || (await newWindow(options));
+  page.usual = usual;
+  page.user = user;
+  page.reads = 0; // pages of messages that were asked for
+  page.drafts = []; // when drafts were sent to be kept
   if (clock) await page.clock.install();
   await page.goto(user ? `${url}/#token=${tokens[user]}` : url);
   if (user) await page.waitForSelector(".welcome h1");
   return page;
 }
 
-/** Closes the windows; nothing may have gone wrong in them. */
+/** Done with these windows; nothing may have gone wrong in them. */
 export async function finish(...pages) {
   for (const page of pages) {
     assert.deepEqual(await page.evaluate(() => window.violations), []);
-    await page.context().close();
+    if (page.usual) await clean(page);
+    else await page.context().close();
   }
   assert.deepEqual(troubles.splice(0), []);
+}
+
+/** Leaves nothing of what was in it: to the page that comes next the window is a new one. */
+async function clean(page) {
+  await page.goto(BARE);
+  await page.evaluate(() => {
+    localStorage.clear();
+    sessionStorage.clear();
+  });
+  await page.mouse.move(0, 0);
+  spare.push(page);
 }
 
 // ---- what people do --------------------------------------------------------------------------
@@ -143,12 +155,20 @@ export async function choose(page, c, entry) {
   await page.waitForSelector(".menu", { state: "detached" });
 }
 
+/** A new group of alice's, made by the protocol itself. */
+export async function group(name, members) {
+  const id = `${name} ${randomUUID().slice(0, 6)}`;
+  return (await request({ op: "open", kind: "group", name: id, members })).c;
+}
+
 /** Two windows on a new group of alice's. */
 export async function pair(name, options = {}) {
   const [alice, bob] = [await open("alice", options), await open("bob", options)];
-  const c = await newGroup(alice, `${name} ${randomUUID().slice(0, 6)}`, ["bob"]);
-  await bob.click(conv(c));
-  await bob.waitForSelector(".talk");
+  const c = await group(name, ["bob"]);
+  for (const page of [alice, bob]) {
+    await page.click(conv(c));
+    await page.waitForSelector(".composer textarea");
+  }
   return { alice, bob, c };
 }
 
@@ -159,7 +179,7 @@ export async function request(fields, user = "alice") {
   const cid = randomUUID();
   for (;;) {
     const reply = await requestOnce({ cid, ...fields }, user);
-    if (!reply.err) return;
+    if (!reply.err) return reply.ok;
     if (!reply.err.retry) throw new Error(JSON.stringify(reply.err));
     await rest(reply.err.after_ms ?? 200);
   }

@@ -8,6 +8,7 @@ import {
   conv,
   finish,
   focused,
+  group,
   newGroup,
   open,
   picture,
@@ -22,7 +23,9 @@ const FIELD = ".composer textarea";
 /** Two devices of alice's, and a new group of hers and bob's; it is open on the first one. */
 async function devices(name, options = {}) {
   const [desk, phone] = [await open("alice", options), await open("alice", options)];
-  const c = await newGroup(desk, `${name} ${randomUUID().slice(0, 6)}`, ["bob", "carol"]);
+  const c = await group(name, ["bob", "carol"]);
+  await desk.click(conv(c));
+  await desk.waitForSelector(FIELD);
   await phone.waitForSelector(conv(c));
   return { desk, phone, c };
 }
