@@ -24,7 +24,8 @@ run() { # NAME SCRIPT [ARG…]: of tests/e2e/web; its words and its status go in
 lane() { # one script of the page after another, in one Chromium, as long as nobody else took it
     local name said
     exec {said}< <(exec node tests/e2e/web/browser.mjs)
-    trap "kill $!" EXIT
+    browser=$!
+    trap 'kill "$browser"' EXIT
     read -r LOQUAT_BROWSER <&"$said"
     export LOQUAT_BROWSER
     for name in "${pages[@]}"; do
