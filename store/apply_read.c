@@ -225,19 +225,34 @@ static bool is_admin(const struct member *self)
     return self != NULL && self->row->role >= LOQUAT__ROLE__ROLE_ADMIN;
 }
 
-/* A row of a page: as it is, or as it was right after the record `at`: then without marks. */
-static Loquat__Member *member_row(const Loquat__Member *row, uint64_t at, struct arena *arena)
+/* When that was: for who came back since, the time of the record by which he had come before. */
+static int joined_at(struct apply *apply, const struct conv *conv, const Loquat__Member *row,
+                     uint64_t at, struct arena *arena, uint64_t *joined)
 {
-    Loquat__Member *out = arena_alloc(arena, sizeof *out);
-    loquat__member__init(out);
-    out->user = copy_text(arena, row->user);
-    out->joined = row->joined;
-    out->role = at != 0 ? membership_role_at(row, at) : row->role;
+    uint64_t seq = membership_joined_at(row, at);
+    Loquat__Record *record = NULL;
+    *joined = row->joined;
+    if (seq == row->joined_seq)
+        return 0;
+    int err = state_record(apply, conv, seq, arena, &record);
+    *joined = err == 0 ? record->ts : 0;
+    return err == ERR_NOT_FOUND ? 0 : err; /* trimmed */
+}
+
+/* A row of a page: as it is, or as it was right after the record `at`: then without marks. */
+static int member_row(struct apply *apply, const struct conv *conv, const Loquat__Member *row,
+                      uint64_t at, struct arena *arena, Loquat__Member **out)
+{
+    *out = arena_alloc(arena, sizeof **out);
+    loquat__member__init(*out);
+    (*out)->user = copy_text(arena, row->user);
+    (*out)->joined = row->joined;
+    (*out)->role = at != 0 ? membership_role_at(row, at) : row->role;
     if (at != 0)
-        return out;
-    out->read = row->read;
-    out->delivered = row->delivered;
-    return out;
+        return joined_at(apply, conv, row, at, arena, &(*out)->joined);
+    (*out)->read = row->read;
+    (*out)->delivered = row->delivered;
+    return 0;
 }
 
 /* Members whose marks are newer in memory than on disk are answered from memory. */
@@ -282,7 +297,8 @@ static int read_members(struct apply *apply, const Loquat__Read *read, struct ar
             reply->after = reply->members[max - 1]->user;
             break;
         }
-        reply->members[reply->n_members++] = member_row(member->row, read->at, arena);
+        Loquat__Member **out = &reply->members[reply->n_members++];
+        err = member_row(apply, conv, member->row, read->at, arena, out);
     }
     if (err == 0)
         err = kv_iter_error(&iter);

@@ -100,6 +100,20 @@ uint32_t membership_role_at(const Loquat__Member *row, uint64_t seq)
     return role;
 }
 
+uint64_t membership_joined_at(const Loquat__Member *row, uint64_t seq)
+{
+    if (row->joined_seq <= seq)
+        return row->joined_seq;
+    uint64_t joined = 0;
+    bool in = false;
+    for (size_t i = 0; i < row->n_roles && row->roles[i]->seq <= seq; i++) {
+        if (!in)
+            joined = row->roles[i]->seq;
+        in = row->roles[i]->role != LOQUAT__ROLE__ROLE_NONE;
+    }
+    return joined;
+}
+
 /* ---- in and out ---- */
 
 /* Makes the user a member, or an old one again. Returns false when already in. */

@@ -199,10 +199,9 @@ Test(invite, bounded)
 
 /* ---- roles, and since when ---- */
 
-/* Who was in it right after the record `at`, as "user:role,". */
-static const char *members_at(uint64_t at)
+/* Who was in it right after the record `at`. */
+static Loquat__Reply read_members_at(uint64_t at)
 {
-    static char text[256];
     Loquat__Read read = LOQUAT__READ__INIT;
     Loquat__Reply reply = LOQUAT__REPLY__INIT;
     read.op = LOQUAT__READ_OP__READ_MEMBERS;
@@ -210,6 +209,14 @@ static const char *members_at(uint64_t at)
     read.conv = conv;
     read.at = at;
     cr_assert(eq(int, machine_read(&m, &read, &reply), 0));
+    return reply;
+}
+
+/* As "user:role,". */
+static const char *members_at(uint64_t at)
+{
+    static char text[256];
+    Loquat__Reply reply = read_members_at(at);
     text[0] = 0;
     for (size_t i = 0; i < reply.n_members; i++)
         snprintf(text + strlen(text), sizeof text - strlen(text), "%s:%u,", reply.members[i]->user,
@@ -228,6 +235,38 @@ Test(invite, members_of_then)
     cr_assert(eq(str, (char *)members_at(gone), "ann:3,bob:2,"));
     cr_assert(eq(str, (char *)members_at(back), "ann:3,bob:2,eve:1,"));
     cr_assert(eq(str, (char *)members_at(0), "ann:3,bob:2,eve:1,"));
+}
+
+static uint64_t joined_at(const char *user, uint64_t at)
+{
+    Loquat__Reply reply = read_members_at(at);
+    for (size_t i = 0; i < reply.n_members; i++)
+        if (strcmp(reply.members[i]->user, user) == 0)
+            return reply.members[i]->joined;
+    return 0;
+}
+
+/* Who left and came back had come before: each time has its own. */
+Test(invite, joined_of_then)
+{
+    uint64_t opened = joined_at("eve", 0), times[3], seqs[3];
+    for (int i = 0; i < 3; i++) {
+        seq_of(command_member("ann", conv, (char[]){'g', (char)('0' + i), 0}, MEMBER_REMOVE, "eve",
+                              0));
+        m.now_ms += 1000;
+        seqs[i] = seq_of(
+            command_member("ann", conv, (char[]){'b', (char)('0' + i), 0}, MEMBER_ADD, "eve", 0));
+        times[i] = joined_at("eve", 0);
+    }
+    uint64_t role = seq_of(command_member("ann", conv, "r", MEMBER_ROLE, "eve", ADMIN));
+    machine_crash(&m);
+    cr_assert(eq(u64, joined_at("eve", 1), opened));
+    cr_assert(gt(u64, times[0], opened));
+    for (int i = 0; i < 3; i++)
+        cr_assert(eq(u64, joined_at("eve", seqs[i]), times[i]));
+    cr_assert(eq(u64, joined_at("eve", role), times[2]));
+    cr_assert(eq(u64, joined_at("eve", seqs[1] - 1), 0)); /* out */
+    cr_assert(eq(u64, joined_at("bob", seqs[1]), opened));
 }
 
 /* Many changes: the oldest are forgotten, the newest stand. */
