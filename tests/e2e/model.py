@@ -1,4 +1,4 @@
-"""Random users and operations by seed, through real gateways, against a model (model_state.py).
+"""Random users and operations by seed, through real gateways, against a model (model_world.py).
 
 Started by model.sh. One operation at a time, its answer held against the model's; now and then
 several at once, which must then be explained by the order of the log. Live events of every device,
@@ -14,9 +14,11 @@ import time
 import traceback
 
 from model_check import Checker, now_ms, same
+from model_crowds import Crowds
 from model_device import Device, token
-from model_ops import MEMBERSHIP, Maker
-from model_state import ADMIN, Model
+from model_ops import MEMBERSHIP, UNORDERED, Maker
+from model_state import ADMIN, some_of
+from model_world import Model
 
 EDGE_MS = 700  # nothing is asked of a conversation so shortly before a message of it expires
 SHORT_MS = 5000  # what lives longer expires after the test
@@ -37,7 +39,7 @@ def arguments():
     return parser.parse_args()
 
 
-class Run:
+class Run(Crowds):
     def __init__(self, options, seed, killer):
         self.options, self.seed, self.killer = options, seed, killer
         self.rng = random.Random(seed)
@@ -76,8 +78,8 @@ class Run:
             await self.phase()
         elif dice < 0.063 or self.ops > self.options.ops / 2 and not self.counts["flood"]:
             await self.flood()
-        elif dice < 0.075:
-            await self.meet()
+        elif dice < 0.083:
+            await self.rng.choice([self.meet, self.rush, self.quarrel])()
         else:
             await self.one()
         if self.rng.random() < 0.25:
@@ -96,6 +98,7 @@ class Run:
         now = now_ms()
         for conv in self.model.convs.values() if convs is None else convs:
             ends = [r.data["expires"] for r in conv.records if "expires" in r.data]
+            ends += [invite.answer["expires"] for invite in conv.invites.values()]
             near = [e for e in ends if now - 50 < e < now + EDGE_MS]
             if near:
                 await asyncio.sleep((max(near) + 60 - now) / 1000)
@@ -117,7 +120,7 @@ class Run:
         device = self.rng.choice(self.live())
         without = ()
         if self.model.convs and self.rng.random() < 0.04:
-            device, without = self.admin, ("open", "wrong")
+            device, without = self.admin, UNORDERED
         op, fields = self.maker.make(device.user, without)
         await self.edge()
         plan = self.model.plan(device.user, op, fields, now_ms())
@@ -133,9 +136,19 @@ class Run:
             if c not in self.model.convs:
                 first = await device.ok("range", c=c, max=1)
                 answer["ok"]["first"] = first["records"][0]
+        if op == "invite" and "ok" in answer:
+            answer["record"] = await self.record(fields["c"], answer["ok"]["s"])
+        if op == "join" and "ok" in answer:
+            conv = self.model.convs[answer["ok"]["c"]]
+            if device.user not in conv.members:
+                answer["record"] = await self.record(conv.c, conv.head + 1)
         self.note(f"{device} {op} {json.dumps(fields, ensure_ascii=False)} → {answer}")
         self.counts[op if "ok" in answer else answer["err"]["code"]] += 1
         return answer
+
+    async def record(self, c, s):
+        """What an answer does not say, as scope `admin` reads it."""
+        return (await self.admin.ok("range", c=c, **{"from": s, "max": 1}))["records"][0]
 
     def fits(self, plan, answer):
         """What is different, or None."""
@@ -154,6 +167,10 @@ class Run:
             wanted = {k: data[k] for k in ("s", "mid", "ts", "n")}
             fine = ok in ({**wanted, "dup": True}, {"s": data["s"], "dup": True})
             return None if fine else f"must be dup of {wanted}"
+        if plan.kind == "invited":
+            return None if ok == plan.value else f"must be {plan.value}"
+        if plan.kind == "data" and plan.op == "invite":
+            return self.fits_invite(plan, ok, answer["record"])
         if plan.kind == "data":
             n = plan.conv.n + (plan.op == "send")
             wanted = {"s": plan.conv.head + 1, "n": n, "dup": ok["dup"] and answer["again"]}
@@ -161,23 +178,35 @@ class Run:
             return None if fine else f"must be {wanted}"
         return None if plan.kind == "new" or ok["c"] == plan.conv.c else f"must be {plan.conv.c}"
 
+    @staticmethod
+    def fits_invite(plan, ok, record):
+        s, body = plan.conv.head + 1, plan.value["body"]
+        ends = record["ts"] + body["expires"] * 1000
+        wanted = {"s": s, "code": ok.get("code"), "expires": ends, "uses": body["uses"]}
+        fine = ok == wanted and isinstance(ok["code"], str) and 1 <= len(ok["code"]) <= 128
+        return None if fine else f"must be {wanted}"
+
     async def judge(self, device, plan, answer):
         wrong = self.fits(plan, answer)
         assert not wrong, f"{plan.op} {plan.fields}: {wrong}\n    but is {answer}"
         self.commit(plan, answer)
-        if plan.kind in ("new", "found"):
+        if plan.kind in ("new", "found", "join"):
             conv = self.model.convs[answer["ok"]["c"]]
             answer["ok"].pop("first", None)
             same(answer["ok"], self.model.conv(conv, device.user, now_ms()), "open")
 
     def commit(self, plan, answer):
-        self.model.commit(plan, answer.get("ok"))
-        if plan.kind in ("data", "new") and plan.op in ("open", "member"):
+        self.model.commit(plan, self.written(answer))
+        if plan.op in ("open", "member", "join") and plan.kind in ("data", "new", "join"):
             conv = self.model.convs[answer["ok"]["c"]] if plan.op == "open" else plan.conv
             for user in conv.members:
                 self.expected[user, conv.c, conv.head] = self.model.conv(conv, user, now_ms())
-        if plan.kind in ("data", "new", "null") and plan.kind != "null":
+        if plan.kind in ("data", "new", "join"):
             self.maker.wrote(plan.user, plan.op, plan.fields)
+
+    @staticmethod
+    def written(answer):
+        return {**answer["ok"], **some_of(answer, "record")} if "ok" in answer else None
 
     # ---- several at once
 
@@ -189,7 +218,7 @@ class Run:
         await (self.quiet() if kill else self.edge())
         self.maker.short += 100
         without = ("mark", "prefs") if self.rng.random() < 0.5 else (*MEMBERSHIP, "prefs")
-        without = (*without, "open", "wrong")
+        without = (*without, *UNORDERED)
         asked = []
         for _ in range(self.rng.randint(3, 40 if kill else 15)):
             device = self.rng.choice(self.live())
@@ -198,7 +227,7 @@ class Run:
             op, fields = self.maker.make(device.user, without)
             if op == "mark":
                 fields.update({k: min(v, self.model.convs[fields["c"]].head)
-                               for k, v in fields.items() if k != "c"})
+                               for k, v in fields.items() if k in ("read", "delivered")})
             asked.append((device, op, fields))
             if "cid" in fields and self.rng.random() < 0.1:
                 others = [d for d in self.live() if d.user == device.user]
@@ -235,7 +264,7 @@ class Run:
             s = answer.get("ok", {}).get("s")
             if s and s > conv.head and s not in writes:
                 writes[s] = each
-                if not answer["again"] and not answer["ok"]["dup"]:
+                if not answer["again"] and not answer["ok"].get("dup"):
                     assert s > lasts.get(device, 0), f"{device}: {op} {fields}: out of order"
                     lasts[device] = s
             else:
@@ -259,65 +288,11 @@ class Run:
         left = []
         for device, op, fields, answer in rest:
             plan = self.model.plan(device.user, op, fields, now_ms())
-            if plan.kind == "data" or self.fits(plan, answer):
+            if plan.kind in ("data", "join") or self.fits(plan, answer):
                 left.append((device, op, fields, answer))
             else:
-                self.model.commit(plan, answer.get("ok"))
+                self.model.commit(plan, self.written(answer))
         return left
-
-    async def flood(self):
-        """More than a window, of one user, and up to limits; a device that was away gets `lag`."""
-        convs = [c for c in self.model.convs.values()
-                 if sum(d.user in c.members for d in self.live()) > 1]
-        if not convs or self.counts["flood"]:
-            return await self.one()
-        conv = self.rng.choice(convs)
-        writers = [d for d in self.live() if d.user in conv.members
-                   and not (conv.announce and conv.members[d.user].role == "member")]
-        readers = [d for d in self.live() if d.user in conv.members and d not in writers[:1]]
-        if not writers:
-            return await self.one()
-        self.counts["flood"] += 1
-        for reader in readers[:2]:
-            await self.check.settled([reader])
-            await reader.close()
-        device = writers[0]
-        await self.edge()
-        asked = []
-        for i in range(300):
-            fields = {"c": conv.c, "kind": "text", "body": {"text": f"flood {i}"},
-                      "cid": self.maker.cid(device.user)}
-            asked.append((device, "send", fields))
-        asked += self.maker.limits(conv, device, self.live())
-        answers = await asyncio.gather(*[self.ask(*each) for each in asked])
-        self.ops -= len(asked) - 20
-        self.explain(conv, [(*each, answer) for each, answer in zip(asked, answers)])
-        self.model.group += 1
-        self.note(f"---- that was a flood; {[str(r) for r in readers[:2]]} come back")
-        for reader in readers[:2]:
-            await self.comes_back(reader, ())
-            self.counts["lags"] += reader.lags
-
-    async def meet(self):
-        """Opened by several at once, it is one conversation."""
-        one, other = self.rng.sample(self.maker.users, 2)
-        if self.rng.random() < 0.5:
-            asked = [(d, {"kind": "direct", "with": other if d.user == one else one})
-                     for d in self.live() if d.user in (one, other)]
-        else:
-            fields = {"kind": "group", "name": "met", "members": [other],
-                      "cid": self.maker.cid(one)}
-            asked = [(d, fields) for d in self.live() if d.user == one] * 2
-        if not asked:
-            return
-        await self.edge()
-        answers = await asyncio.gather(*[self.ask(d, "open", f) for d, f in asked])
-        first = answers[0]["ok"].get("first", {}).get("from", asked[0][0].user)
-        for (device, fields), answer in sorted(
-                zip(asked, answers), key=lambda each: each[0][0].user != first):
-            plan = self.model.plan(device.user, "open", fields, now_ms())
-            await self.judge(device, plan, answer)
-        self.model.group += 1
 
     # ---- devices come and go
 
@@ -345,6 +320,7 @@ class Run:
         await self.edge()
         device = self.rng.choice(self.live())
         await self.check.lists(device)
+        await self.check.blocks(device)
         convs = self.model.of(device.user)
         if convs:
             await self.check.conversation(device, self.rng.choice(convs))
@@ -364,6 +340,7 @@ class Run:
             self.check.live_view(device)
             self.check.joined(device, self.expected)
             await self.check.lists(device)
+            await self.check.blocks(device)
             for conv in self.model.convs.values():
                 if device.user not in conv.members:
                     await self.check.stranger(device, conv)

@@ -66,20 +66,90 @@ class Checker:
         if self.rng.random() < 0.3:
             got = await device.http(f"/v1/conversations/{conv.c}")
             same(got, self.model.conv(conv, device.user, now_ms()), f"{device}: HTTP: {conv.c}")
-        members, page = [], None
-        limit = self.rng.choice([1, 2, 500])
-        while True:
-            fields = {"c": conv.c, "limit": limit, **({"page": page} if page else {})}
-            answer = await device.ok("members", **fields)
-            members += answer["members"]
-            page = answer["next"]
-            if not page:
-                break
-        same(members, self.model.members(conv), f"{device.user}: members of {conv.c}")
+        members = await self.all_of(device, "members", conv, [1, 2, 500])
+        same(members, self.model.members(conv, device.user), f"{device.user}: members of {conv.c}")
         s = self.rng.randint(1, conv.head + 1)
         answer = await device.ok("seen", c=conv.c, s=s)
-        users = self.model.seen(conv, s)
+        users = self.model.seen(conv, device.user, s)
         same(answer, {"n": len(users), "users": users, "next": None}, f"seen {s} of {conv.c}")
+        await self.more(device, conv)
+
+    async def all_of(self, device, op, conv, limits, **fields):
+        """Every page of it."""
+        found, fields = [], {**fields, "c": conv.c, "limit": self.rng.choice(limits)}
+        while True:
+            answer = await device.ok(op, **fields)
+            assert len(answer[op]) <= fields["limit"], f"{device}: {op} {fields}: {answer}"
+            found += answer[op]
+            if not answer["next"]:
+                return found
+            fields["page"] = answer["next"]
+
+    async def more(self, device, conv):
+        """Who was in, threads, what messages said before, invites."""
+        user, what, now = device.user, f"{device.user}: {conv.c}", now_ms()
+        at = self.rng.randint(conv.since(user), conv.head)
+        members = await self.all_of(device, "members", conv, [1, 2, 500], at=at)
+        same(members, self.model.members_at(conv, at), f"{what}: members at {at}")
+        if at > 1 and at == conv.since(user):
+            answer = await device.call("members", {"c": conv.c, "at": at - 1})
+            same(answer.get("err", {}).get("code"), "not_found", f"{what}: members at {at - 1}")
+        threads = await self.all_of(device, "threads", conv, [1, 2, 100])
+        same(threads, self.model.threads(conv, user, now), f"{what}: threads")
+        for root in [r for r in conv.records if r.thread][-2:]:
+            for folded in (False, True):
+                desc = self.rng.random() < 0.5
+                await self.thread(device, conv, root, folded, desc)
+        await self.invites(device, conv)
+        found = [r.s for r in conv.records if len(r.versions) > 1] or [self.rng.randint(1, at)]
+        for s in {self.rng.choice(found), self.rng.randint(1, conv.head)}:
+            answer = await device.call("edits", {"c": conv.c, "s": s})
+            wanted = self.model.versions(conv, user, s, now)
+            if wanted:
+                same(answer.get("ok"), {"versions": wanted}, f"{what}: edits {s}")
+            else:
+                code = "not_found" if wanted is None else "forbidden"
+                same(answer.get("err", answer).get("code"), code, f"{what}: edits {s}: {answer}")
+
+    async def thread(self, device, conv, root, folded, desc):
+        fields = {"c": conv.c, "thread": root.s, "view": "folded" if folded else "log",
+                  "order": "desc" if desc else "asc", "max": self.rng.choice([1, 3, 1000])}
+        what, got = f"{device.user}: range {fields}", []
+        while True:
+            answer = await device.ok("range", **fields)
+            full = sum("hole" not in item for item in answer["records"])
+            assert full <= fields["max"], f"{what}: {full} records"
+            got += answer["records"]
+            if answer["next"] is None:
+                break
+            fields["from"] = answer["next"]
+        wanted = self.model.thread(conv, root, device.user, folded, now_ms())
+        same(self.apart(got, desc), wanted[::-1] if desc else wanted, what)
+
+    @staticmethod
+    def apart(items, desc):
+        """A hole for each sequence."""
+        single = []
+        for item in items:
+            first, last = item.get("hole", [0, 0])
+            each = [{**item, "hole": [s, s]} for s in range(first, last + 1)] if last else [item]
+            single += each[::-1] if desc else each
+        return single
+
+    async def invites(self, device, conv):
+        answer = await device.call("invites", {"c": conv.c})
+        if conv.role(device.user) == "member":
+            same(answer.get("err", answer).get("code"), "forbidden", f"{device.user}: invites")
+            return
+        same(answer.get("ok"), {"invites": self.model.invites(conv, now_ms())},
+             f"{device.user}: invites of {conv.c}")
+
+    async def blocks(self, device):
+        answer = await device.ok("blocks")
+        wanted = list(self.model.blocked.get(device.user, {}))
+        same([each["user"] for each in answer["users"]], wanted, f"{device.user}: blocks")
+        times = [each["ts"] for each in answer["users"]]
+        assert times == sorted(times), f"{device.user}: blocks: {answer}"
 
     def pages(self, conv, desc):
         """Random bounds: fields of the first page, and the sequences that they name."""
@@ -163,8 +233,11 @@ class Checker:
             at = page["next"]
 
     async def stranger(self, device, conv):
-        for op, fields in (("range", {}), ("members", {}), ("seen", {"s": 1}),
-                           ("resume", {"cur": 1}), ("typing", {})):
+        for op, fields in (("range", {}), ("members", {}), ("seen", {"s": 1}), ("edits", {"s": 2}),
+                           ("threads", {}), ("invites", {}), ("range", {"thread": 2}),
+                           ("members", {"at": 1}), ("mark", {"thread": 2, "read": 2}),
+                           ("delete", {"s": 2, "for": "me", "cid": "x"}), ("resume", {"cur": 1}),
+                           ("typing", {})):
             answer = await device.call(op, {"c": conv.c, **fields})
             assert answer.get("err", {}).get("code") == "not_found", \
                 f"{device.user} is not in {conv.c}: {op}: {answer}"
@@ -211,14 +284,19 @@ class Checker:
                 member = self.model.convs[c].members.get(user)
                 assert not member or read <= member.read and delivered <= member.delivered, \
                     f"{device}: {c}: mark of {user}: {read}, {delivered}"
+        for (c, s), read in device.places.items():
+            place = self.model.convs[c].at(s).places.get(device.user, 0)
+            assert read <= place, f"{device}: {c}: mark of thread {s}: {read}, the model has {place}"
 
     @staticmethod
     def live_record(device, conv, record, item, now):
         what = f"{device}: {conv.c}: sequence {record.s} came as {item}"
-        if item == "hidden":  # while `history` was so
-            assert record.s < conv.members[device.user].since, what
+        hidden = any(conv.hides_it(device.user, s) for s in (record.s, record.data.get("target")))
+        if item == "hidden":  # `history` may have been so
+            assert record.s < conv.members[device.user].since or hidden, what
         elif isinstance(item, str):
-            assert conv.hole(record, device.user, now) in (item, "hidden", "expired"), what
+            assert hidden and item == "erased" or \
+                conv.hole(record, device.user, now) in (item, "hidden", "expired"), what
         else:
             same(item, conv.shown(record, device.user, False), f"{device}: live: {record.s}")
 

@@ -60,11 +60,13 @@ class Device:
         self.views = {c: v for c, v in self.views.items() if c not in forget}
         self.replies, self.syncs, self.early, self.synced, self.tasks = {}, set(), {}, set(), set()
         self.entries, self.u, self.u_start = {}, None, None
-        self.marks = {}
+        self.marks, self.places = {}, {}
         self.ws = await websockets.connect(
             self.url, subprotocols=["loquat.v1.json"], max_size=None, compression=None)
         self.reader = asyncio.ensure_future(self.read())
         await self.ok("auth", token=self.token, device=self.name)
+        answer = await self.ok("blocks")
+        self.blocked = {each["user"] for each in answer["users"]}
         convs, page = [], None
         cur = {c: view.cursor for c, view in self.views.items()}
         while page or not convs:
@@ -233,8 +235,22 @@ class Device:
             self.faults.append(f"user log: {event} after {self.u}")
         self.u = event["s"]
         self.entries[event["s"]] = (event["kind"], event["body"])
+        if event["kind"] == "block":
+            (self.blocked.add if event["body"]["on"] else self.blocked.discard)(
+                event["body"]["user"])
+
+    def on_typing(self, event):
+        if event["user"] in self.blocked:
+            self.faults.append(f"typing of somebody blocked: {event}")
 
     def on_mark(self, event):
+        if event["user"] in self.blocked:
+            self.faults.append(f"a mark of somebody blocked: {event}")
+        if "thread" in event:
+            if event["user"] != self.user:
+                self.faults.append(f"somebody else's place in a thread: {event}")
+            self.places[event["c"], event["thread"]] = event["read"]
+            return
         marks = self.marks.setdefault(event["c"], {})
         if event["delivered"] < event["read"]:
             self.faults.append(f"read, but not delivered: {event}")

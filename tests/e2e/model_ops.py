@@ -7,7 +7,10 @@ from model_state import ADMIN
 EMOJI = ["👍", "❤️", "👨‍👩‍👧", "🇪🇺", "1️⃣", ":x:", ":party_parrot:", "😀", "🎉", "👎🏽"]
 WORDS = "one two three äöü 漢字 🍐 \"quoted\" back\\slash <b> line\nbreak".split(" ")
 WEIGHTS = {"send": 34, "edit": 9, "delete": 7, "react": 12, "pin": 8, "member": 11, "leave": 2,
-           "meta": 6, "mark": 8, "prefs": 8, "open": 2, "typing": 1, "again": 6, "wrong": 9}
+           "meta": 6, "mark": 8, "prefs": 8, "open": 2, "typing": 1, "again": 6, "wrong": 9,
+           "invite": 3, "uninvite": 1, "join": 6, "block": 2}
+OWN = ("mark", "prefs", "typing")  # without a cid
+UNORDERED = ("open", "join", "block", "wrong")  # no answer says where in a log they stand
 MEMBERSHIP = ("member", "leave", "open")
 
 
@@ -36,19 +39,25 @@ class Maker:
             op = "send"
         if op == "open":
             return op, self.open(user)
+        if op == "block":
+            return op, self.block(user)
+        if op == "join":
+            return op, self.join(user)
         conv = self.choose(user, op, convs)
         if op == "wrong":
             return self.wrong(user, conv)
         fields = getattr(self, op)(user, conv)
         fields = {"c": conv.c, **fields}
-        if op not in ("mark", "prefs", "typing"):
+        if op not in OWN:
             fields["cid"] = self.cid(user)
         return op, fields
 
     def choose(self, user, op, convs):
         """Some more often than others; those in which the user may, for the most part."""
-        if op in ("member", "meta", "pin") and self.rng.random() < 0.7:
+        if op in ("member", "meta", "pin", "invite", "uninvite") and self.rng.random() < 0.7:
             convs = [c for c in convs if c.role(user) != "member"] or convs
+        if op in ("invite", "uninvite"):
+            convs = [c for c in convs if c.kind == "group"] or convs
         if op in ("member", "leave") and self.rng.random() < 0.7:
             convs = [c for c in convs if c.kind == "group"] or convs
         return self.rng.choices(convs, [1 / (i + 1) for i in range(len(convs))])[0]
@@ -56,7 +65,11 @@ class Maker:
     def limits(self, conv, device, live):
         """More pins, or more reactions on a message, than there may be: [(device, op, fields)]."""
         asked, last = [], conv.head + 300
-        if self.rng.random() < 0.5:
+        dice = self.rng.random()
+        if dice < 0.3 and conv.kind == "group":
+            for _ in range(52):
+                asked.append((device, "invite", {"c": conv.c, "cid": self.cid(device.user)}))
+        elif dice < 0.6:
             for s in range(last - 52, last):
                 asked.append((device, "pin", {"c": conv.c, "s": s, "cid": self.cid(device.user)}))
         else:
@@ -77,13 +90,13 @@ class Maker:
         if not said:
             return None
         op, fields = self.rng.choice(said)
-        if op != "open" and self.rng.random() < 0.4:
+        if "c" in fields and self.rng.random() < 0.4:
             fields = copy.deepcopy(fields)
-            other = self.rng.choice(["edit", "send", "pin"])
+            other = self.rng.choice(["edit", "send", "pin", "invite"])
             if op == "send" and other == "send":
                 fields["body"] = {"text": "something else"}
                 fields["kind"] = "text"
-            elif op != other and not (op == "edit" and other == "edit"):
+            elif op != other:
                 made = getattr(self, other)(user, self.model.convs[fields["c"]])
                 return other, {"c": fields["c"], **made, "cid": fields["cid"]}
         return op, fields
@@ -117,7 +130,7 @@ class Maker:
         if conv.head and self.rng.random() < 0.2:
             fields["reply"] = self.rng.randint(1, conv.head)
         if self.rng.random() < 0.2:
-            fields["thread"] = self.message(conv)
+            fields["thread"] = self.root(conv) or self.message(conv)
         if self.rng.random() < 0.3:
             names = self.rng.sample(self.users, self.rng.randint(1, min(3, len(self.users))))
             fields["mentions"] = self.rng.choice(["all", names])
@@ -135,6 +148,11 @@ class Maker:
             return self.rng.randint(1, conv.head + 2)
         return self.rng.choice(found[-12:] if self.rng.random() < 0.8 else found)
 
+    def root(self, conv):
+        """Of a thread that is there, most often."""
+        roots = [r.s for r in conv.records if r.thread]
+        return self.rng.choice(roots[-4:]) if roots and self.rng.random() < 0.7 else None
+
     def edit(self, user, conv):
         s = self.message(conv, user if self.rng.random() < 0.9 else None)
         record = conv.at(s)
@@ -146,7 +164,9 @@ class Maker:
     def delete(self, user, conv):
         found = [r for r in conv.records if r.message and r.data["from"] == user]
         if found and self.rng.random() < 0.4:
-            return {"s": found[-1].s, "for": "all"}
+            return {"s": found[-1].s, "for": self.rng.choice(["all", "all", "me"])}
+        if self.rng.random() < 0.4:
+            return {"s": self.message(conv), "for": "me"}
         return {"s": self.message(conv, user if self.rng.random() < 0.6 else None), "for": "all"}
 
     def react(self, user, conv):
@@ -193,6 +213,9 @@ class Maker:
         return {k: all_of[k] for k in self.rng.sample(list(all_of), self.rng.randint(1, 2))}
 
     def mark(self, user, conv):
+        root = self.root(conv)
+        if root and self.rng.random() < 0.4:
+            return {"thread": root, "read": self.rng.randint(0, conv.head + 1)}
         names = self.rng.choice([["read"], ["delivered"], ["read", "delivered"]])
         return {name: self.rng.randint(0, conv.head + 1) for name in names}
 
@@ -204,6 +227,42 @@ class Maker:
 
     def typing(self, user, conv):
         return {}
+
+    def invite(self, user, conv):
+        fields = {}
+        if self.rng.random() < 0.5:
+            fields["uses"] = self.rng.choice([1, 2, 100000])
+        if self.rng.random() < 0.5:
+            fields["expires_s"] = self.rng.choice([60, 3600, 31536000])
+        return fields
+
+    def uninvite(self, user, conv):
+        if conv.invites and self.rng.random() < 0.9:
+            return {"s": self.rng.choice(list(conv.invites))}
+        return {"s": self.rng.randint(1, conv.head + 1)}
+
+    def join(self, user):
+        """By a code that works or does not, into a group in which the user is not, most often."""
+        known = [(conv, invite) for conv in self.model.convs.values()
+                 for invite in conv.invites.values()]
+        foreign = [each for each in known if user not in each[0].members]
+        if foreign and self.rng.random() < 0.8:
+            known = foreign
+        if not known or self.rng.random() < 0.05:
+            return {"code": "nothing", "cid": self.cid(user)}
+        conv, invite = self.rng.choice(known[-6:])
+        used = [cid for name, cid in conv.cids if name == user]
+        cid = self.rng.choice(used) if used and self.rng.random() < 0.15 else self.cid(user)
+        return {"code": invite.answer["code"], "cid": cid}
+
+    def block(self, user):
+        there = list(self.model.blocked.get(user, {}))
+        if there and self.rng.random() < 0.5:
+            return {"user": self.rng.choice(there), "on": False}
+        fields = {"user": self.rng.choice([u for u in self.users if u != user] + [ADMIN])}
+        if self.rng.random() < 0.4:
+            fields["on"] = self.rng.random() < 0.6
+        return fields
 
     # ---- wrong
 
@@ -232,6 +291,17 @@ class Maker:
             ("prefs", {"c": conv.c, "draft": "d" * 4097}),
             ("prefs", {"c": conv.c}),
             ("mark", {"c": conv.c}),
+            ("mark", {"c": conv.c, "thread": conv.head + 1, "read": 1}),
+            ("delete", {**cid, "s": 1, "for": "me"}),
+            ("delete", {**cid, "s": conv.head + 1, "for": "me"}),
+            ("invite", {**cid, "expires_s": 59}),
+            ("invite", {**cid, "expires_s": 31536001}),
+            ("invite", {**cid, "uses": 0}),
+            ("invite", {**cid, "uses": 100001}),
+            ("uninvite", {**cid, "s": 1}),
+            ("join", {"code": "x" * 129, "cid": cid["cid"]}),
+            ("block", {"user": user}),
+            ("block", {"user": "not a name"}),
             ("open", {"kind": "group", "name": "", "cid": cid["cid"]}),
             ("open", {"kind": "group", "name": "no", "members": ["not a name"], "cid": cid["cid"]}),
             ("open", {"kind": "group", "name": "no", "members": self.ghosts, "cid": cid["cid"]}),
@@ -239,6 +309,8 @@ class Maker:
         for other in foreign[-3:]:
             choices += [("send", {**text, "c": other.c}), ("leave", {**cid, "c": other.c}),
                         ("mark", {"c": other.c, "read": 1}),
+                        ("invite", {**cid, "c": other.c}),
+                        ("uninvite", {**cid, "c": other.c, "s": 2}),
                         ("prefs", {"c": other.c, "pinned": True}),
                         ("react", {**cid, "c": other.c, "s": 2, "emoji": "👍"}),
                         ("meta", {**cid, "c": other.c, "name": "mine"})]
