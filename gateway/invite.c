@@ -37,13 +37,13 @@ static void say_invite(struct buf *text, const char *conv, const Loquat__Invite 
     buf_add_byte(text, '}');
 }
 
-static bool ask_invites(struct call *call, upstream_done done)
+static bool ask_invites(struct call *call, bool all, upstream_done done)
 {
     Loquat__Read read = LOQUAT__READ__INIT;
     read.op = LOQUAT__READ_OP__READ_INVITES;
     read.partition = call->partition;
     read.user = call->conn->who->user;
-    read.all = (call->conn->who->scope & JWT_SCOPE_ADMIN) != 0;
+    read.all = all;
     read.conv = call->conv;
     return call_read(call, &read, done);
 }
@@ -70,7 +70,8 @@ static void on_given(void *owner, const Loquat__Reply *reply)
     call_ok(call);
 }
 
-/* The first answer to this cid may have made it: its token is read, not remembered. */
+/* The first answer to this cid may have made it: its token is read, not remembered. Whoever made
+ * it is told, though he may have left meanwhile, or be no admin any more. */
 static void on_invited(void *owner, const Loquat__Reply *reply)
 {
     struct call *call = owner;
@@ -85,7 +86,7 @@ static void on_invited(void *owner, const Loquat__Reply *reply)
     uint64_t *seq = xmalloc(sizeof *seq);
     *seq = reply->seq;
     call->state = seq;
-    if (ask_invites(call, on_given))
+    if (ask_invites(call, true, on_given))
         return;
     free(seq);
     call_fail(call, ERR_BUSY, NULL, 0);
@@ -149,7 +150,8 @@ static void on_invites(void *owner, const Loquat__Reply *reply)
 
 int op_invites(struct request *request)
 {
-    return ask_invites(request->call, on_invites) ? 0 : ERR_BUSY;
+    bool all = (request->conn->who->scope & JWT_SCOPE_ADMIN) != 0;
+    return ask_invites(request->call, all, on_invites) ? 0 : ERR_BUSY;
 }
 
 /* ---- join ---- */

@@ -123,6 +123,10 @@ class Run(Crowds):
             device, without = self.admin, UNORDERED
         op, fields = self.maker.make(device.user, without)
         await self.edge()
+        if op == "typing":  # what this very connection follows
+            await self.check.settled([device])
+        if op == "prefs":  # a message of the same millisecond would be newer
+            await asyncio.sleep(0.002)
         plan = self.model.plan(device.user, op, fields, now_ms())
         answer = await self.ask(device, op, fields)
         await self.judge(device, plan, answer)

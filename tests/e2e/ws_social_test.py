@@ -186,6 +186,11 @@ async def test_invites():
     await mallory.err("join", "not_found", code=invite["code"], cid=cid())
     assert (await alice.ok("invites", c=c))["invites"] == []
     await alice.err("invite", "bad_request", c=c, cid=cid(), expires_s=5)
+    await alice.ok("member", c=c, cid=cid(), user="bob", set="role", role="admin")
+    invite = await bob.ok("invite", c=c, cid=key)
+    await alice.ok("member", c=c, cid=cid(), user="bob", set="role", role="member")
+    assert await bob.ok("invite", c=c, cid=key) == invite, "the first answer, to who may no more"
+    await bob.err("invite", "forbidden", c=c, cid=cid())
     at = (await alice.ok("members", c=c, at=record["s"]))["members"]
     assert [(m["user"], m["role"]) for m in at] == [("alice", "owner"), ("bob", "member")], at
     at = (await alice.ok("members", c=c, at=event["s"]))["members"]
