@@ -268,7 +268,7 @@ class Run(Crowds):
             s = answer.get("ok", {}).get("s")
             if s and s > conv.head and s not in writes:
                 writes[s] = each
-                if not answer["again"] and not answer["ok"].get("dup"):
+                if not answer["again"] and not answer["ok"].get("dup", op == "invite"):
                     assert s > lasts.get(device, 0), f"{device}: {op} {fields}: out of order"
                     lasts[device] = s
             else:
@@ -325,6 +325,8 @@ class Run(Crowds):
         device = self.rng.choice(self.live())
         await self.check.lists(device)
         await self.check.blocks(device)
+        if not self.kills and self.rng.random() < 0.3:
+            await self.check.presence(device, {d.user for d in self.live()})
         convs = self.model.of(device.user)
         if convs:
             await self.check.conversation(device, self.rng.choice(convs))

@@ -144,6 +144,27 @@ class Checker:
         same(answer.get("ok"), {"invites": self.model.invites(conv, now_ms())},
              f"{device.user}: invites of {conv.c}")
 
+    async def presence(self, device, live):
+        """Of whom a conversation is shared with; `live`: the users who are there."""
+        shared = {user for conv in self.model.of(device.user) for user in conv.members}
+        shared -= {device.user}
+        device.presence.clear()
+        await device.ok("presence", watch=sorted(shared))
+        kept_from = {user for user in shared if self.model.blocks(user, device.user)
+                     or self.model.blocks(device.user, user)}
+
+        def told(user):
+            states = device.presence.get(user)
+            return states and (user not in live or user in kept_from or states[-1][0] == "online")
+        end = time.monotonic() + WAIT_S
+        while not all(map(told, shared)) and time.monotonic() < end:
+            await asyncio.sleep(0.005)
+        await device.ok("presence", unwatch=sorted(shared))
+        for user in shared:
+            assert told(user), f"{device}: presence of {user}: {device.presence.get(user)}"
+            assert user not in kept_from or set(device.presence[user]) == {("offline", None)}, \
+                f"{device}: presence of {user}, one of them blocked: {device.presence[user]}"
+
     async def blocks(self, device):
         answer = await device.ok("blocks")
         wanted = list(self.model.blocked.get(device.user, {}))

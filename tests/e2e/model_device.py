@@ -60,7 +60,7 @@ class Device:
         self.views = {c: v for c, v in self.views.items() if c not in forget}
         self.replies, self.syncs, self.early, self.synced, self.tasks = {}, set(), {}, set(), set()
         self.entries, self.u, self.u_start = {}, None, None
-        self.marks, self.places = {}, {}
+        self.marks, self.places, self.presence = {}, {}, {}
         self.ws = await websockets.connect(
             self.url, subprotocols=["loquat.v1.json"], max_size=None, compression=None)
         self.reader = asyncio.ensure_future(self.read())
@@ -238,6 +238,9 @@ class Device:
         if event["kind"] == "block":
             (self.blocked.add if event["body"]["on"] else self.blocked.discard)(
                 event["body"]["user"])
+
+    def on_presence(self, event):
+        self.presence.setdefault(event["user"], []).append((event["state"], event["last_seen"]))
 
     def on_typing(self, event):
         if event["user"] in self.blocked:

@@ -14,7 +14,24 @@ Where the page says nothing, the model has what the server does:
 - `replies` count expired ones
 - a thread can hang on an expired message, not on a deleted one
 - what `hidden` hides can be reacted to and answered
-- setting by `prefs` what is so already is no entry of the user log
+- setting by `prefs` what is so already is no entry of the user log; nor is blocking twice
+- `hidden` of `prefs` and the message that ends it are compared by the millisecond
+- what was deleted or has expired can still be deleted for oneself, and stays a hole of that kind
+- what a user has deleted for himself can be reacted to by him, names its thread, and stays pinned;
+  later changes to it come in full to a device that is live, and are holes in `range`
+- scope `admin` has nothing of his own in a conversation that he is not in: deletes nothing for himself
+- a place in a thread counts up to the joining at least, whoever comes back keeps it
+- a thread stays listed when its messages are deleted; `last` may be a deleted one
+- threads whose root is `hidden` by `history` are not listed, and have no messages
+- in `range` with `thread`, deleted messages are left out; expired ones, and those that the user has
+  deleted for himself, are holes
+- `members` with `at` before what the reader may read is `not_found`
+- an invite that was used up or has ended can be taken back until another one is made
+- `invite` under the `cid` of a message that was deleted is `not_found`
+- `join` under a `cid` that was used for something else is a `conflict`, even of who is in; under
+  that of a joining after which one left, `not_found`
+- who was blocked is answered `forbidden` for `member`, `invite` and `uninvite`, too, where
+  others get `bad_request`; but may `open` what is there
 """
 
 from model_effects import Effects
