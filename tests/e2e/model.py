@@ -123,7 +123,7 @@ class Run(Crowds):
             device, without = self.admin, UNORDERED
         op, fields = self.maker.make(device.user, without)
         await self.edge()
-        if op == "typing":  # what this very connection follows
+        if op == "typing" and device in self.devices:  # what this very connection follows
             await self.check.settled([device])
         if op == "prefs":  # a message of the same millisecond would be newer
             await asyncio.sleep(0.002)
