@@ -19,7 +19,7 @@ void membership_end(struct apply *apply, struct conv *conv, struct member *membe
 void membership_set_role(struct apply *apply, Loquat__Member *row, uint64_t seq, uint32_t role);
 /* Right after the record `seq`. Of before ENTRY_VERSION_SOCIAL only the newest change is known. */
 uint32_t membership_role_at(const Loquat__Member *row, uint64_t seq);
-/* The record by which a user who was in right after `seq` had come: the oldest one that is known. */
+/* The record by which a user who was in right after `seq` had come: the oldest that is known. */
 uint64_t membership_joined_at(const Loquat__Member *row, uint64_t seq);
 
 /* The lists of users, in their partitions: the conversation came or went, by the record `stamp`. */

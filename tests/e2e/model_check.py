@@ -307,7 +307,7 @@ class Checker:
                     f"{device}: {c}: mark of {user}: {read}, {delivered}"
         for (c, s), read in device.places.items():
             place = self.model.convs[c].at(s).places.get(device.user, 0)
-            assert read <= place, f"{device}: {c}: mark of thread {s}: {read}, the model has {place}"
+            assert read <= place, f"{device}: {c}: mark of thread {s}: {read}, not {place}"
 
     @staticmethod
     def live_record(device, conv, record, item, now):

@@ -8,7 +8,7 @@ from model_state import (
     WRITES, Plan, Refused, bytes_of, content, some_of)
 
 NAME = "[A-Za-z0-9._@-]{1,64}"
-REFUSED = ("send", "edit", "react", "pin", "meta", "member", "invite", "uninvite")  # to who was blocked
+REFUSED = ("send", "edit", "react", "pin", "meta", "member", "invite", "uninvite")  # of the blocked
 
 
 class Rules:

@@ -47,7 +47,7 @@ class Record:
 
 
 class Invite:
-    """`answer` is that of `invite`; `used`: by how many; `gone`: taken back, or ended and forgotten."""
+    """`answer` is that of `invite`; `gone`: taken back, or ended and forgotten."""
 
     def __init__(self, answer, record):
         self.answer, self.record, self.used, self.gone = answer, record, 0, False

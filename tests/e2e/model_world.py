@@ -19,7 +19,7 @@ Where the page says nothing, the model has what the server does:
 - what was deleted or has expired can still be deleted for oneself, and stays a hole of that kind
 - what a user has deleted for himself can be reacted to by him, names its thread, and stays pinned;
   later changes to it come in full to a device that is live, and are holes in `range`
-- scope `admin` has nothing of his own in a conversation that he is not in: deletes nothing for himself
+- scope `admin` deletes nothing for himself in a conversation that he is not in
 - a place in a thread counts up to the joining at least, whoever comes back keeps it
 - a thread stays listed when its messages are deleted; `last` may be a deleted one
 - threads whose root is `hidden` by `history` are not listed, and have no messages
