@@ -114,6 +114,13 @@ static Loquat__Command some_command(bool all, char **mentions, uint64_t *done)
     c.expires_s = some();
     c.uses = some();
     c.stamp = some();
+    c.consumer = text();
+    c.worker = text();
+    c.ttl_ms = some();
+    c.step = small();
+    c.offset = some();
+    c.generation = some();
+    c.was = some();
     return c;
 }
 
@@ -132,7 +139,7 @@ static void check_command(struct span packed)
 
 Test(wire, commands_as_protobuf_packs_them)
 {
-    cr_assert(eq(int, loquat__command__descriptor.n_fields, 42), "command_pack knows so many");
+    cr_assert(eq(int, loquat__command__descriptor.n_fields, 50), "command_pack knows so many");
     for (int round = 0; round < ROUNDS; round++) {
         uint64_t done[] = {some(), some(), some(), some()};
         char *mentions[TEXTS];
@@ -144,6 +151,9 @@ Test(wire, commands_as_protobuf_packs_them)
         Loquat__Command command = some_command(maybe(), mentions, done);
         command.n_effects = maybe() ? 2 : 0;
         command.effects = effects;
+        Loquat__Webhook webhook = LOQUAT__WEBHOOK__INIT;
+        webhook.url = text();
+        command.webhook = maybe() ? &webhook : NULL;
         buf_add_byte(&packed, '!');
         command_pack(&command, &packed);
         check(&packed, &command.base);
@@ -223,7 +233,7 @@ static void check_reply(struct span packed)
 
 Test(wire, replies_as_protobuf_packs_them)
 {
-    cr_assert(eq(int, loquat__reply__descriptor.n_fields, 22), "reply_pack knows so many");
+    cr_assert(eq(int, loquat__reply__descriptor.n_fields, 27), "reply_pack knows so many");
     cr_assert(eq(int, loquat__item__descriptor.n_fields, 9), "and of an item");
     for (int round = 0; round < ROUNDS / 4; round++) {
         Loquat__Item items[ITEMS], *each[ITEMS];
@@ -252,6 +262,20 @@ Test(wire, replies_as_protobuf_packs_them)
         r.next = some();
         r.head = some();
         r.floor = some();
+        Loquat__FeedItem fed = LOQUAT__FEED_ITEM__INIT, *feed[] = {&fed, &fed};
+        Loquat__Consumer consumer = LOQUAT__CONSUMER__INIT, *consumers[] = {&consumer};
+        Loquat__Cursor cursor = LOQUAT__CURSOR__INIT;
+        fed.offset = some();
+        fed.item = &items[0];
+        consumer.name = text();
+        cursor.offset = some();
+        r.feed = feed;
+        r.n_feed = maybe() ? 2 : 0;
+        r.consumers = consumers;
+        r.n_consumers = maybe();
+        r.cursor = maybe() ? &cursor : NULL;
+        r.lag = maybe() ? some() : 0;
+        r.lag_ms = maybe() ? some() : 0;
         r.convs = infos;
         r.n_convs = maybe() ? 2 : 0;
         r.members = members;
