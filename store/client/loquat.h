@@ -183,9 +183,14 @@ int loquat_wait_range(struct loquat *chat, const struct loquat_range *range,
 typedef bool (*loquat_line_fn)(struct loquat_text line, void *arg);
 typedef bool (*loquat_record_fn)(const struct loquat_record *record, void *arg);
 
-/* Blocking, one connection each; of the options url and token count. `why` explains an error.
- * loquat_get: GET `target` ("/v1/conversations/…", percent-encoded); with `accept` NULL the answer
- * as one text, otherwise (application/x-ndjson) line by line. */
+/* Blocking, one connection each; of the options url, ca and token count. `why` explains an error.
+ * loquat_ask: `method` is GET, PUT, POST or DELETE, `target` a path ("/v1/conversations/…",
+ * percent-encoded), `body` JSON or NULL. With `accept` NULL the answer comes as one text, otherwise
+ * (application/x-ndjson) line by line. A write whose answer was lost may have happened.
+ * loquat_get: the same with GET. */
+int loquat_ask(const struct loquat_options *options, const char *method, const char *target,
+               const char *body, const char *accept, loquat_line_fn fn, void *arg, char *why,
+               size_t why_size);
 int loquat_get(const struct loquat_options *options, const char *target, const char *accept,
                loquat_line_fn fn, void *arg, char *why, size_t why_size);
 /* Every record and hole of a range, however long, by NDJSON. */

@@ -5,7 +5,7 @@
 #include "store/base/check.h"
 #include "store/base/clock.h"
 #include "store/client/answer.h"
-#include "store/client/get.h"
+#include "store/client/ask.h"
 
 enum {
     LINE_MAX_SIZE = 4 << 20,
@@ -21,9 +21,9 @@ struct lines { /* pieces put together */
     void *arg;
 };
 
-static bool lines_on_piece(struct get *get, struct span piece)
+static bool lines_on_piece(struct ask *ask, struct span piece)
 {
-    struct lines *lines = get->data;
+    struct lines *lines = ask->data;
     while (piece.n > 0) {
         const char *end = lines->whole ? NULL : memchr(piece.p, '\n', piece.n);
         size_t n = end != NULL ? (size_t)(end - piece.p) : piece.n;
@@ -44,34 +44,45 @@ static bool lines_on_piece(struct get *get, struct span piece)
     return true;
 }
 
-/* `header`: see struct get. */
-static int get_lines(const struct loquat_options *options, const char *target, const char *accept,
-                     const char *header, struct lines *lines, char *why, size_t why_size)
+/* What `begun` asks, its answer as lines. */
+static int ask_lines(const struct loquat_options *options, const struct ask *begun,
+                     struct lines *lines, char *why, size_t why_size)
 {
-    struct get *get = xcalloc(1, sizeof *get);
-    *get = (struct get){.options = options,
-                        .target = target,
-                        .accept = accept,
-                        .header = header,
-                        .on_piece = lines_on_piece,
-                        .data = lines};
-    int err = get_run(get, why, why_size);
-    if (err == 0 && !get->stopped && lines->held.n > 0)
+    struct ask_place place;
+    int err = ask_place_open(&place, options, why, why_size);
+    if (err != 0)
+        return err;
+    struct ask *ask = xcalloc(1, sizeof *ask);
+    *ask = *begun;
+    ask->place = &place;
+    ask->on_piece = lines_on_piece;
+    ask->data = lines;
+    err = ask_run(ask, why, why_size);
+    if (err == 0 && !ask->stopped && lines->held.n > 0)
         lines->fn((struct loquat_text){lines->held.p, lines->held.n}, lines->arg);
-    if (err == 0 && get->stopped && lines->held.n > 0) {
+    if (err == 0 && ask->stopped && lines->held.n > 0) {
         snprintf(why, why_size, "the server sent a line of more than %d bytes", LINE_MAX_SIZE);
         err = LOQUAT_TOO_LARGE;
     }
     buf_close(&lines->held);
-    free(get);
+    free(ask);
+    ask_place_close(&place);
     return err;
+}
+
+int loquat_ask(const struct loquat_options *options, const char *method, const char *target,
+               const char *body, const char *accept, loquat_line_fn fn, void *arg, char *why,
+               size_t why_size)
+{
+    struct lines lines = {.whole = accept == NULL, .fn = fn, .arg = arg};
+    const struct ask ask = {.method = method, .target = target, .accept = accept, .body = body};
+    return ask_lines(options, &ask, &lines, why, why_size);
 }
 
 int loquat_get(const struct loquat_options *options, const char *target, const char *accept,
                loquat_line_fn fn, void *arg, char *why, size_t why_size)
 {
-    struct lines lines = {.whole = accept == NULL, .fn = fn, .arg = arg};
-    return get_lines(options, target, accept, NULL, &lines, why, why_size);
+    return loquat_ask(options, "GET", target, NULL, accept, fn, arg, why, why_size);
 }
 
 size_t loquat_path_escape(const char *text, char *out, size_t size)
@@ -221,8 +232,11 @@ int loquat_tail(const struct loquat_options *options, const char *c, uint64_t fr
         struct lines lines = {.fn = tail_on_line, .arg = &tail};
         tail.heard = false;
         tail.data.n = 0;
-        err = get_lines(options, target, "text/event-stream", next > 1 ? header : NULL, &lines, why,
-                        why_size);
+        const struct ask ask = {.method = "GET",
+                                .target = target,
+                                .accept = "text/event-stream",
+                                .header = next > 1 ? header : NULL};
+        err = ask_lines(options, &ask, &lines, why, why_size);
         if (tail.records.stopped || tail.records.broken || options->no_retry || !worth_another(err))
             break;
         bound = tail.heard ? TAIL_WAIT_MIN_MS : bound * 2;
