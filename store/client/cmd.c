@@ -98,16 +98,3 @@ int cmd_finish(const struct cmd *cmd)
 {
     return output_finish(cmd->name) ? CMD_DONE : CMD_FAILED;
 }
-
-bool cmd_seconds(const char *text, uint64_t *seconds)
-{
-    uint64_t number = 0;
-    const char *at = text;
-    for (; *at >= '0' && *at <= '9' && number < UINT32_MAX; at++)
-        number = number * 10 + (uint64_t)(*at - '0');
-    uint64_t unit = *at == 'd' ? 86400 : *at == 'h' ? 3600 : *at == 'm' ? 60 : 1;
-    if (*at != 0 && strchr("smhd", *at) != NULL)
-        at++;
-    *seconds = number * unit;
-    return *at == 0 && at > text && *seconds > 0;
-}

@@ -37,8 +37,14 @@ int cmd_tail(int argc, char **argv);
 int cmd_import(int argc, char **argv);
 int cmd_export(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
+int cmd_feed(int argc, char **argv);
+int cmd_consumer(int argc, char **argv);
 
 /* "90", "45s", "10m", "12h", "7d" → seconds; false: none of these, or 0. */
 bool cmd_seconds(const char *text, uint64_t *seconds);
+/* RFC 3339 (without a zone: local time), Unix milliseconds, "90m ago" or "now" → ms. */
+bool cmd_time(const char *text, uint64_t now_ms, uint64_t *ms);
+#define CMD_TIME_IS                                                                                \
+    "a time is 2026-01-31T12:00:00Z, 2026-01-31, Unix milliseconds, \"90m ago\" or now"
 
 #endif
