@@ -42,13 +42,13 @@ static struct loquat_text text_of(struct span span)
     return (struct loquat_text){span.p, span.n};
 }
 
-static uint64_t number(const struct json_obj *obj, const char *name)
+uint64_t answer_number(const struct json_obj *obj, const char *name)
 {
     const struct json_val *val = json_get(obj, name);
     return val != NULL && val->is_whole && val->whole > 0 ? (uint64_t)val->whole : 0;
 }
 
-static struct span string(const struct json_obj *obj, const char *name)
+struct span answer_string(const struct json_obj *obj, const char *name)
 {
     const struct json_val *val = json_get(obj, name);
     return val != NULL && val->type == JSON_STRING ? val->str : (struct span){0};
@@ -86,9 +86,9 @@ void answer_parse(struct json *json, const struct json_obj *obj, struct answer_w
         answer->json = text_of(ok->raw);
         if (json_open(json, ok, &inner) != 0)
             return; /* more fields than are opened here: the text is all there is */
-        answer->s = number(&inner, "s");
-        answer->ts = number(&inner, "ts");
-        answer->n = number(&inner, "n");
+        answer->s = answer_number(&inner, "s");
+        answer->ts = answer_number(&inner, "ts");
+        answer->n = answer_number(&inner, "n");
         answer->dup = truth(&inner, "dup");
         return;
     }
@@ -96,18 +96,18 @@ void answer_parse(struct json *json, const struct json_obj *obj, struct answer_w
         answer_make(LOQUAT_INTERNAL, "the answer is neither ok nor err", words, answer);
         return;
     }
-    answer->err = answer_code(string(&inner, "code"));
-    word_copy(words->code, ANSWER_CODE_MAX, string(&inner, "code"));
-    word_copy(words->message, ANSWER_MESSAGE_MAX, string(&inner, "msg"));
+    answer->err = answer_code(answer_string(&inner, "code"));
+    word_copy(words->code, ANSWER_CODE_MAX, answer_string(&inner, "code"));
+    word_copy(words->message, ANSWER_MESSAGE_MAX, answer_string(&inner, "msg"));
     answer->retry = truth(&inner, "retry");
-    answer->after_ms = (uint32_t)number(&inner, "after_ms");
+    answer->after_ms = (uint32_t)answer_number(&inner, "after_ms");
 }
 
 bool record_parse(struct json *json, const struct json_obj *obj, struct span text,
                   struct loquat_text c, struct loquat_record *record)
 {
     *record = (struct loquat_record){.c = c, .json = text_of(text)};
-    struct span conv = string(obj, "c");
+    struct span conv = answer_string(obj, "c");
     if (conv.p != NULL)
         record->c = text_of(conv);
     const struct json_val *hole = json_get(obj, "hole");
@@ -119,14 +119,14 @@ bool record_parse(struct json *json, const struct json_obj *obj, struct span tex
         record->hole = true;
         record->s = (uint64_t)ends[0].whole;
         record->last = (uint64_t)ends[1].whole;
-        record->why = text_of(string(obj, "why"));
+        record->why = text_of(answer_string(obj, "why"));
         return true;
     }
-    record->s = record->last = number(obj, "s");
-    record->ts = number(obj, "ts");
-    record->n = number(obj, "n");
-    record->from = text_of(string(obj, "from"));
-    record->kind = text_of(string(obj, "kind"));
+    record->s = record->last = answer_number(obj, "s");
+    record->ts = answer_number(obj, "ts");
+    record->n = answer_number(obj, "n");
+    record->from = text_of(answer_string(obj, "from"));
+    record->kind = text_of(answer_string(obj, "kind"));
     const struct json_val *body = json_get(obj, "body");
     if (body != NULL)
         record->body = text_of(body->raw);

@@ -23,4 +23,8 @@ void answer_make(int err, const char *message, struct answer_words *words,
 bool record_parse(struct json *json, const struct json_obj *obj, struct span text,
                   struct loquat_text c, struct loquat_record *record);
 
+/* Members of what the server sends: 0, or none, where there is no such one. */
+uint64_t answer_number(const struct json_obj *obj, const char *name);
+struct span answer_string(const struct json_obj *obj, const char *name);
+
 #endif

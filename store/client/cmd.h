@@ -8,6 +8,8 @@
 
 enum { CMD_DONE = 0, CMD_FAILED = 1, CMD_USAGE = 2, CMD_WHY_SIZE = 256, CMD_OPTIONS_MAX = 16 };
 
+#define CMD_UNSET UINT64_MAX /* of a number that was not given */
+
 struct cmd {
     const char *name; /* "loquat-log send" */
     char *url, *ca, *token, *token_file;

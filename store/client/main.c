@@ -18,6 +18,7 @@ static const struct {
     {"tail", cmd_tail, "follow a conversation"},
     {"import", cmd_import, "put a chat archive into the server"},
     {"export", cmd_export, "write conversations as a chat archive"},
+    {"feed", cmd_feed, "print what was written into all conversations"},
     {"stat", cmd_stat, "numbers of a conversation or of the server"},
 };
 

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "store/client/answer.h"
+
 static const char INDENT[] = "    ";
 
 void print_count(struct buf *out, uint64_t number)
@@ -45,12 +47,6 @@ void print_safe(struct buf *out, struct span text, const char *indent)
     }
 }
 
-static struct span string(const struct json_obj *obj, const char *name)
-{
-    const struct json_val *val = json_get(obj, name);
-    return val != NULL && val->type == JSON_STRING ? val->str : (struct span){0};
-}
-
 static bool truth(const struct json_obj *obj, const char *name)
 {
     const struct json_val *val = json_get(obj, name);
@@ -86,8 +82,8 @@ static void add_hole(struct buf *out, const struct loquat_record *record)
 static void add_content(struct buf *out, const struct loquat_record *record,
                         const struct json_obj *whole, const struct json_obj *body)
 {
-    struct span nick = string(body, "nick"), text = string(body, "text");
-    struct span type = string(body, "type");
+    struct span nick = answer_string(body, "nick"), text = answer_string(body, "text");
+    struct span type = answer_string(body, "type");
     struct span from = nick.p != NULL ? nick : span_of(record->from.p, record->from.n);
     bool message = is(record->kind, "text");
     bool aside = !message || truth(body, "action");
