@@ -1,7 +1,7 @@
-/* store/client/ask.h: one HTTP request and its answer on a connection of its own, the answer's body
- * handed out in pieces.
- * Owner:  the caller embeds struct ask and may begin it again, or free it, from on_end on. The place
- *         and the texts must live until then.
+/* store/client/ask.h: one HTTP request on a connection of its own, the answer's body handed out in
+ * pieces.
+ * Owner:  the caller embeds struct ask and may begin it again, or free it, from on_end on. Until
+ *         then the place and the texts must live.
  * Thread: the loop's.
  * Errors: on_end comes exactly once after ask_begin, last, never from inside a call. */
 #ifndef LOQUAT_CLIENT_ASK_H

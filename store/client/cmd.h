@@ -8,8 +8,6 @@
 
 enum { CMD_DONE = 0, CMD_FAILED = 1, CMD_USAGE = 2, CMD_WHY_SIZE = 256, CMD_OPTIONS_MAX = 16 };
 
-#define CMD_UNSET UINT64_MAX /* of a number that was not given */
-
 struct cmd {
     const char *name; /* "loquat-log send" */
     char *url, *ca, *token, *token_file;
@@ -42,6 +40,8 @@ int cmd_stat(int argc, char **argv);
 int cmd_feed(int argc, char **argv);
 int cmd_consumer(int argc, char **argv);
 
+/* Digits, at most 15. */
+bool cmd_whole(const char *text, uint64_t *number);
 /* "90", "45s", "10m", "12h", "7d" → seconds; false: none of these, or 0. */
 bool cmd_seconds(const char *text, uint64_t *seconds);
 /* RFC 3339 (without a zone: local time), Unix milliseconds, "90m ago" or "now" → ms. */

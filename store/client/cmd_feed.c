@@ -19,42 +19,56 @@ static void default_worker(char *out, size_t size)
     snprintf(out + n, size - n, "%s%ld", n > 0 ? "-" : "w-", (long)getpid());
 }
 
+struct wants { /* as given */
+    char *partition, *after, *at, *consumer, *worker;
+    uint64_t max;
+};
+
 /* What belongs to a consumer, or excludes one. NULL: nothing is wrong. */
-static const char *misuse(const struct feed *feed, const char *consumer, const char *worker,
-                          const char *at)
+static const char *misuse(const struct wants *wants)
 {
-    if (consumer == NULL && worker != NULL)
+    if (wants->consumer == NULL && wants->worker != NULL)
         return "--worker is one of a consumer's: give --consumer, too";
-    if (consumer != NULL &&
-        (feed->partition != CMD_UNSET || feed->after != CMD_UNSET || at != NULL || feed->left != 0))
+    if (wants->consumer != NULL &&
+        (wants->partition != NULL || wants->after != NULL || wants->at != NULL || wants->max != 0))
         return "a consumer's worker reads what it is given, from the consumer's cursors on: not "
                "with --partition, --after, --at, --max (`loquat-log consumer seek' sets cursors)";
-    if (feed->after != CMD_UNSET && at != NULL)
-        return "--after or --at, not both";
-    if (feed->after != CMD_UNSET && feed->partition == CMD_UNSET)
-        return "--after is an offset of one partition: give --partition, too";
-    if (consumer != NULL && !user_valid(span_str(consumer)))
+    if (wants->consumer != NULL && !user_valid(span_str(wants->consumer)))
         return "--consumer has 1 to 64 of A-Z a-z 0-9 . _ @ -";
-    if (worker != NULL && !user_valid(span_str(worker)))
+    if (wants->worker != NULL && !user_valid(span_str(wants->worker)))
         return "--worker has 1 to 64 of A-Z a-z 0-9 . _ @ -";
+    if (wants->after != NULL && wants->at != NULL)
+        return "--after or --at, not both";
+    if (wants->after != NULL && wants->partition == NULL)
+        return "--after is an offset of one partition: give --partition, too";
     return NULL;
 }
 
-static int run(struct feed *feed, const char *consumer, const char *worker)
+static const char *take(const struct wants *wants, struct feed *feed)
+{
+    feed->partition = FEED_ALL;
+    feed->left = wants->max != 0 ? wants->max : UINT64_MAX;
+    if (wants->partition != NULL && !cmd_whole(wants->partition, &feed->partition))
+        return "--partition is a number";
+    if (wants->after != NULL && !cmd_whole(wants->after, &feed->after))
+        return "--after is a number";
+    if (wants->at != NULL && !cmd_time(wants->at, clock_wall_ms(), &feed->at))
+        return CMD_TIME_IS;
+    return NULL;
+}
+
+static int run(struct feed *feed, const struct wants *wants)
 {
     char self[USER_MAX + 1];
     if (!cmd_connect(feed->cmd, &feed->server))
         return CMD_FAILED;
-    if (feed->left == 0)
-        feed->left = UINT64_MAX;
-    if (feed->after == CMD_UNSET)
-        feed->after = 0;
-    if (consumer != NULL) {
+    if (wants->consumer != NULL) {
+        struct share *share = xcalloc(1, sizeof *share);
         default_worker(self, sizeof self);
-        feed->share = xcalloc(1, sizeof *feed->share);
-        loquat_path_escape(consumer, feed->share->name, sizeof feed->share->name);
-        loquat_path_escape(worker != NULL ? worker : self, feed->share->worker,
-                           sizeof feed->share->worker);
+        loquat_path_escape(wants->consumer, share->name, sizeof share->name);
+        loquat_path_escape(wants->worker != NULL ? wants->worker : self, share->worker,
+                           sizeof share->worker);
+        feed->share = share;
     }
     int status = feed_run(feed);
     free(feed->share);
@@ -64,31 +78,31 @@ static int run(struct feed *feed, const char *consumer, const char *worker)
 int cmd_feed(int argc, char **argv)
 {
     struct cmd cmd = {.name = "loquat-log feed"};
-    struct feed feed = {.cmd = &cmd, .partition = CMD_UNSET, .after = CMD_UNSET};
-    char *at = NULL, *consumer = NULL, *worker = NULL;
+    struct feed feed = {.cmd = &cmd};
+    struct wants wants = {0};
     const struct config_option options[] = {
         {.name = "partition",
          .key = 'p',
-         .type = CONFIG_UINT,
+         .type = CONFIG_STRING,
          .arg = "P",
          .help = "Of this partition only",
-         .value = &feed.partition},
+         .value = &wants.partition},
         {.name = "after",
-         .type = CONFIG_UINT,
+         .type = CONFIG_STRING,
          .arg = "OFFSET",
          .help = "Behind this offset of the partition; default: from the start",
-         .value = &feed.after},
+         .value = &wants.after},
         {.name = "at",
          .type = CONFIG_STRING,
          .arg = "TIME",
          .help = "From this time on: 2026-01-31T12:00:00Z, 2026-01-31, \"90m ago\", now",
-         .value = &at},
+         .value = &wants.at},
         {.name = "max",
          .key = 'n',
          .type = CONFIG_UINT,
          .arg = "COUNT",
          .help = "At most so many records; 0: all",
-         .value = &feed.left},
+         .value = &wants.max},
         {.name = "follow",
          .key = 'f',
          .type = CONFIG_FLAG,
@@ -100,12 +114,12 @@ int cmd_feed(int argc, char **argv)
          .arg = "NAME",
          .help = "Share the partitions with the other workers of this consumer; its cursor moves "
                  "behind what was printed",
-         .value = &consumer},
+         .value = &wants.consumer},
         {.name = "worker",
          .type = CONFIG_STRING,
          .arg = "NAME",
          .help = "Which worker this is, unlike all others; default: host and process",
-         .value = &worker},
+         .value = &wants.worker},
         {0},
     };
     int first = cmd_load(&cmd, argc, argv, "",
@@ -115,10 +129,8 @@ int cmd_feed(int argc, char **argv)
                          true, options);
     if (first != argc)
         return cmd_usage(&cmd, "takes options only");
-    const char *wrong = misuse(&feed, consumer, worker, at);
-    if (wrong != NULL)
-        return cmd_usage(&cmd, wrong);
-    if (at != NULL && !cmd_time(at, clock_wall_ms(), &feed.at))
-        return cmd_usage(&cmd, CMD_TIME_IS);
-    return run(&feed, consumer, worker);
+    const char *wrong = misuse(&wants);
+    if (wrong == NULL)
+        wrong = take(&wants, &feed);
+    return wrong != NULL ? cmd_usage(&cmd, wrong) : run(&feed, &wants);
 }

@@ -1,8 +1,17 @@
-/* store/client/cmd_time.c: durations and times as people write them on a command line. */
+/* store/client/cmd_time.c: numbers, durations and times as people write them on a command line. */
 #include <string.h>
 #include <time.h>
 
 #include "store/client/cmd.h"
+
+bool cmd_whole(const char *text, uint64_t *number)
+{
+    size_t n = strspn(text, "0123456789");
+    *number = 0;
+    for (size_t i = 0; i < n && n <= 15; i++)
+        *number = *number * 10 + (uint64_t)(text[i] - '0');
+    return text[n] == 0 && n > 0 && n <= 15;
+}
 
 bool cmd_seconds(const char *text, uint64_t *seconds)
 {
@@ -39,11 +48,7 @@ static bool take_ago(const char *text, uint64_t now_ms, uint64_t *ms)
 /* Of 1973 at least: a year or seconds by mistake are none. */
 static bool take_ms(const char *text, uint64_t *ms)
 {
-    size_t n = strspn(text, "0123456789");
-    *ms = 0;
-    for (size_t i = 0; i < n && n <= 15; i++)
-        *ms = *ms * 10 + (uint64_t)(text[i] - '0');
-    return text[n] == 0 && n >= 12 && n <= 15;
+    return cmd_whole(text, ms) && *ms >= 100000000000;
 }
 
 /* Exactly `n` digits off *at, a number from `min` to `max`. */

@@ -238,7 +238,7 @@ static void next_part(struct feed *feed)
 {
     for (uint32_t p = 0; p < feed->count; p++) {
         struct feed_part *part = &feed->parts[p];
-        if (part->ours || (feed->partition != CMD_UNSET && feed->partition != p))
+        if (part->ours || (feed->partition != FEED_ALL && feed->partition != p))
             continue;
         part->ours = true;
         feed_part_step(part);
@@ -354,7 +354,7 @@ static bool ask_parts(struct feed *feed)
     else if (!take_parts(feed, buf_span(&text)))
         cmd_fail(feed->cmd, "the server did not say what partitions there are", NULL);
     buf_close(&text);
-    if (feed->count > 0 && feed->partition != CMD_UNSET && feed->partition >= feed->count) {
+    if (feed->count > 0 && feed->partition != FEED_ALL && feed->partition >= feed->count) {
         snprintf(why, sizeof why, "there are partitions from 0 to %u", feed->count - 1);
         cmd_fail(feed->cmd, why, NULL);
         return false;
@@ -383,7 +383,7 @@ static void begin(struct feed *feed)
         return;
     }
     for (uint32_t p = 0; p < feed->count; p++) {
-        feed->parts[p].ours = feed->partition == CMD_UNSET || feed->partition == p;
+        feed->parts[p].ours = feed->partition == FEED_ALL || feed->partition == p;
         feed_part_step(&feed->parts[p]);
     }
 }

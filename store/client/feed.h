@@ -27,6 +27,8 @@ enum {
 
 enum feed_does { FEED_RESTS, FEED_WAITS, FEED_READS, FEED_TAKES, FEED_MOVES };
 
+#define FEED_ALL UINT64_MAX
+
 struct feed;
 struct feed_part {
     struct feed *feed;
@@ -69,7 +71,7 @@ struct feed {
     bool follow;
     uint64_t left;       /* records to be printed at most */
     uint64_t after, at;  /* where to begin; not of a share */
-    uint64_t partition;  /* the only one, or CMD_UNSET */
+    uint64_t partition;  /* the only one, or FEED_ALL */
     struct share *share; /* its names; NULL: none */
     /* the rest is feed.c's */
     struct ask_place place;

@@ -19,6 +19,7 @@ static const struct {
     {"import", cmd_import, "put a chat archive into the server"},
     {"export", cmd_export, "write conversations as a chat archive"},
     {"feed", cmd_feed, "print what was written into all conversations"},
+    {"consumer", cmd_consumer, "named readers of that, and how far they are"},
     {"stat", cmd_stat, "numbers of a conversation or of the server"},
 };
 
