@@ -1,5 +1,5 @@
-/* store/client/feed_share.c: a worker among those of a consumer: comes, says now and then that it is
- * there, is told which partitions are its own, and leaves. */
+/* store/client/feed_share.c: a worker of a consumer: it comes, says at intervals that it is there,
+ * is told which partitions are its own, and leaves. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
