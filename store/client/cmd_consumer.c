@@ -428,7 +428,8 @@ static int run(struct consumer *c, const struct action *action)
         return CMD_FAILED;
     c->json = json_new(ANSWER_MAX);
     bool fine = action->run(c);
-    fwrite(c->out.p, 1, c->out.n, stdout);
+    if (c->out.n > 0)
+        fwrite(c->out.p, 1, c->out.n, stdout);
     json_free(c->json);
     buf_close(&c->text);
     buf_close(&c->out);

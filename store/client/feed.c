@@ -8,6 +8,7 @@
 
 #include "store/base/check.h"
 #include "store/base/clock.h"
+#include "store/base/file.h"
 #include "store/client/answer.h"
 
 bool feed_transient(const struct feed *feed, int err)
@@ -152,7 +153,8 @@ static bool print_page(struct feed_part *part)
         feed_print(&feed->out, feed->spare, feed->cmd->json, part->p, offset, &record);
         feed->left -= feed->left != UINT64_MAX;
     }
-    fwrite(feed->out.p, 1, feed->out.n, stdout);
+    if (feed->out.n > 0)
+        fwrite(feed->out.p, 1, feed->out.n, stdout);
     if (fflush(stdout) == 0 && !ferror(stdout))
         return true;
     feed->status = CMD_FAILED; /* cmd_finish says why */
@@ -393,6 +395,7 @@ int feed_run(struct feed *feed)
     char why[CMD_WHY_SIZE] = "";
     if (ask_place_open(&feed->place, &feed->server, why, sizeof why) != 0)
         return cmd_fail(feed->cmd, why, NULL);
+    (void)file_limit_raise(); /* a connection for each partition */
     feed->status = CMD_FAILED;
     feed->json = json_new(FEED_PAGE_BYTES);
     feed->spare = json_new(FEED_PAGE_BYTES);

@@ -234,6 +234,16 @@ until_ shares hard 3
 start_writing
 until_ test -s "$scratch/hard.a" -a -s "$scratch/hard.b" -a -s "$scratch/hard.c"
 check 'three others share another' $?
+kill -STOP "${workers[a]}"
+until_ shares hard 2
+check 'one that stands still is missed after a while' $?
+took_over() { [[ -z $(comm -23 <(sed 's/,.*//' "$scratch/hard.a" | sort -u) \
+    <(tail -qn 50 "$scratch"/hard.[bc] | sed 's/,.*//' | sort -u)) ]]; }
+until_ took_over
+check 'the others read its partitions' $?
+kill -CONT "${workers[a]}"
+until_ shares hard 3
+check 'and comes again when it goes on' $?
 end_worker c KILL
 [[ $? == 137 ]]
 check 'one is killed' $?
