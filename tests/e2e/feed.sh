@@ -309,4 +309,20 @@ check 'a reader that goes away ends it with 1' $?
 
 stop_server
 check 'the server ends with 0' $?
+
+# ---- by https ----------------------------------------
+if ! command -v openssl >/dev/null; then
+    echo 'skipped: feed by https (openssl is not installed; .ci/setup test installs it)'
+    finish
+fi
+(umask 077 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+    -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 \
+    -keyout "$scratch/key.pem" -out "$scratch/cert.pem" 2>"$scratch/openssl.log")
+start_server "$scratch/data" --tls-cert "$scratch/cert.pem" --tls-key "$scratch/key.pem"
+export LOQUAT_URL=https://$address LOQUAT_CA=$scratch/cert.pem
+"$log" feed --json >"$scratch/feed" && [[ -s $scratch/feed ]] &&
+    "$log" consumer seek one --start >"$scratch/out" &&
+    timeout 30 "$log" feed --consumer one --json | ordered - | same - "$scratch/feed"
+check 'by https: the feed, seek, and a worker of every partition at once' $?
+stop_server
 finish
