@@ -115,7 +115,9 @@ export function optionProblems(manual, help) {
 const PROGRAMS = {
   "loquat-gateway": [""],
   "loquat-node": [""],
-  "loquat-log": ["token", "open", "send", "read", "tail", "import", "export", "stat"],
+  "loquat-log": [
+    ...["token", "open", "send", "read", "tail", "import", "export", "stat", "feed", "consumer"],
+  ],
   "loquat-compact": ["status", "plan", "run", "verify"],
 };
 
