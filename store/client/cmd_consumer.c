@@ -9,7 +9,7 @@
 #include "store/client/cmd.h"
 #include "store/client/print.h"
 
-enum { ANSWER_MAX = 8 << 20, TARGET_MAX = 448 };
+enum { ANSWER_MAX = 8 << 20, TARGET_MAX = 448, WORKERS_SHOWN = 64 };
 
 struct consumer {
     struct cmd cmd;
@@ -232,7 +232,7 @@ static bool do_list(struct consumer *c)
 
 static void add_head(struct consumer *c, const struct json_obj *obj)
 {
-    struct json_val workers[64];
+    struct json_val *workers = xcalloc(WORKERS_SHOWN, sizeof *workers);
     struct buf *out = &c->out;
     struct span name = answer_string(obj, "name"), hook = webhook_of(c, obj);
     const struct json_val *list = json_get(obj, "workers");
@@ -245,8 +245,8 @@ static void add_head(struct consumer *c, const struct json_obj *obj)
         print_safe(out, hook, "");
     }
     buf_add_str(out, "\nworkers   ");
-    int n = list != NULL ? json_items(c->json, list, workers, 64) : 0;
-    for (int i = 0; i < n && i < 64; i++) {
+    int n = list != NULL ? json_items(c->json, list, workers, WORKERS_SHOWN) : 0;
+    for (int i = 0; i < n && i < WORKERS_SHOWN; i++) {
         struct json_obj worker;
         if (json_open(c->json, &workers[i], &worker) != 0)
             continue;
@@ -254,6 +254,7 @@ static void add_head(struct consumer *c, const struct json_obj *obj)
         print_safe(out, answer_string(&worker, "name"), "");
     }
     buf_add_str(out, n > 0 ? "\n\n" : "none\n\n");
+    free(workers);
 }
 
 static bool add_place(struct consumer *c, const struct json_val *val)
