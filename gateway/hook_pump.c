@@ -109,9 +109,11 @@ static void on_cursor(void *owner, const Loquat__Reply *reply)
     }
     if (!go_on(pump, err))
         return;
-    pump->offset = reply->seq;
-    if (!pump->taken)
+    if (!pump->taken && reply->seq != pump->offset) { /* what is at hand is not what is next */
         pump->next = reply->seq;
+        pump->body.n = 0;
+    }
+    pump->offset = reply->seq;
     pump->taken = true;
     pump->saved_ms = hooks_now(pump->hook->hooks);
     pump_step(pump);
@@ -167,6 +169,7 @@ static void on_posted(struct hook_post *post, long status, uint64_t after_s, con
     metric_add(taken ? &posts_taken : status != 0 ? &posts_refused : &posts_failed, 1);
     if (!taken) {
         pump->failures++;
+        pump->taken = false; /* before it is sent again it is asked where the cursor is */
         rest(pump, rest_ms(pump, after_s));
         say_failed(pump, status, status != 0 ? "its answer" : why);
         if (pump->ended)
@@ -328,7 +331,6 @@ void pump_step(struct pump *pump)
     if (pump->state != PUMP_IDLE || hooks->stop_asked)
         return;
     if (!pump->taken) {
-        pump->body.n = 0; /* what it holds may not be what is next */
         ask_cursor(pump, LOQUAT__CURSOR_STEP__CURSOR_TAKE);
     } else if (pump->body.n > 0) {
         post_in_turn(pump);

@@ -144,6 +144,32 @@ async def test_nothing_is_lost():
     target.close()
 
 
+async def test_what_is_never_taken_can_be_skipped():
+    gate, target = gateway("skip", "--embed", f"{SCRATCH}/skip", *ALLOW), Target()
+    c = gate.open_group("skip")
+    made = hook(gate, "skip", target)
+    target.answer = lambda request: (400, {}) if b"poison" in request["raw"] else (200, {})
+    ids = []
+    gate.send(c, "good")
+    wait_for("it", lambda: target.texts() == ["good"])
+    gate.send(c, "poison")
+    wait_for("three refusals", lambda: target.tried >= 4)
+    p = next(p for p in gate.ok("GET", "/v1/consumers/skip")["partitions"] if p["lag"] > 0)
+    assert p["lag"] == 1 and made["partitions"][p["p"]]["offset"] < p["head"]
+    gate.send(c, "behind it")
+    gate.ok("PUT", f"/v1/consumers/skip/{p['p']}", {"offset": p["head"]})
+    wait_for("what lies behind", lambda: target.texts() == ["good", "behind it"])
+    wait_for("the cursors", lambda: lag(gate, "skip") == 0)
+    # The same is sent again under the same id.
+    target.answer = lambda request: ids.append(request["headers"]["webhook-id"]) or (
+        (500, {}) if len(ids) < 3 else (200, {}))
+    gate.send(c, "thrice")
+    wait_for("it", lambda: "thrice" in target.texts())
+    assert len(set(ids)) == 1, ids
+    assert gate.stop() == 0
+    target.close()
+
+
 async def test_where_it_may_not_go():
     gate = gateway("guard", "--embed", f"{SCRATCH}/guard")
     plain, tls = Target(), Target(f"{SCRATCH}/right")
