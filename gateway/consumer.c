@@ -20,15 +20,26 @@ static Loquat__Command command_of(const struct call *call, uint32_t op)
     return command;
 }
 
+static int field_name(struct request *request, const char *name, const char *whose,
+                      struct span *out)
+{
+    const struct json_val *val = json_get(request->obj, name);
+    if (val == NULL || val->type != JSON_STRING || !user_valid(val->str))
+        return field_error(request, ERR_BAD_REQUEST, whose,
+                           "must be 1 to 64 of A-Z a-z 0-9 . _ @ -");
+    *out = val->str;
+    return 0;
+}
+
 /* The name, in call->conv from here on. */
 static int take_name(struct request *request)
 {
-    const struct json_val *val = json_get(request->obj, "name");
-    if (val == NULL || val->type != JSON_STRING || !user_valid(val->str))
-        return field_error(request, ERR_BAD_REQUEST, "a consumer's name",
-                           "must be 1 to 64 of A-Z a-z 0-9 . _ @ -");
-    memcpy(request->call->conv, val->str.p, val->str.n);
-    request->call->conv[val->str.n] = '\0';
+    struct span name = span_of("", 0);
+    int err = field_name(request, "name", "a consumer's name", &name);
+    if (err != 0)
+        return err;
+    memcpy(request->call->conv, name.p, name.n);
+    request->call->conv[name.n] = '\0';
     request->call->partition = 0;
     return 0;
 }
@@ -498,15 +509,14 @@ static void on_worker(void *owner, const Loquat__Reply *reply)
 static int put_worker(struct request *request, uint64_t ttl_ms)
 {
     struct call *call = request->call;
-    const struct json_val *val = json_get(request->obj, "worker");
+    struct span worker = span_of("", 0);
     int err = take_name(request);
+    if (err == 0)
+        err = field_name(request, "worker", "a worker's name", &worker);
     if (err != 0)
         return err;
-    if (val == NULL || val->type != JSON_STRING || !user_valid(val->str))
-        return field_error(request, ERR_BAD_REQUEST, "a worker's name",
-                           "must be 1 to 64 of A-Z a-z 0-9 . _ @ -");
     Loquat__Command command = command_of(call, LOQUAT__OP__OP_WORKER);
-    command.worker = field_copy(request, val->str);
+    command.worker = field_copy(request, worker);
     command.ttl_ms = ttl_ms;
     call->state = xstrdup(command.worker);
     err = cluster_write(&call->conn->gate->cluster, 0, &command, on_worker, call);

@@ -61,7 +61,6 @@ struct hook {
 };
 
 struct hooks {
-    const struct settings *settings;
     uv_loop_t loop;
     uv_timer_t timer;
     uv_async_t async;
@@ -71,7 +70,7 @@ struct hooks {
     size_t posts;
     char worker[USER_MAX + 1]; /* what this gateway is called among those who share */
     char after[USER_MAX + 1];  /* of the look in work: the page */
-    bool looking, stop_asked;
+    bool looking;
     enum hooks_stop stop;
     size_t leaving; /* webhooks that others are being told of */
     uint64_t look_ms, stop_ms;
@@ -81,6 +80,11 @@ struct hooks {
 static inline uint64_t hooks_now(const struct hooks *hooks) /* ms; of this turn of the loop */
 {
     return uv_now(&hooks->loop);
+}
+
+static inline bool hooks_stopping(const struct hooks *hooks)
+{
+    return hooks->stop != HOOKS_RUNNING;
 }
 
 /* hook_pump.c */

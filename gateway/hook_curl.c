@@ -1,10 +1,8 @@
 #include "gateway/hook_curl.h"
 
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "store/base/check.h"
 #include "store/base/clock.h"

@@ -216,7 +216,7 @@ static void post_in_turn(struct pump *pump)
 void pumps_turn(struct hooks *hooks)
 {
     struct list_link *link;
-    while (!hooks->stop_asked && hooks->posts < HOOK_POSTS_MAX &&
+    while (!hooks_stopping(hooks) && hooks->posts < HOOK_POSTS_MAX &&
            (link = list_pop(&hooks->waiting)) != NULL)
         post(container_of(link, struct pump, in_waiting));
 }
@@ -328,7 +328,7 @@ void pump_step(struct pump *pump)
     struct hooks *hooks = pump->hook->hooks;
     if (pump->state == PUMP_RESTS && hooks_now(hooks) >= pump->rest_until_ms)
         set_state(pump, PUMP_IDLE);
-    if (pump->state != PUMP_IDLE || hooks->stop_asked)
+    if (pump->state != PUMP_IDLE || hooks_stopping(hooks))
         return;
     if (!pump->taken) {
         ask_cursor(pump, LOQUAT__CURSOR_STEP__CURSOR_TAKE);

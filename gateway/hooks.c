@@ -90,7 +90,7 @@ static void on_share(void *owner, const Loquat__Reply *reply)
     struct hook *hook = owner;
     struct hooks *hooks = hook->hooks;
     hook->joining = false;
-    if (hook->gone || hooks->stop_asked || reply->err != 0 || reply->n_consumers != 1) {
+    if (hook->gone || hooks_stopping(hooks) || reply->err != 0 || reply->n_consumers != 1) {
         hook_settle(hook);
         return;
     }
@@ -112,7 +112,7 @@ static void on_joined(void *owner, const Loquat__Reply *reply)
     Loquat__Read read = LOQUAT__READ__INIT;
     read.op = LOQUAT__READ_OP__READ_CONSUMERS;
     read.conv = hook->name;
-    if (reply->err == 0 && !hook->gone && !hook->hooks->stop_asked &&
+    if (reply->err == 0 && !hook->gone && !hooks_stopping(hook->hooks) &&
         cluster_read(&hook->hooks->cluster, &read, on_share, hook) == 0)
         return;
     hook->joining = false;
@@ -186,7 +186,7 @@ static void on_look(void *owner, const Loquat__Reply *reply)
 {
     struct hooks *hooks = owner;
     hooks->looking = false;
-    if (reply->err != 0 || hooks->stop_asked)
+    if (reply->err != 0 || hooks_stopping(hooks))
         return;
     for (size_t i = 0; i < reply->n_consumers; i++)
         take_consumer(hooks, reply->consumers[i]);
@@ -304,9 +304,8 @@ static void on_timer(uv_timer_t *timer);
 
 static void begin_stop(struct hooks *hooks)
 {
-    if (hooks->stop_asked)
+    if (hooks_stopping(hooks))
         return;
-    hooks->stop_asked = true;
     hooks->stop = HOOKS_ENDING;
     hooks->stop_ms = hooks_now(hooks) + HOOKS_STOP_MS;
     uv_timer_start(&hooks->timer, on_timer, 0, HOOKS_STOP_TICK_MS);
@@ -321,7 +320,7 @@ static void on_timer(uv_timer_t *timer)
 {
     struct hooks *hooks = timer->data;
     cluster_tick(&hooks->cluster);
-    if (hooks->stop_asked) {
+    if (hooks_stopping(hooks)) {
         stop_step(hooks);
         return;
     }
@@ -396,7 +395,6 @@ struct hooks *hooks_start(const struct settings *settings)
 {
     struct hooks *hooks = xcalloc(1, sizeof *hooks);
     unsigned char bytes[8];
-    hooks->settings = settings;
     random_bytes(bytes, sizeof bytes);
     memcpy(hooks->worker, "gateway-", 8);
     for (size_t i = 0; i < sizeof bytes; i++)

@@ -55,16 +55,31 @@ int jobs_say_record(struct buf *text, uint32_t partition, const Loquat__FeedItem
     return err;
 }
 
-/* Lines; what else a page says goes into the head. */
-static void answer_lines(struct call *call, const Loquat__Reply *reply)
+/* Each with its end of line, or with commas between them. */
+static int say_records(struct buf *text, uint32_t partition, const Loquat__Reply *reply, bool lines)
 {
-    struct buf *text = call_begin(call);
-    char headers[160];
     int err = 0;
-    for (size_t i = 0; text != NULL && i < reply->n_feed && err == 0; i++) {
-        err = jobs_say_record(text, call->partition, reply->feed[i]);
-        buf_add_byte(text, '\n');
+    for (size_t i = 0; i < reply->n_feed && err == 0; i++) {
+        if (i > 0 && !lines)
+            buf_add_byte(text, ',');
+        err = jobs_say_record(text, partition, reply->feed[i]);
+        if (lines)
+            buf_add_byte(text, '\n');
     }
+    return err;
+}
+
+/* What else a page says goes into the head. */
+static void on_feed_lines(void *owner, const Loquat__Reply *reply)
+{
+    struct call *call = owner;
+    char headers[160];
+    if (reply->err != 0) {
+        call_fail_reply(call, reply);
+        return;
+    }
+    struct buf *text = call_begin(call);
+    int err = text != NULL ? say_records(text, call->partition, reply, true) : 0;
     if (err != 0) {
         call_fail(call, err, NULL, 0);
         return;
@@ -79,14 +94,6 @@ static void answer_lines(struct call *call, const Loquat__Reply *reply)
     call_ok(call);
 }
 
-static void on_feed_lines(void *owner, const Loquat__Reply *reply)
-{
-    if (reply->err != 0)
-        call_fail_reply(owner, reply);
-    else
-        answer_lines(owner, reply);
-}
-
 static void on_feed(void *owner, const Loquat__Reply *reply)
 {
     struct call *call = owner;
@@ -96,12 +103,9 @@ static void on_feed(void *owner, const Loquat__Reply *reply)
     }
     struct buf *text = call_begin(call);
     int err = 0;
-    if (text != NULL)
+    if (text != NULL) {
         buf_add_str(text, "{\"records\":[");
-    for (size_t i = 0; text != NULL && i < reply->n_feed && err == 0; i++) {
-        if (i > 0)
-            buf_add_byte(text, ',');
-        err = jobs_say_record(text, call->partition, reply->feed[i]);
+        err = say_records(text, call->partition, reply, false);
     }
     if (err != 0) {
         call_fail(call, err, NULL, 0);
