@@ -20,7 +20,7 @@ SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-fr
 CFLAGS = -std=c17 $(OPT) $(HARDEN) -fvisibility=hidden $(WARN) $(DEFS) $(INC) $(SANFLAGS) -MMD -MP $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CXXFLAGS = -std=c++17 $(OPT) $(HARDEN) -fvisibility=hidden $(WARNXX) $(DEFS) $(INC) $(SANFLAGS) -MMD -MP -fno-exceptions
 # The sanitizers have an allocator of their own.
-LDLIBS = $(if $(SAN),,-ljemalloc) -lrocksdb -lraft -lwslay -lsimdjson $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lyaml -lstdc++ -lpthread -lm
+LDLIBS = $(if $(SAN),,-ljemalloc) -lrocksdb -lraft -lwslay -lsimdjson $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lyaml -lstemmer -lstdc++ -lpthread -lm
 LDFLAGS = $(SANFLAGS) -Wl,-z,relro,-z,now
 
 # ---- what is built -----------------------------------------------------------------------------
@@ -30,7 +30,7 @@ src = $(filter-out $(MAINS),$(wildcard $(1)/*.c) $(wildcard $(1)/*.cc))
 obj = $(patsubst %,$(BUILD)/obj/%.o,$(1))
 
 BASE_OBJ := $(call obj,$(call src,store/base)) $(BUILD)/obj/gen/wire.pb-c.c.o $(BUILD)/obj/llhttp.o
-STORE_OBJ := $(call obj,$(call src,store))
+STORE_OBJ := $(call obj,$(call src,store) $(call src,store/search))
 CLIENT_OBJ := $(call obj,$(call src,store/client))
 COMPACTION_OBJ := $(call obj,$(call src,compaction))
 REPLICATION_OBJ := $(call obj,$(call src,replication))

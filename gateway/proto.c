@@ -236,6 +236,7 @@ static const struct proto_entry ENTRIES[] = {
     {"members", op_members, CALL_READ, PROTO_TAKES_C},
     {"seen", op_seen, CALL_READ, PROTO_TAKES_C},
     {"list", op_list, CALL_PAGE, 0},
+    {"search", op_search, CALL_PAGE, 0},
     {"conv", op_conv, CALL_READ, PROTO_TAKES_C | PROTO_HTTP_ONLY},
     {"records", op_records, CALL_PAGE, PROTO_TAKES_C | PROTO_HTTP_ONLY},
     {"partitions", op_partitions, CALL_READ, PROTO_JOBS},

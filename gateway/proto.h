@@ -127,5 +127,7 @@ int op_presence(struct request *request);
 /* list.c */
 int op_list(struct request *request);
 int op_sync(struct request *request);
+/* search.c */
+int op_search(struct request *request);
 
 #endif

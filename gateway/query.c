@@ -31,8 +31,10 @@ void query_add(struct json_obj *obj, const char *name, struct json_val val)
 
 void query_fields(struct conn *conn, const struct http_msg *msg, struct json_obj *obj)
 {
-    static const char *const NUMBERS[] = {"from", "to", "max", "limit", "after", "at", "wait_ms"};
-    static const char *const TEXTS[] = {"view", "order", "page"};
+    static const char *const NUMBERS[] = {"from",  "to",     "max", "limit",
+                                          "after", "before", "at",  "wait_ms"};
+    static const char *const TEXTS[] = {"view", "order",     "page", "q",
+                                        "c",    "from_user", "kind", "has"};
     struct arena *arena = &conn->gate->arena;
     struct buf value = {0};
     obj->count = 0;

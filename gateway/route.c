@@ -334,6 +334,14 @@ static void run_conversations(struct conn *conn, const struct http_msg *msg,
         run_query(conn, msg, "conv", c);
 }
 
+static void run_search(struct conn *conn, const struct http_msg *msg)
+{
+    if (!route_method_is(msg, "GET") && !route_method_is(msg, "HEAD"))
+        route_not_allowed(conn, "GET, HEAD");
+    else if (route_identify(conn, msg))
+        run_query(conn, msg, "search", (struct span){0});
+}
+
 /* ---- health, metrics, page ---- */
 
 static bool metrics_allowed(const struct conn *conn, const struct http_msg *msg)
@@ -402,6 +410,8 @@ void route_request(struct conn *conn, const struct http_msg *msg)
         upgrade(conn, msg);
     } else if (split(msg->path, &target)) {
         run_conversations(conn, msg, &target);
+    } else if (span_is(msg->path, "/v1/search")) {
+        run_search(conn, msg);
     } else if (jobs_route(conn, msg)) {
         /* answered, or under way */
     } else if (msg->path.n >= 4 && memcmp(msg->path.p, "/v1/", 4) == 0) {

@@ -268,6 +268,8 @@ int datadir_open(struct datadir *dir, const char *path, uint32_t partitions, int
         err = join(dir->data, path, "data");
     if (err == 0)
         err = join(dir->scratch, path, "flush.tmp");
+    if (err == 0)
+        err = join(dir->index, path, "index");
     if (err != 0) {
         snprintf(why, size, "the path is too long");
         return err;

@@ -4,6 +4,7 @@
  *            raised to a newer format, synced, checked at each start
  *   LOCK     held by the process that uses the directory
  *   journal/ the raft logs (journal.h)      data/    data DB
+ *   index/   the search index, made of what is in data/: it may be removed while nobody uses it
  * Formats 2 and 3 had the raft logs in a RocksDB under raft/ (rlog_old.h makes a journal of it); of
  * format 2, of a node that is alone, FORMAT names no cluster.
  * Errors: a message in `why` says what is wrong and what to do; nothing in the directory has been
@@ -38,6 +39,7 @@ struct datadir {
     char cluster[33]; /* the same as id: the node is alone */
     uint64_t node;
     char journal[DATADIR_PATH_MAX], data[DATADIR_PATH_MAX], scratch[DATADIR_PATH_MAX];
+    char index[DATADIR_PATH_MAX];
     char raft[DATADIR_PATH_MAX]; /* of old: see rlog_old.h */
     int fresh;                   /* just made: databases are to be created */
 };

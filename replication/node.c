@@ -74,6 +74,7 @@ static void on_applied(void *arg, struct shard *shard, const struct applied *app
     for (size_t i = 0; i < applied->record_count; i++)
         if (!applied->records[i].user_log) {
             rpc_page_fed(&node->rpc, shard->partition);
+            indexer_wake(node->indexer);
             break;
         }
     for (size_t i = 0; i < applied->record_count; i++)
@@ -149,6 +150,8 @@ void node_check_disk(struct node *node)
                   {"dir", log_str(node->path)}, {"reserve", log_int((int64_t)node->disk_reserve)});
     if (!full && node->disk_full)
         log_info("there is room on the disk again: writes are taken", {"dir", log_str(node->path)});
+    if (full != node->disk_full)
+        indexer_hold(node->indexer, full);
     node->disk_full = full;
     gauges_disk(room, wanted, full);
 }

@@ -47,6 +47,7 @@ struct node {
     char path[DATADIR_PATH_MAX];
     uint64_t disk_reserve;
     struct kv *data;
+    struct indexer *indexer;
     struct journal *journal;
     uint64_t journal_at; /* where it goes on */
     struct rlog *logs;   /* until the shards have them */

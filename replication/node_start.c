@@ -204,6 +204,7 @@ static void init_loop(struct node *node)
     struct wal_events events = {on_segment, on_synced, node};
     node->wal = wal_new(&node->loop, node->journal, node->journal_at, &events);
     node->applier = applier_new(&node->loop, node->data);
+    node->indexer = indexer_start(node->data, node->dir.index, node->dir.id, node->dir.partitions);
     feed_init(&node->feed, &node->loop, node->data, node->dir.partitions);
     presence_init(&node->presence, node->dir.partitions, &PRESENCE_OPS, &node->feed);
     node->shard_env = (struct shard_env){
@@ -225,6 +226,7 @@ static void init_loop(struct node *node)
         .loop = &node->loop,
         .partitions = node->dir.partitions,
         .data = node->data,
+        .indexer = node->indexer,
         .applier = node->applier,
         .feed = &node->feed,
         .presence = &node->presence,
@@ -266,6 +268,7 @@ static int start_shards(struct node *node, char *why, size_t size)
 void node_free(struct node *node)
 {
     watermark_close(&node->mark);
+    indexer_stop(node->indexer);
     kv_close(node->data);
     journal_close(node->journal);
     for (uint32_t p = 0; node->logs != NULL && p < node->dir.partitions; p++)

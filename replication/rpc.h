@@ -8,6 +8,7 @@
 #define LOQUAT_REPLICATION_RPC_H
 
 #include "replication/feed.h"
+#include "replication/indexer.h"
 #include "replication/readindex.h"
 #include "replication/shard.h"
 #include "store/base/link.h"
@@ -26,6 +27,7 @@ struct rpc_env { /* what the links need of their node */
     struct shard *shards;
     uint32_t partitions;
     struct kv *data;
+    struct indexer *indexer;
     struct applier *applier;
     struct feed *feed;
     struct presence *presence;

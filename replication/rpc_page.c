@@ -1,6 +1,7 @@
 /* replication/rpc_page.c: pages that gateways ask for, read on the thread pool: of a conversation,
- * of the feed of a partition, of its consumers. A page of a feed on which nothing is yet may wait
- * for what comes, for as long as was asked; then it is answered as it was. */
+ * of what is searched for, of the feed of a partition, of its consumers. A page of a feed on which
+ * nothing is yet may wait for what comes, for as long as was asked; then it is answered as it was.
+ */
 #include <stdlib.h>
 
 #include "replication/rpc_inside.h"
@@ -11,6 +12,7 @@
 #include "store/base/log.h"
 #include "store/base/wire.h"
 #include "store/feedlog.h"
+#include "store/search/search.h"
 #include "store/timeline.h"
 
 enum { IDLE_REPLY_MAX = 4 << 20 };
@@ -34,7 +36,8 @@ struct page_read {
 bool rpc_page_is(uint32_t op)
 {
     return op == LOQUAT__READ_OP__READ_RANGE || op == LOQUAT__READ_OP__READ_FEED ||
-           op == LOQUAT__READ_OP__READ_CONSUMERS || op == LOQUAT__READ_OP__READ_CURSOR;
+           op == LOQUAT__READ_OP__READ_CONSUMERS || op == LOQUAT__READ_OP__READ_CURSOR ||
+           op == LOQUAT__READ_OP__READ_SEARCH;
 }
 
 static const char *why_not(const Loquat__Read *read, int err)
@@ -59,6 +62,9 @@ static int read_page(struct page_read *job, const Loquat__Read *read, Loquat__Re
         return feedlog_read_consumers(kv, read->partition, read, &job->arena, reply);
     case LOQUAT__READ_OP__READ_CURSOR:
         return feedlog_read_cursor(kv, read->partition, read, job->now_ms, &job->arena, reply);
+    case LOQUAT__READ_OP__READ_SEARCH:
+        return search_read(kv, indexer_kv(job->peer->env->indexer), read->partition, read,
+                           job->now_ms, &job->arena, reply);
     default:
         return timeline_read(kv, read->partition, read, job->now_ms, &job->arena, reply);
     }

@@ -63,7 +63,7 @@ void kv_put2(struct kv_batch *batch, enum kv_cf cf, struct span key, struct span
 
 void kv_append(struct kv_batch *batch, enum kv_cf cf, struct span key, struct span value)
 {
-    ASSERT(cf == KV_DEDUP);
+    ASSERT(cf == KV_DEDUP || batch->kv->kind == KV_INDEX);
     rocksdb_writebatch_merge_cf(batch->rocks, batch->kv->cf[cf], key.p, key.n, value.p, value.n);
 }
 
@@ -71,6 +71,13 @@ void kv_delete(struct kv_batch *batch, enum kv_cf cf, struct span key)
 {
     ASSERT(cf < batch->kv->cf_count);
     rocksdb_writebatch_delete_cf(batch->rocks, batch->kv->cf[cf], key.p, key.n);
+}
+
+void kv_delete_range(struct kv_batch *batch, struct span from, struct span until)
+{
+    ASSERT(batch->kv->kind == KV_INDEX);
+    rocksdb_writebatch_delete_range_cf(batch->rocks, batch->kv->cf[KV_LOG], from.p, from.n, until.p,
+                                       until.n);
 }
 
 int kv_write(struct kv_batch *batch)

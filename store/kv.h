@@ -2,6 +2,7 @@
  * below, WAL off, flushed together (atomic_flush): after a crash it stands at some write that was
  * made, whole, and the raft log is replayed from there.
  * KV_RAFT, one family, each write synced, is what raft logs once stood in: for directories of old.
+ * KV_INDEX, one family, WAL off, is the search index (store/search/index.h).
  * Owner:  values are copied into the caller's buf; iterators lend until moved.
  * Thread: any thread reads; one thread writes to each database.
  * Errors: ERR_NOT_FOUND, ERR_CORRUPT, ERR_NO_SPACE, ERR_IO. kv_error tells the last message of the
@@ -13,7 +14,7 @@
 #include "store/base/err.h"
 
 enum kv_cf {
-    KV_LOG, /* the only one of KV_RAFT */
+    KV_LOG, /* the only one of KV_RAFT and of KV_INDEX */
     KV_CONV,
     KV_FOLD,
     KV_DEDUP,
@@ -23,7 +24,7 @@ enum kv_cf {
     KV_APL,
     KV_CF_COUNT
 };
-enum kv_kind { KV_RAFT, KV_DATA };
+enum kv_kind { KV_RAFT, KV_DATA, KV_INDEX };
 
 struct kv;
 struct kv_options {
@@ -67,8 +68,9 @@ void kv_put2(struct kv_batch *batch, enum kv_cf cf, struct span key, struct span
 /* Adds to the end of the row's value. */
 void kv_append(struct kv_batch *batch, enum kv_cf cf, struct span key, struct span value);
 void kv_delete(struct kv_batch *batch, enum kv_cf cf, struct span key);
-/* No ranges are deleted: families that take insert hints can't (RocksDB < 9.2: the memtable would
- * be corrupted). */
+/* [from, until) of a KV_INDEX. Others delete no ranges: families that take insert hints can't
+ * (RocksDB < 9.2: the memtable would be corrupted). */
+void kv_delete_range(struct kv_batch *batch, struct span from, struct span until);
 int kv_write(struct kv_batch *batch); /* the batch is cleared */
 
 int kv_get(struct kv *kv, enum kv_cf cf, struct span key, struct buf *value);

@@ -14,6 +14,7 @@ enum {
     STAGGER_PART = 8,  /* of these parts */
     MEMTABLES_TOTAL = 256 << 20,
     MEMTABLE_RAFT = 128 << 20,
+    MEMTABLE_INDEX = 16 << 20,
     WAL_TOTAL = 384 << 20,
     BLOCK_CACHE = 64 << 20, /* the page cache is behind it */
     BLOCK_SIZE = 16 << 10,
@@ -31,6 +32,10 @@ enum {
     PACE_BYTES = 160 << 20, /* a second, of each database; more than it ever takes for long */
     PACE_STEP_US = 4000,
     ZSTD_LEVEL = 1,
+    ZSTD_LEVEL_INDEX = 3,
+    FILTER_BITS = 10,      /* for each row */
+    FILTER_BITS_INDEX = 7, /* as good as a Bloom filter of so many */
+    RESTART_INDEX = 32,
     ZSTD_WINDOW = -14, /* RocksDB's default */
 };
 
@@ -211,6 +216,38 @@ static rocksdb_options_t *raft_options(const struct kv *kv)
     return o;
 }
 
+static void set_append(rocksdb_options_t *options)
+{
+    rocksdb_options_set_merge_operator(
+        options, rocksdb_mergeoperator_create(NULL, append_free, append_full, append_partial, NULL,
+                                              append_name));
+}
+
+/* Small rows, each asked for by its whole key, most of which are not there. */
+static rocksdb_options_t *index_options(struct kv *kv)
+{
+    rocksdb_options_t *o = rocksdb_options_create();
+    rocksdb_options_set_create_if_missing(o, kv->config.create);
+    rocksdb_options_set_write_buffer_size(o, MEMTABLE_INDEX);
+    rocksdb_options_set_max_write_buffer_number(o, 3);
+    rocksdb_options_set_max_background_jobs(o, 2);
+    rocksdb_options_set_max_open_files(o, OPEN_FILES_MAX / 2);
+    rocksdb_options_set_keep_log_file_num(o, 4);
+    rocksdb_options_set_allow_concurrent_memtable_write(o, 0);
+    rocksdb_options_set_bytes_per_sync(o, SYNC_STEP);
+    rocksdb_options_set_level0_file_num_compaction_trigger(o, LEVEL0_FILES_SMALL);
+    rocksdb_options_set_level0_slowdown_writes_trigger(o, LEVEL0_SLOW);
+    rocksdb_options_set_level0_stop_writes_trigger(o, LEVEL0_STOP);
+    rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
+    rocksdb_options_set_compression(o, rocksdb_lz4_compression);
+    rocksdb_options_set_bottommost_compression(o, rocksdb_zstd_compression);
+    rocksdb_options_set_bottommost_compression_options(o, ZSTD_WINDOW, ZSTD_LEVEL_INDEX, 0, 0, 1);
+    set_pace(o);
+    set_table(kv, o);
+    set_append(o);
+    return o;
+}
+
 /* What differs between the families: how rows are found, and how much of them there is. */
 static rocksdb_options_t *data_options(struct kv *kv, enum kv_cf cf)
 {
@@ -251,9 +288,7 @@ static rocksdb_options_t *data_options(struct kv *kv, enum kv_cf cf)
         rocksdb_options_set_compaction_filter(o, kv->filter);
     }
     if (cf == KV_DEDUP)
-        rocksdb_options_set_merge_operator(
-            o, rocksdb_mergeoperator_create(NULL, append_free, append_full, append_partial, NULL,
-                                            append_name));
+        set_append(o);
     if (cf == KV_LOG || cf == KV_FOLD || cf == KV_FEED)
         return with_string(o, "memtable_insert_with_hint_prefix_extractor=capped:18");
     return o;
@@ -275,12 +310,21 @@ static void make_options(struct kv *kv)
     kv->table = rocksdb_block_based_options_create();
     rocksdb_block_based_options_set_block_cache(kv->table, kv->cache);
     rocksdb_block_based_options_set_block_size(kv->table, BLOCK_SIZE);
-    rocksdb_block_based_options_set_filter_policy(kv->table,
-                                                  rocksdb_filterpolicy_create_bloom_full(10));
     rocksdb_block_based_options_set_format_version(kv->table, 5);
-    kv->cf_count = kv->kind == KV_RAFT ? 1 : KV_CF_COUNT;
+    if (kv->kind == KV_INDEX) {
+        /* Its rows are so small that filters and what is said again of keys would be most of it. */
+        rocksdb_block_based_options_set_filter_policy(
+            kv->table, rocksdb_filterpolicy_create_ribbon(FILTER_BITS_INDEX));
+        rocksdb_block_based_options_set_block_restart_interval(kv->table, RESTART_INDEX);
+    } else {
+        rocksdb_block_based_options_set_filter_policy(
+            kv->table, rocksdb_filterpolicy_create_bloom_full(FILTER_BITS));
+    }
+    kv->cf_count = kv->kind == KV_DATA ? KV_CF_COUNT : 1;
     for (size_t i = 0; i < kv->cf_count; i++)
-        kv->options[i] = kv->kind == KV_RAFT ? raft_options(kv) : data_options(kv, (enum kv_cf)i);
+        kv->options[i] = kv->kind == KV_RAFT    ? raft_options(kv)
+                         : kv->kind == KV_INDEX ? index_options(kv)
+                                                : data_options(kv, (enum kv_cf)i);
     kv->write = rocksdb_writeoptions_create();
     if (kv->kind == KV_RAFT)
         rocksdb_writeoptions_set_sync(kv->write, 1);

@@ -1,11 +1,11 @@
 #include "store/timeline.h"
 
+#include "store/access.h"
 #include "store/base/check.h"
 #include "store/base/err.h"
 #include "store/base/record.h"
 #include "store/hidden.h"
 #include "store/key.h"
-#include "store/reactions.h"
 
 enum { REACTION_BYTES = 64 }; /* of one, in a page */
 enum { VISIT_MAX = 20000 };   /* rows looked at for one page: long runs of holes end it too */
@@ -21,6 +21,7 @@ struct reader {
     uint64_t head, floor, since;
     bool hides; /* the reader has hidden some */
     struct kv_view view;
+    struct access access;
     struct kv_iter fold;
     bool fold_open, fold_placed, fold_ended; /* ended: no fold lies further on */
     size_t items_cap, visited, records;
@@ -76,22 +77,6 @@ static bool full(const struct reader *r)
 
 /* ---- folds, beside the log and in its order ---- */
 
-static int find_reactions(struct reader *r, uint64_t seq, const Loquat__Fold *fold,
-                          Loquat__Item *item)
-{
-    struct span user = span_str(r->read->user);
-    r->value.n = 0;
-    if (fold->n_reactions > 0 && user.n > 0) {
-        struct key key = key_reactions(r->partition, r->id, seq, user);
-        int err = kv_view_get(&r->view, KV_CONV, key_span(&key), &r->value);
-        if (err == ERR_NOT_FOUND)
-            r->value.n = 0;
-        else if (err != 0)
-            return err;
-    }
-    return reactions_give(item, fold, buf_span(&r->value), r->arena);
-}
-
 static int find_fold(struct reader *r, uint64_t seq, Loquat__Item *item)
 {
     if (r->fold_ended)
@@ -124,17 +109,9 @@ static int find_fold(struct reader *r, uint64_t seq, Loquat__Item *item)
     r->fold_ended = !kv_iter_valid(&r->fold);
     if (r->fold_ended)
         return kv_iter_error(&r->fold);
-    struct span value = kv_iter_value(&r->fold);
-    Loquat__Fold *fold =
-        loquat__fold__unpack(&r->arena->allocator, value.n, (const uint8_t *)value.p);
-    if (fold == NULL)
-        return ERR_CORRUPT;
-    item->edited = fold->edited;
-    item->body = fold->body;
-    item->replies = fold->replies;
-    item->pinned = fold->pinned;
-    r->bytes += fold->body.len + fold->n_reactions * REACTION_BYTES;
-    return find_reactions(r, seq, fold, item);
+    int err = access_fold(&r->access, seq, kv_iter_value(&r->fold), r->arena, &r->value, item);
+    r->bytes += item->body.len + item->n_reactions * REACTION_BYTES;
+    return err;
 }
 
 /* ---- one row ---- */
@@ -306,34 +283,14 @@ static int read_thread(struct reader *r, uint64_t first, uint64_t last)
 
 static int find_conv(struct reader *r)
 {
-    struct key key = key_header(r->partition, r->id);
-    int err = kv_view_get(&r->view, KV_CONV, key_span(&key), &r->value);
+    int err = access_find(&r->access, &r->view, r->partition, r->read->conv, r->read->user,
+                          r->read->all, r->arena, &r->value);
     if (err != 0)
         return err;
-    Loquat__ConvHeader *header =
-        loquat__conv_header__unpack(&r->arena->allocator, r->value.n, (const uint8_t *)r->value.p);
-    if (header == NULL)
-        return ERR_CORRUPT;
-    if (strcmp(header->id, r->read->conv) != 0)
-        return ERR_NOT_FOUND;
-    r->floor = header->floor > 0 ? header->floor : 1;
-    r->since = 1;
-    r->head = header->head;
-    if (r->read->all)
-        return 0;
-    key = key_member(r->partition, r->id, span_str(r->read->user));
-    err = kv_view_get(&r->view, KV_CONV, key_span(&key), &r->value);
-    if (err != 0)
-        return err;
-    Loquat__Member *member =
-        loquat__member__unpack(&r->arena->allocator, r->value.n, (const uint8_t *)r->value.p);
-    if (member == NULL)
-        return ERR_CORRUPT;
-    if (member->role == LOQUAT__ROLE__ROLE_NONE)
-        return ERR_NOT_FOUND;
-    if (header->history_joined)
-        r->since = member->joined_seq;
-    r->hides = member->hidden > 0;
+    r->floor = r->access.floor;
+    r->since = r->access.since;
+    r->hides = r->access.hides;
+    r->head = r->access.header->head;
     return 0;
 }
 

@@ -255,6 +255,10 @@ void reply_pack(const Loquat__Reply *reply, struct buf *out)
         add_message(out, 25, &reply->cursor->base);
     add_number(out, 26, reply->lag);
     add_number(out, 27, reply->lag_ms);
+    for (size_t i = 0; i < reply->n_hits; i++)
+        add_message(out, 28, &reply->hits[i]->base);
+    add_number(out, 29, reply->behind);
+    add_number(out, 30, reply->partial != 0);
 }
 
 void write_pack(const struct write_view *write, struct buf *out)

@@ -233,7 +233,7 @@ static void check_reply(struct span packed)
 
 Test(wire, replies_as_protobuf_packs_them)
 {
-    cr_assert(eq(int, loquat__reply__descriptor.n_fields, 27), "reply_pack knows so many");
+    cr_assert(eq(int, loquat__reply__descriptor.n_fields, 30), "reply_pack knows so many");
     cr_assert(eq(int, loquat__item__descriptor.n_fields, 9), "and of an item");
     for (int round = 0; round < ROUNDS / 4; round++) {
         Loquat__Item items[ITEMS], *each[ITEMS];
@@ -276,6 +276,17 @@ Test(wire, replies_as_protobuf_packs_them)
         r.cursor = maybe() ? &cursor : NULL;
         r.lag = maybe() ? some() : 0;
         r.lag_ms = maybe() ? some() : 0;
+        Loquat__Hit hit = LOQUAT__HIT__INIT, *hits[] = {&hit, &hit};
+        uint32_t spans[] = {small(), small()};
+        hit.conv = text();
+        hit.item = &items[0];
+        hit.mid = some();
+        hit.spans = spans;
+        hit.n_spans = 2;
+        r.hits = hits;
+        r.n_hits = maybe() ? 2 : 0;
+        r.behind = maybe() ? some() : 0;
+        r.partial = maybe();
         r.convs = infos;
         r.n_convs = maybe() ? 2 : 0;
         r.members = members;

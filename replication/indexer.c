@@ -1,0 +1,193 @@
+#include "replication/indexer.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "store/base/check.h"
+#include "store/base/clock.h"
+#include "store/base/err.h"
+#include "store/base/log.h"
+#include "store/base/thread.h"
+#include "store/search/build.h"
+
+enum { NICE = 15 };
+
+struct indexer {
+    struct kv *data, *index;
+    uint32_t partitions;
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t cond;
+    bool woken, full;           /* under mutex, as state is */
+    bool stopping;              /* also read by steps, atomically */
+    bool damaged;               /* atomic */
+    struct indexer_state state; /* under mutex */
+};
+
+static bool is_stopping(struct indexer *indexer)
+{
+    return __atomic_load_n(&indexer->stopping, __ATOMIC_RELAXED);
+}
+
+/* ---- the thread ---- */
+
+/* The next start makes it anew. */
+static void condemn(struct indexer *indexer)
+{
+    if (index_condemn(indexer->index) == 0)
+        log_error("the search index is damaged; it is made anew when the server starts again",
+                  {"what", log_str(kv_error())});
+}
+
+static void count(struct indexer *indexer, const struct build_step *step, uint64_t start_us)
+{
+    pthread_mutex_lock(&indexer->mutex);
+    indexer->state.records += step->records;
+    indexer->state.messages += step->messages;
+    indexer->state.busy_us += clock_mono_us() - start_us;
+    indexer->state.behind = step->more;
+    pthread_mutex_unlock(&indexer->mutex);
+}
+
+static int take_all(struct indexer *indexer, struct build *build)
+{
+    int err = 0;
+    for (uint32_t p = 0; p < indexer->partitions && err == 0; p++) {
+        struct build_step step = {.more = true};
+        while (step.more && err == 0 && !is_stopping(indexer)) {
+            uint64_t start = clock_mono_us();
+            err = build_step(build, p, &indexer->stopping, &step);
+            count(indexer, &step, start);
+        }
+    }
+    return err;
+}
+
+/* Until something came and a while has gone, or it is to stop. */
+static void rest(struct indexer *indexer, uint64_t ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += (time_t)(ms / 1000);
+    until.tv_nsec += (long)(ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    pthread_mutex_lock(&indexer->mutex);
+    int rv = 0;
+    while (!is_stopping(indexer) && rv == 0)
+        rv = pthread_cond_timedwait(&indexer->cond, &indexer->mutex, &until);
+    while (!is_stopping(indexer) && (!indexer->woken || indexer->full))
+        pthread_cond_wait(&indexer->cond, &indexer->mutex);
+    indexer->woken = false;
+    pthread_mutex_unlock(&indexer->mutex);
+}
+
+static void *run(void *arg)
+{
+    struct indexer *indexer = arg;
+    (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE);
+    struct build *build = build_new(indexer->data, indexer->index);
+    bool condemned = false;
+    while (!is_stopping(indexer)) {
+        int err = condemned ? 0 : take_all(indexer, build);
+        bool damaged = err == ERR_CORRUPT || __atomic_load_n(&indexer->damaged, __ATOMIC_RELAXED);
+        if (damaged && !condemned)
+            condemn(indexer);
+        else if (err != 0)
+            log_warn("the search index can't be written; it is tried again",
+                     {"err", log_str(err_name(err))}, {"what", log_str(kv_error())});
+        condemned |= damaged;
+        rest(indexer, err != 0 ? INDEXER_AGAIN_MS : INDEXER_REST_MS);
+    }
+    build_free(build);
+    return NULL;
+}
+
+/* ---- from outside ---- */
+
+struct indexer *indexer_start(struct kv *data, const char *dir, const char *id, uint32_t partitions)
+{
+    struct indexer *indexer = xcalloc(1, sizeof *indexer);
+    bool fresh = false;
+    indexer->data = data;
+    indexer->partitions = partitions;
+    int err = index_open(dir, id, &indexer->index, &fresh);
+    if (err != 0) {
+        log_error("the search index can't be opened: what is searched for is looked for in the "
+                  "newest messages only",
+                  {"dir", log_str(dir)}, {"what", log_str(kv_error())});
+        indexer->index = NULL;
+        return indexer;
+    }
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_mutex_init(&indexer->mutex, NULL);
+    pthread_cond_init(&indexer->cond, &attr);
+    pthread_condattr_destroy(&attr);
+    indexer->woken = true;
+    thread_start(&indexer->thread, "indexer", run, indexer);
+    return indexer;
+}
+
+struct kv *indexer_kv(const struct indexer *indexer)
+{
+    return indexer->index;
+}
+
+static void set(struct indexer *indexer, bool *what, bool to)
+{
+    if (indexer->index == NULL)
+        return;
+    pthread_mutex_lock(&indexer->mutex);
+    __atomic_store_n(what, to, __ATOMIC_RELAXED);
+    pthread_cond_signal(&indexer->cond);
+    pthread_mutex_unlock(&indexer->mutex);
+}
+
+void indexer_wake(struct indexer *indexer)
+{
+    set(indexer, &indexer->woken, true);
+}
+
+void indexer_hold(struct indexer *indexer, bool full)
+{
+    set(indexer, &indexer->full, full);
+}
+
+void indexer_damaged(struct indexer *indexer)
+{
+    __atomic_store_n(&indexer->damaged, true, __ATOMIC_RELAXED);
+    set(indexer, &indexer->woken, true);
+}
+
+struct indexer_state indexer_state(struct indexer *indexer)
+{
+    struct indexer_state state = {0};
+    if (indexer->index == NULL)
+        return state;
+    pthread_mutex_lock(&indexer->mutex);
+    state = indexer->state;
+    pthread_mutex_unlock(&indexer->mutex);
+    return state;
+}
+
+void indexer_stop(struct indexer *indexer)
+{
+    if (indexer == NULL)
+        return;
+    if (indexer->index != NULL) {
+        set(indexer, &indexer->stopping, true);
+        int rv = pthread_join(indexer->thread, NULL);
+        ASSERT(rv == 0);
+        kv_close(indexer->index);
+        pthread_mutex_destroy(&indexer->mutex);
+        pthread_cond_destroy(&indexer->cond);
+    }
+    free(indexer);
+}

@@ -1,0 +1,34 @@
+/* replication/indexer.h: the thread that keeps the search index of a node (store/search/): it takes
+ * what the feeds of all partitions have into it, soon after it is applied, with the processor's
+ * time that nobody else wants. Nothing waits for it: what it has not taken is looked for in the
+ * logs themselves.
+ * Thread: indexer_start and indexer_stop the node's; the rest any.
+ * Errors: without a directory that can be written there is no index, which is logged; a damaged one
+ *         is made anew at the next start. */
+#ifndef LOQUAT_REPLICATION_INDEXER_H
+#define LOQUAT_REPLICATION_INDEXER_H
+
+#include "store/kv.h"
+
+enum {
+    INDEXER_REST_MS = 500,    /* between two rounds: many messages cost less than one by one */
+    INDEXER_AGAIN_MS = 30000, /* after an error */
+};
+
+struct indexer;
+/* `id`: whose logs these are. */
+struct indexer *indexer_start(struct kv *data, const char *dir, const char *id,
+                              uint32_t partitions);
+struct kv *indexer_kv(const struct indexer *indexer); /* NULL: there is none */
+void indexer_wake(struct indexer *indexer);           /* something was applied */
+/* The disk is full: nothing is written until it is not. */
+void indexer_hold(struct indexer *indexer, bool full);
+void indexer_damaged(struct indexer *indexer); /* who reads it found it so */
+struct indexer_state {
+    uint64_t records, messages, busy_us; /* taken since the start; time at work */
+    bool behind;                         /* it is at work on what came before */
+};
+struct indexer_state indexer_state(struct indexer *indexer);
+void indexer_stop(struct indexer *indexer); /* waits for what it is at; nobody reads it any more */
+
+#endif

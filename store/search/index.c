@@ -1,0 +1,308 @@
+#include "store/search/index.h"
+
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "store/base/check.h"
+#include "store/base/err.h"
+#include "store/base/file.h"
+#include "store/base/log.h"
+#include "store/key.h"
+
+static const char META_KEY[] = {(char)0xff, (char)0xff, 0};
+
+static int read_number(struct kv *index, struct span key, uint64_t *number)
+{
+    struct buf value = {0};
+    int err = kv_get(index, KV_LOG, key, &value);
+    *number = 0;
+    if (err == ERR_NOT_FOUND)
+        err = 0;
+    else if (err == 0 && get_varint(value.p, value.n, number) == 0)
+        err = ERR_CORRUPT;
+    buf_close(&value);
+    return err;
+}
+
+static void put_number(struct kv_batch *batch, struct span key, uint64_t number)
+{
+    char room[VARINT_MAX];
+    kv_put(batch, KV_LOG, key, span_of(room, put_varint(room, number)));
+}
+
+/* ---- opening ---- */
+
+static int open_kv(const char *dir, struct kv **index)
+{
+    struct kv_options options = {.create = true};
+    return kv_open(dir, KV_INDEX, &options, index);
+}
+
+static void meta_of(const char *id, struct buf *meta)
+{
+    meta->n = 0;
+    buf_addf(meta, "%d %s", INDEX_VERSION, id);
+}
+
+static bool is_ours(struct kv *index, const char *id)
+{
+    struct buf value = {0}, meta = {0};
+    meta_of(id, &meta);
+    bool ours = kv_get(index, KV_LOG, span_of(META_KEY, sizeof META_KEY), &value) == 0 &&
+                span_eq(buf_span(&value), buf_span(&meta));
+    buf_close(&value);
+    buf_close(&meta);
+    return ours;
+}
+
+static int begin(struct kv *index, const char *id)
+{
+    struct buf meta = {0};
+    struct kv_batch batch;
+    meta_of(id, &meta);
+    kv_batch_init(&batch, index);
+    kv_put(&batch, KV_LOG, span_of(META_KEY, sizeof META_KEY), buf_span(&meta));
+    int err = kv_write(&batch);
+    kv_batch_close(&batch);
+    buf_close(&meta);
+    return err;
+}
+
+int index_open(const char *dir, const char *id, struct kv **index, bool *fresh)
+{
+    int err = open_kv(dir, index);
+    *fresh = err != 0 || !is_ours(*index, id);
+    if (!*fresh)
+        return 0;
+    if (err != 0 && !kv_damaged(err))
+        return err;
+    if (err != 0)
+        log_warn("the search index is damaged and is made anew", {"dir", log_str(dir)},
+                 {"what", log_str(kv_error())});
+    else
+        kv_close(*index);
+    file_empty_directory(dir);
+    err = open_kv(dir, index);
+    return err == 0 ? begin(*index, id) : err;
+}
+
+int index_condemn(struct kv *index)
+{
+    struct kv_batch batch;
+    kv_batch_init(&batch, index);
+    kv_delete(&batch, KV_LOG, span_of(META_KEY, sizeof META_KEY));
+    int err = kv_write(&batch);
+    kv_batch_close(&batch);
+    return err;
+}
+
+/* ---- keys ---- */
+
+struct index_key index_conv_key(uint32_t partition, struct conv_id conv)
+{
+    struct key key = key_conv(partition, conv);
+    struct index_key made = {.n = key.n};
+    memcpy(made.p, key.p, key.n);
+    return made;
+}
+
+struct index_key index_key(uint32_t partition, struct conv_id conv, uint32_t segment,
+                           struct span term)
+{
+    ASSERT(term.n <= TERM_BYTES_MAX);
+    struct index_key key = index_conv_key(partition, conv);
+    put_be16(key.p + key.n, (uint16_t)(segment >> 16));
+    put_be16(key.p + key.n + 2, (uint16_t)segment);
+    key.n += 4;
+    if (term.n > 0)
+        memcpy(key.p + key.n, term.p, term.n);
+    key.n += term.n;
+    return key;
+}
+
+int index_fed(struct kv *index, uint32_t partition, uint64_t *offset)
+{
+    struct key key = key_partition(partition);
+    return read_number(index, key_span(&key), offset);
+}
+
+int index_through(struct kv *index, uint32_t partition, struct conv_id conv, uint64_t *seq)
+{
+    struct index_key key = index_conv_key(partition, conv);
+    return read_number(index, index_key_span(&key), seq);
+}
+
+void index_put_fed(struct kv_batch *batch, uint32_t partition, uint64_t offset)
+{
+    struct key key = key_partition(partition);
+    put_number(batch, key_span(&key), offset);
+}
+
+void index_put_through(struct kv_batch *batch, uint32_t partition, struct conv_id conv,
+                       uint64_t seq)
+{
+    struct index_key key = index_conv_key(partition, conv);
+    put_number(batch, index_key_span(&key), seq);
+}
+
+/* ---- writing ---- */
+
+static size_t utf8_size(char lead)
+{
+    uint8_t byte = (uint8_t)lead;
+    return byte < 0xc0 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+}
+
+/* A pair as `first` and what follows it; false: it is none. */
+static bool split_pair(struct span term, struct span *first, struct span *second)
+{
+    if (term.n < 2 || term.p[0] != TERM_CHARS || utf8_size(term.p[1]) > term.n - 1)
+        return false;
+    *first = span_of(term.p + 1, utf8_size(term.p[1]));
+    *second = span_of(term.p + 1 + first->n, term.n - 1 - first->n);
+    return true;
+}
+
+static void put_row(struct index_writer *writer, struct span term, struct span value)
+{
+    struct index_key key = index_key(writer->partition, writer->conv, writer->segment, term);
+    kv_append(writer->batch, KV_LOG, index_key_span(&key), value);
+}
+
+void index_put_end(struct index_writer *writer)
+{
+    struct term term = term_of(TERM_CHARS, span_of(writer->first, writer->first_n));
+    if (writer->pairs.n > 0)
+        put_row(writer, term_span(&term), buf_span(&writer->pairs));
+    writer->pairs.n = writer->first_n = 0;
+}
+
+void index_put(struct index_writer *writer, struct span term, struct span run)
+{
+    struct span first, second;
+    if (!split_pair(term, &first, &second)) {
+        index_put_end(writer);
+        put_row(writer, term, run);
+        return;
+    }
+    if (!span_eq(first, span_of(writer->first, writer->first_n)))
+        index_put_end(writer);
+    memcpy(writer->first, first.p, first.n);
+    writer->first_n = first.n;
+    if (second.n > 0)
+        buf_add_span(&writer->pairs, second);
+    else
+        buf_add_byte(&writer->pairs, 0);
+    while (run.n > 0) { /* of one batch: it begins once */
+        uint64_t number = 0;
+        size_t size = get_varint(run.p, run.n, &number);
+        ASSERT(size > 0);
+        run = span_of(run.p + size, run.n - size);
+        buf_add_varint(&writer->pairs, (number >> 1) << 1 | (run.n == 0));
+    }
+}
+
+/* ---- finding ---- */
+
+/* The places of one pair, which are moved over; `set` NULL: they are only that. */
+static int add_places(struct span *row, struct posting_set *set)
+{
+    uint64_t place = 0, number = 0;
+    while (!(number & 1)) {
+        size_t size = get_varint(row->p, row->n, &number);
+        place += number >> 1;
+        if (size == 0 || place >= SEGMENT_SIZE)
+            return ERR_CORRUPT;
+        if (set != NULL)
+            posting_set_add_place(set, (uint16_t)place);
+        *row = span_of(row->p + size, row->n - size);
+    }
+    return 0;
+}
+
+/* Of pairs those with this second one; `any`: all. */
+static int add_pairs(struct span row, struct span second, bool any, struct posting_set *set)
+{
+    int err = 0;
+    if (second.n == 0)
+        second = span_of("", 1);
+    while (row.n > 0 && err == 0) {
+        size_t n = utf8_size(row.p[0]);
+        if (n > row.n)
+            return ERR_CORRUPT;
+        bool wanted = any || span_eq(span_of(row.p, n), second);
+        row = span_of(row.p + n, row.n - n);
+        err = add_places(&row, wanted ? set : NULL);
+    }
+    return err;
+}
+
+static int get_row(struct kv *index, const struct index_key *key, struct posting_set *set)
+{
+    int err = kv_get(index, KV_LOG, index_key_span(key), &set->row);
+    if (err == ERR_NOT_FOUND)
+        set->row.n = 0;
+    return err == ERR_NOT_FOUND ? 0 : err;
+}
+
+static int find_pairs(struct kv *index, uint32_t partition, struct conv_id conv, uint32_t segment,
+                      struct span first, struct span second, bool any, struct posting_set *set)
+{
+    struct term term = term_of(TERM_CHARS, first);
+    struct index_key key = index_key(partition, conv, segment, term_span(&term));
+    int err = get_row(index, &key, set);
+    return err == 0 ? add_pairs(buf_span(&set->row), second, any, set) : err;
+}
+
+int index_find(struct kv *index, uint32_t partition, struct conv_id conv, uint32_t segment,
+               struct span term, struct posting_set *set)
+{
+    struct span first, second;
+    if (split_pair(term, &first, &second))
+        return find_pairs(index, partition, conv, segment, first, second, false, set);
+    struct index_key key = index_key(partition, conv, segment, term);
+    int err = get_row(index, &key, set);
+    return err == 0 ? posting_set_add(set, buf_span(&set->row)) : err;
+}
+
+static int find_rows(struct kv *index, const struct index_key *from, const struct index_key *until,
+                     struct posting_set *set)
+{
+    struct kv_iter iter;
+    int err = 0;
+    kv_iter_open(&iter, index, NULL, KV_LOG, index_key_span(from), index_key_span(until));
+    for (kv_iter_first(&iter); err == 0 && kv_iter_valid(&iter); kv_iter_next(&iter))
+        err = posting_set_add(set, kv_iter_value(&iter));
+    if (err == 0)
+        err = kv_iter_error(&iter);
+    kv_iter_close(&iter);
+    return err;
+}
+
+/* Behind all that begins with it: no byte of a term is 0xff. */
+static void end_prefix(struct index_key *key)
+{
+    if (key->n == INDEX_KEY_MAX)
+        key->n--;
+    key->p[key->n++] = (char)0xff;
+}
+
+int index_find_prefix(struct kv *index, uint32_t partition, struct conv_id conv, uint32_t segment,
+                      struct span prefix, struct posting_set *set)
+{
+    struct index_key from = index_key(partition, conv, segment, prefix), until = from;
+    struct span first, second;
+    if (split_pair(prefix, &first, &second))
+        return find_pairs(index, partition, conv, segment, first, second, true, set);
+    end_prefix(&until);
+    return find_rows(index, &from, &until, set);
+}
+
+int index_find_range(struct kv *index, uint32_t partition, struct conv_id conv, uint32_t segment,
+                     struct span first, struct span last, struct posting_set *set)
+{
+    struct index_key from = index_key(partition, conv, segment, first);
+    struct index_key until = index_key(partition, conv, segment, last);
+    until.p[until.n++] = 0;
+    return find_rows(index, &from, &until, set);
+}
