@@ -295,6 +295,21 @@ static void subtract(struct tally from[CAUSE_COUNT], const struct tally what[CAU
     }
 }
 
+static int index_again(struct job *job, bool all)
+{
+    const struct keeper *keeper = job->keeper;
+    if (keeper->ops->index == NULL) {
+        job->msg = "the databases are open for reading only";
+        return ERR_BAD_REQUEST;
+    }
+    int err = keeper->ops->index(keeper->arg, job->ask, all, &job->outcome.report.segments);
+    if (err == ERR_UNAVAILABLE) { /* nothing to be done where there is none */
+        outcome_note(&job->outcome, "this node has no search index; its log says why");
+        err = 0;
+    }
+    return err;
+}
+
 static int run_steps(struct job *job)
 {
     struct survey raise = {.on_conv = raise_conv, .policy = policy_of(job->ask)};
@@ -315,7 +330,7 @@ static int run_steps(struct job *job)
     job->at = 0;
     if (err == 0)
         err = job->ask->n_convs > 0 ? compact_named(job) : compact_all(job);
-    return err;
+    return err == 0 ? index_again(job, false) : err;
 }
 
 static int do_run(struct job *job)
@@ -368,6 +383,8 @@ static int do_job(struct job *job)
         return do_run(job);
     case LOQUAT__CONTROL_OP__CONTROL_VERIFY:
         return scrub_run(job->keeper, job->ask, &job->outcome);
+    case LOQUAT__CONTROL_OP__CONTROL_REINDEX:
+        return index_again(job, true);
     default:
         job->msg = "not known here: the program and the node differ in version";
         return ERR_BAD_REQUEST;

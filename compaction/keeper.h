@@ -1,11 +1,13 @@
-/* compaction/keeper.h: the jobs of loquat-compact on a data DB: status, plan, run, verify. The same
- * code for a running node (replication/control.c) and for databases opened read-only at rest.
+/* compaction/keeper.h: the jobs of loquat-compact on a data DB: status, plan, run, verify, reindex.
+ * The same code for a running node (replication/control.c) and for databases opened read-only at
+ * rest.
  * Thread: one that may take its time; nothing here is called on a loop or by the apply thread.
  * Order of a run, each step repeatable after a crash:
  *   1. floors: policy → RETAIN commands, through consensus like any other write
  *   2. trim: what the filter can't judge, in slices on the apply thread
  *   3. seal and flush: floors and cids are on disk, so that no replay needs what lies below
  *   4. compaction, slice by slice: the filter leaves out what is below the floors or expired
+ *   5. the search index: segments that have something in them which has gone are made anew
  * Limits: KEEPER_RETAIN_MAX commands at once; KEEPER_SLICE_BYTES of log per compaction call (a
  *         single file may be larger), which needs that much room on the disk and is not begun
  *         without; KEEPER_TOP_MAX conversations listed. */
@@ -41,6 +43,9 @@ struct keeper_ops {
                 uint64_t now_ms, struct tally went[CAUSE_COUNT], bool *more);
     int (*seal)(void *arg, uint32_t partition, uint64_t *index); /* applied index it covers */
     uint64_t (*room)(void *arg);                                 /* bytes free on the disk */
+    /* The search index, of all conversations or of those that the ask names: without what has gone,
+     * or `all` of it anew. */
+    int (*index)(void *arg, const Loquat__Control *ask, bool all, uint64_t *segments);
 };
 
 struct keeper {

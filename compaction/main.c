@@ -261,7 +261,8 @@ static int work(struct program *program, bool *running)
         return ask_node(program);
     if (err != 0)
         return err;
-    if (program->ask.op != LOQUAT__CONTROL_OP__CONTROL_RUN) {
+    if (program->ask.op != LOQUAT__CONTROL_OP__CONTROL_RUN &&
+        program->ask.op != LOQUAT__CONTROL_OP__CONTROL_REINDEX) {
         err = read_at_rest(program, &dir);
         datadir_close(&dir);
         return err;
@@ -346,6 +347,10 @@ static const struct {
     {"verify", LOQUAT__CONTROL_OP__CONTROL_VERIFY, false, "read and check every record",
      "Reads every row: checksums, dense sequences, heads, ordinals, marks, cids, lists. Changes "
      "nothing. Exit status 1 names what is damaged."},
+    {"reindex", LOQUAT__CONTROL_OP__CONTROL_REINDEX, false, "make the search index anew",
+     "Makes the search index anew, a part of a conversation at a time; searching goes on "
+     "meanwhile. "
+     "The index is made of the records alone: nothing is lost with it."},
 };
 
 enum { COMMAND_COUNT = sizeof COMMANDS / sizeof *COMMANDS, OPTIONS_MAX = 8 };

@@ -157,6 +157,9 @@ void report_text(const struct report_about *about, const Loquat__Report *report,
     case LOQUAT__CONTROL_OP__CONTROL_RUN:
         text_run(report, out);
         break;
+    case LOQUAT__CONTROL_OP__CONTROL_REINDEX:
+        buf_addf(out, "segments of the search index made anew: %s\n", count(report->segments, a));
+        break;
     default:
         text_verify(about, report, out);
         break;
@@ -270,7 +273,7 @@ static void json_damages(const Loquat__Report *report, struct buf *out)
 
 void report_json(const struct report_about *about, const Loquat__Report *report, struct buf *out)
 {
-    static const char *const ops[] = {"", "status", "plan", "run", "verify"};
+    static const char *const ops[] = {"", "status", "plan", "run", "verify", "reindex"};
     size_t start = out->n;
     put_string(out, "op", about->op < sizeof ops / sizeof *ops ? ops[about->op] : "");
     put_string(out, "data", about->dir);
@@ -288,6 +291,7 @@ void report_json(const struct report_about *about, const Loquat__Report *report,
     put_number(out, "disk_before", report->disk_before);
     put_number(out, "disk_after", report->disk_after);
     put_number(out, "damaged", report->damage_count);
+    put_number(out, "segments", report->segments);
     json_causes(report, out);
     json_families(report, out);
     json_convs(report, out);

@@ -4,7 +4,8 @@
  * Paging: `next` is a mid: what is older than it comes on the next page. A partition that came to
  *         its limit says how far down it has looked; what others found below that waits for the
  *         next page as well, so nothing is skipped and nothing comes twice.
- * Limits: SEARCH_READS_MAX reads at once for each call, SEARCH_ROUNDS_MAX while nothing is found. */
+ * Limits: SEARCH_READS_MAX reads at once for each call; SEARCH_ROUNDS_MAX rounds while nothing is
+ *         found. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -121,12 +121,6 @@ static int on_progress(void *arg, const char *phase, uint64_t at, uint64_t all)
     return atomic_load(&control->cancelled) ? ERR_CLOSED : 0;
 }
 
-static void pause_a_little(void)
-{
-    struct timespec pause = {.tv_nsec = RETRY_MS * 1000000L};
-    nanosleep(&pause, NULL);
-}
-
 static int on_retain(void *arg, uint32_t partition, const struct keeper_retain *items, size_t count)
 {
     struct control *control = arg;
@@ -138,7 +132,7 @@ static int on_retain(void *arg, uint32_t partition, const struct keeper_retain *
         if (atomic_load(&control->cancelled))
             return ERR_CLOSED;
         if (tries > 0)
-            pause_a_little();
+            nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
         err = ask_loop(control, ASK_RETAIN); /* again is the same: a floor does not fall */
     }
     return err;
@@ -215,12 +209,23 @@ static uint64_t on_room(void *arg)
     return datadir_free_bytes(control->env.dir);
 }
 
+static int on_index(void *arg, const Loquat__Control *ask, bool all, uint64_t *segments)
+{
+    struct control *control = arg;
+    struct indexer_again again = {all,     ask->convs, ask->n_convs, clock_wall_ms(), on_progress,
+                                  control, 0};
+    int err = indexer_again(control->env.indexer, &again);
+    *segments = again.segments;
+    return err;
+}
+
 static const struct keeper_ops keeper_ops = {
     .progress = on_progress,
     .retain = on_retain,
     .trim = on_trim,
     .seal = on_seal,
     .room = on_room,
+    .index = on_index,
 };
 
 static void *work(void *arg)

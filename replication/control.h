@@ -11,6 +11,7 @@
 
 #include "compaction/filter.h"
 #include "replication/applier.h"
+#include "replication/indexer.h"
 #include "replication/shard.h"
 
 enum { CONTROL_CLIENTS_MAX = 16 };
@@ -19,6 +20,7 @@ struct control_env {
     uv_loop_t *loop;
     const char *dir;
     struct kv *data;
+    struct indexer *indexer;
     struct filter *filter;
     struct applier *applier;
     struct shard *shards;

@@ -13,7 +13,7 @@
 #include "store/base/thread.h"
 #include "store/search/build.h"
 
-enum { NICE = 15 };
+enum { NICE = 15, ASK_MS = 100 };
 
 struct indexer {
     struct kv *data, *index;
@@ -21,10 +21,14 @@ struct indexer {
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t cond;
-    bool woken, full;           /* under mutex, as state is */
-    bool stopping;              /* also read by steps, atomically */
-    bool damaged;               /* atomic */
-    struct indexer_state state; /* under mutex */
+    bool woken, full;            /* under mutex, as state is */
+    bool stopping;               /* also read by steps, atomically */
+    bool damaged;                /* atomic */
+    struct indexer_state state;  /* under mutex */
+    struct indexer_again *again; /* under mutex: asked for; NULL: nothing is */
+    bool again_stops;            /* atomic: who asked has gone */
+    uint64_t looked_at;          /* atomic: of it */
+    int again_err;               /* once it is done */
 };
 
 static bool is_stopping(struct indexer *indexer)
@@ -66,6 +70,54 @@ static int take_all(struct indexer *indexer, struct build *build)
     return err;
 }
 
+static void on_progress(void *arg, uint64_t looked_at)
+{
+    __atomic_store_n(&((struct indexer *)arg)->looked_at, looked_at, __ATOMIC_RELAXED);
+}
+
+static int again_partition(struct indexer *indexer, struct build *build,
+                           struct indexer_again *again, uint32_t partition, uint64_t *looked_at)
+{
+    struct conv_id *convs = xcalloc(again->count + 1, sizeof *convs);
+    struct build_again part = {.all = again->all,
+                               .convs = convs,
+                               .now_ms = again->now_ms,
+                               .stop = &indexer->again_stops,
+                               .progress = on_progress,
+                               .arg = indexer,
+                               .looked_at = *looked_at};
+    for (size_t i = 0; i < again->count; i++) {
+        struct conv_id id = conv_id_of(span_str(again->convs[i]));
+        if (partition_of(id, indexer->partitions) == partition)
+            convs[part.conv_count++] = id;
+    }
+    int err = again->count == 0 || part.conv_count > 0 ? build_again(build, partition, &part) : 0;
+    again->segments += part.segments;
+    *looked_at = part.looked_at;
+    free(convs);
+    return err;
+}
+
+/* What was asked for, if anything was. */
+static void make_again(struct indexer *indexer, struct build *build)
+{
+    uint64_t looked_at = 0;
+    int err = 0;
+    pthread_mutex_lock(&indexer->mutex);
+    struct indexer_again *again = indexer->again;
+    pthread_mutex_unlock(&indexer->mutex);
+    for (uint32_t p = 0; again != NULL && p < indexer->partitions && err == 0; p++)
+        err = is_stopping(indexer) ? ERR_CLOSED
+                                   : again_partition(indexer, build, again, p, &looked_at);
+    pthread_mutex_lock(&indexer->mutex);
+    if (again != NULL) {
+        indexer->again_err = err;
+        indexer->again = NULL;
+        pthread_cond_broadcast(&indexer->cond);
+    }
+    pthread_mutex_unlock(&indexer->mutex);
+}
+
 /* Until something came and a while has gone, or it is to stop. */
 static void rest(struct indexer *indexer, uint64_t ms)
 {
@@ -79,9 +131,9 @@ static void rest(struct indexer *indexer, uint64_t ms)
     }
     pthread_mutex_lock(&indexer->mutex);
     int rv = 0;
-    while (!is_stopping(indexer) && rv == 0)
+    while (!is_stopping(indexer) && indexer->again == NULL && rv == 0)
         rv = pthread_cond_timedwait(&indexer->cond, &indexer->mutex, &until);
-    while (!is_stopping(indexer) && (!indexer->woken || indexer->full))
+    while (!is_stopping(indexer) && indexer->again == NULL && (!indexer->woken || indexer->full))
         pthread_cond_wait(&indexer->cond, &indexer->mutex);
     indexer->woken = false;
     pthread_mutex_unlock(&indexer->mutex);
@@ -102,8 +154,10 @@ static void *run(void *arg)
             log_warn("the search index can't be written; it is tried again",
                      {"err", log_str(err_name(err))}, {"what", log_str(kv_error())});
         condemned |= damaged;
+        make_again(indexer, build);
         rest(indexer, err != 0 ? INDEXER_AGAIN_MS : INDEXER_REST_MS);
     }
+    make_again(indexer, build); /* who waits for it is told that it is not */
     build_free(build);
     return NULL;
 }
@@ -146,7 +200,7 @@ static void set(struct indexer *indexer, bool *what, bool to)
         return;
     pthread_mutex_lock(&indexer->mutex);
     __atomic_store_n(what, to, __ATOMIC_RELAXED);
-    pthread_cond_signal(&indexer->cond);
+    pthread_cond_broadcast(&indexer->cond);
     pthread_mutex_unlock(&indexer->mutex);
 }
 
@@ -175,6 +229,39 @@ struct indexer_state indexer_state(struct indexer *indexer)
     state = indexer->state;
     pthread_mutex_unlock(&indexer->mutex);
     return state;
+}
+
+int indexer_again(struct indexer *indexer, struct indexer_again *again)
+{
+    int err = 0;
+    if (indexer->index == NULL)
+        return ERR_UNAVAILABLE;
+    again->segments = 0;
+    pthread_mutex_lock(&indexer->mutex);
+    ASSERT(indexer->again == NULL);
+    indexer->again = again;
+    __atomic_store_n(&indexer->again_stops, false, __ATOMIC_RELAXED);
+    pthread_cond_broadcast(&indexer->cond);
+    while (indexer->again != NULL) {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += ASK_MS * 1000000L;
+        if (until.tv_nsec >= 1000000000) {
+            until.tv_sec++;
+            until.tv_nsec -= 1000000000;
+        }
+        pthread_cond_timedwait(&indexer->cond, &indexer->mutex, &until);
+        pthread_mutex_unlock(&indexer->mutex);
+        if (err == 0 && again->progress != NULL)
+            err = again->progress(again->arg, "search index",
+                                  __atomic_load_n(&indexer->looked_at, __ATOMIC_RELAXED), 0);
+        if (err != 0)
+            __atomic_store_n(&indexer->again_stops, true, __ATOMIC_RELAXED);
+        pthread_mutex_lock(&indexer->mutex);
+    }
+    err = err != 0 ? err : indexer->again_err;
+    pthread_mutex_unlock(&indexer->mutex);
+    return err;
 }
 
 void indexer_stop(struct indexer *indexer)

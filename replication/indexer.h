@@ -2,12 +2,14 @@
  * what the feeds of all partitions have into it, soon after it is applied, with the processor's
  * time that nobody else wants. Nothing waits for it: what it has not taken is looked for in the
  * logs themselves.
- * Thread: indexer_start and indexer_stop the node's; the rest any.
+ * Thread: indexer_start and indexer_stop the node's; indexer_again one that may wait, one at a
+ *         time; the rest any.
  * Errors: without a directory that can be written there is no index, which is logged; a damaged one
  *         is made anew at the next start. */
 #ifndef LOQUAT_REPLICATION_INDEXER_H
 #define LOQUAT_REPLICATION_INDEXER_H
 
+#include "store/base/ids.h"
 #include "store/kv.h"
 
 enum {
@@ -29,6 +31,19 @@ struct indexer_state {
     bool behind;                         /* it is at work on what came before */
 };
 struct indexer_state indexer_state(struct indexer *indexer);
+/* Makes segments anew (build_again), on the index's thread, and waits for it. ERR_UNAVAILABLE:
+ * there is no index. */
+struct indexer_again {
+    bool all;
+    char **convs; /* of these conversations */
+    size_t count; /* 0: of all */
+    uint64_t now_ms;
+    /* Often: conversations looked at so far. An error ends the work with it. */
+    int (*progress)(void *arg, const char *phase, uint64_t at, uint64_t all);
+    void *arg;
+    uint64_t segments; /* what was done */
+};
+int indexer_again(struct indexer *indexer, struct indexer_again *again);
 void indexer_stop(struct indexer *indexer); /* waits for what it is at; nobody reads it any more */
 
 #endif

@@ -373,6 +373,7 @@ int node_start(const struct node_config *config, struct node **out, char *why, s
         .loop = &node->loop,
         .dir = node->path,
         .data = node->data,
+        .indexer = node->indexer,
         .filter = node->filter,
         .applier = node->applier,
         .shards = node->shards,

@@ -1,6 +1,6 @@
 /* store/access.h: what one user sees of one conversation.
  * Thread: any; of one view. Owner: header and what is unpacked live in the caller's arena. */
-/* Errors: ERR_NOT_FOUND  no such conversation for this user; no such message for this user any more.
+/* Errors: ERR_NOT_FOUND  no such conversation, or message any more, for this user.
  *         ERR_CORRUPT    a row is damaged. */
 #ifndef LOQUAT_STORE_ACCESS_H
 #define LOQUAT_STORE_ACCESS_H

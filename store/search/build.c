@@ -30,6 +30,7 @@ struct build {
     /* the conversation in work */
     uint32_t partition, segment;
     struct conv_id conv;
+    struct index_conv row;
     uint64_t messages;
 };
 
@@ -71,16 +72,26 @@ static int write_batch(struct build *build)
     return kv_batch_empty(&build->batch) ? 0 : kv_write(&build->batch);
 }
 
-/* All that was gathered of a segment, and that it goes up to `seq`. */
-static int flush(struct build *build, uint64_t seq)
+/* All that was gathered of a segment. */
+static int put_terms(struct build *build, size_t most)
 {
     build->writer.partition = build->partition;
     build->writer.segment = build->segment;
     build->writer.conv = build->conv;
     posting_take(build->builder, put_run, &build->writer);
     index_put_end(&build->writer);
-    index_put_through(&build->batch, build->partition, build->conv, seq);
-    return kv_batch_bytes(&build->batch) >= BUILD_BATCH_BYTES ? write_batch(build) : 0;
+    return kv_batch_bytes(&build->batch) >= most ? write_batch(build) : 0;
+}
+
+/* The same, and that it goes up to `seq`. */
+static int flush(struct build *build, uint64_t seq)
+{
+    int err = put_terms(build, SIZE_MAX);
+    build->row.through = seq;
+    index_put_conv(&build->batch, build->partition, build->conv, &build->row);
+    if (err == 0 && kv_batch_bytes(&build->batch) >= BUILD_BATCH_BYTES)
+        err = write_batch(build);
+    return err;
 }
 
 static void put_dirty(struct build *build, uint64_t seq)
@@ -189,9 +200,9 @@ static int take_rows(struct build *build, uint64_t through, uint64_t until)
 
 static int take_conv(struct build *build, const struct wanted *wanted)
 {
-    uint64_t through;
     build->conv = wanted->conv;
-    int err = index_through(build->index, build->partition, wanted->conv, &through);
+    int err = index_conv(build->index, build->partition, wanted->conv, &build->row);
+    uint64_t through = build->row.through;
     if (err != 0 || through >= wanted->until)
         return err;
     build->segment = (uint32_t)((through + 1) >> SEGMENT_BITS);
@@ -283,5 +294,196 @@ int build_step(struct build *build, uint32_t partition, const bool *stop, struct
     else
         kv_batch_clear(&build->batch);
     step->messages = build->messages;
+    return err;
+}
+
+/* ---- again ---- */
+
+/* A message as it is now. */
+static int take_folded(struct build *build, uint64_t seq, const struct record_view *record,
+                       uint64_t now_ms)
+{
+    struct key key = key_seq(build->partition, build->conv, seq);
+    uint16_t place = (uint16_t)seq;
+    if (!kind_is_message(record->kind) || record_hole(record, now_ms) != LOQUAT__HOLE__HOLE_NONE)
+        return 0;
+    int err = kv_get(build->data, KV_FOLD, key_span(&key), &build->value);
+    if (err != 0 && err != ERR_NOT_FOUND)
+        return err;
+    Loquat__Fold *fold =
+        err == 0 ? loquat__fold__unpack(NULL, build->value.n, (const uint8_t *)build->value.p)
+                 : NULL;
+    if (err == 0 && fold == NULL)
+        return ERR_CORRUPT;
+    struct span body = record->body;
+    if (fold != NULL && fold->body.len > 0)
+        body = span_of(fold->body.data, fold->body.len);
+    content_add_traits(record, build->builder, place);
+    content_add_text(&build->content, "", record->kind, body, build->builder, place);
+    if (fold != NULL)
+        loquat__fold__free_unpacked(fold, NULL);
+    return 0;
+}
+
+/* In one batch: who searches finds the old rows or the new ones. */
+static int make_segment(struct build *build, const struct build_again *again, uint64_t floor)
+{
+    uint64_t first = (uint64_t)build->segment << SEGMENT_BITS, last = first + SEGMENT_SIZE - 1;
+    struct key from = key_seq(build->partition, build->conv, first > floor ? first : floor);
+    struct key until = key_seq(build->partition, build->conv,
+                               (last < build->row.through ? last : build->row.through) + 1);
+    struct kv_iter iter;
+    int err = write_batch(build);
+    index_drop(&build->batch, build->partition, build->conv, build->segment);
+    kv_iter_open_scan(&iter, build->data, NULL, KV_LOG, key_span(&from), key_span(&until));
+    for (kv_iter_first(&iter); err == 0 && kv_iter_valid(&iter); kv_iter_next(&iter)) {
+        struct record_view record;
+        if (posting_bytes(build->builder) > BUILD_BYTES_MAX)
+            err = put_terms(build, BUILD_SEGMENT_BYTES);
+        if (err != 0)
+            break;
+        uint64_t seq = get_be64(kv_iter_key(&iter).p + KEY_CONV_SIZE);
+        err = record_view(kv_iter_value(&iter), &record);
+        if (err == 0)
+            err = take_folded(build, seq, &record, again->now_ms);
+    }
+    if (err == 0)
+        err = kv_iter_error(&iter);
+    kv_iter_close(&iter);
+    if (err == 0)
+        err = flush(build, build->row.through);
+    return err == 0 ? write_batch(build) : err;
+}
+
+/* What decides which segments of a conversation are made anew. */
+struct old {
+    uint64_t floor, expiring_from, expiring_until;
+    bool gone; /* there is no such conversation here */
+};
+
+static int find_old(struct build *build, struct old *old)
+{
+    struct key key = key_header(build->partition, build->conv);
+    int err = kv_get(build->data, KV_CONV, key_span(&key), &build->value);
+    *old = (struct old){.gone = err == ERR_NOT_FOUND};
+    if (err != 0)
+        return err == ERR_NOT_FOUND ? 0 : err;
+    Loquat__ConvHeader *header =
+        loquat__conv_header__unpack(NULL, build->value.n, (const uint8_t *)build->value.p);
+    if (header == NULL)
+        return ERR_CORRUPT;
+    old->floor = header->floor > 0 ? header->floor : 1;
+    old->expiring_from = header->expiring_from;
+    old->expiring_until = header->expiring_until;
+    loquat__conv_header__free_unpacked(header, NULL);
+    return 0;
+}
+
+static bool is_old(const struct build *build, const struct build_again *again,
+                   const struct old *old, struct span first_key)
+{
+    uint64_t first = (uint64_t)build->segment << SEGMENT_BITS, last = first + SEGMENT_SIZE - 1;
+    bool marked = first_key.n == INDEX_SEGMENT_SIZE + 1 && first_key.p[INDEX_SEGMENT_SIZE] == 0;
+    bool trimmed = old->floor > build->row.floor && first < old->floor;
+    bool expires = old->expiring_until > first && old->expiring_from <= last &&
+                   old->expiring_until > old->expiring_from;
+    return again->all || marked || trimmed || expires;
+}
+
+static int again_segments(struct build *build, struct build_again *again, const struct old *old)
+{
+    struct index_key from = index_key(build->partition, build->conv, 0, (struct span){0});
+    struct index_key until = index_key(build->partition, build->conv, UINT32_MAX, (struct span){0});
+    struct kv_iter iter;
+    int err = 0;
+    kv_iter_open(&iter, build->index, NULL, KV_LOG, index_key_span(&from), index_key_span(&until));
+    kv_iter_first(&iter);
+    while (err == 0 && kv_iter_valid(&iter)) {
+        struct span key = kv_iter_key(&iter);
+        build->segment =
+            (uint32_t)get_be16(key.p + KEY_CONV_SIZE) << 16 | get_be16(key.p + KEY_CONV_SIZE + 2);
+        if (is_old(build, again, old, key)) {
+            err = make_segment(build, again, old->floor);
+            again->segments++;
+        }
+        struct index_key next =
+            index_key(build->partition, build->conv, build->segment + 1, (struct span){0});
+        kv_iter_seek(&iter, index_key_span(&next));
+    }
+    if (err == 0)
+        err = kv_iter_error(&iter);
+    kv_iter_close(&iter);
+    return err;
+}
+
+static int again_conv(struct build *build, struct build_again *again)
+{
+    struct old old;
+    int err = index_conv(build->index, build->partition, build->conv, &build->row);
+    if (err == 0)
+        err = find_old(build, &old);
+    if (err != 0)
+        return err;
+    if (old.gone) {
+        index_drop(&build->batch, build->partition, build->conv, UINT32_MAX);
+        again->segments++;
+    } else {
+        err = again_segments(build, again, &old);
+    }
+    if (err == 0 && !old.gone && old.floor > build->row.floor) {
+        build->row.floor = old.floor;
+        index_put_conv(&build->batch, build->partition, build->conv, &build->row);
+    }
+    if (err == 0)
+        err = write_batch(build);
+    again->looked_at++;
+    return err;
+}
+
+static bool is_stopped(const struct build_again *again)
+{
+    return again->stop != NULL && __atomic_load_n(again->stop, __ATOMIC_RELAXED);
+}
+
+static int again_every(struct build *build, struct build_again *again)
+{
+    struct conv_id zero = {0};
+    struct index_key from = index_conv_key(build->partition, zero);
+    struct key until = key_partition(build->partition + 1);
+    struct kv_iter iter;
+    int err = 0;
+    kv_iter_open(&iter, build->index, NULL, KV_LOG, index_key_span(&from), key_span(&until));
+    kv_iter_first(&iter);
+    while (err == 0 && kv_iter_valid(&iter) && !is_stopped(again)) {
+        build->conv = key_conv_id(kv_iter_key(&iter));
+        err = again_conv(build, again);
+        if (again->progress != NULL)
+            again->progress(again->arg, again->looked_at);
+        struct index_key next = index_conv_key(build->partition, build->conv);
+        next.p[next.n++] = (char)0xff;
+        kv_iter_seek(&iter, index_key_span(&next));
+    }
+    if (err == 0 && !is_stopped(again))
+        err = kv_iter_error(&iter);
+    kv_iter_close(&iter);
+    return err;
+}
+
+int build_again(struct build *build, uint32_t partition, struct build_again *again)
+{
+    struct key from = key_partition(partition), until = key_partition(partition + 1);
+    uint64_t segments = again->segments;
+    int err = 0;
+    build->partition = partition;
+    for (size_t i = 0; i < again->conv_count && err == 0 && !is_stopped(again); i++) {
+        build->conv = again->convs[i];
+        err = again_conv(build, again);
+    }
+    if (again->conv_count == 0)
+        err = again_every(build, again);
+    if (err != 0)
+        kv_batch_clear(&build->batch);
+    else if (again->segments > segments)
+        kv_compact(build->index, KV_LOG, key_span(&from), key_span(&until));
     return err;
 }

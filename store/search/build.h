@@ -14,6 +14,7 @@ enum {
     BUILD_CONVS_MAX = 20000,
     BUILD_BYTES_MAX = 32 << 20, /* of terms, before they are written */
     BUILD_BATCH_BYTES = 1 << 20,
+    BUILD_SEGMENT_BYTES = 64 << 20, /* a segment whose rows take more is not made at once */
 };
 
 struct build;
@@ -26,5 +27,23 @@ struct build_step {
     bool more;                  /* there is more yet */
 };
 int build_step(struct build *build, uint32_t partition, const bool *stop, struct build_step *step);
+
+/* Makes segments anew, each of them at once for who searches: those that have something in them
+ * which has gone (deleted, edited, expired, below the floor), or `all`; of conversations that are
+ * no more nothing stays. What has gone is gone from the disk when its files have been compacted,
+ * which this waits for. */
+struct build_again {
+    bool all;
+    const struct conv_id *convs; /* of these only */
+    size_t conv_count;           /* 0: of every one */
+    uint64_t now_ms;
+    const bool *stop;
+    /* Now and then: conversations looked at so far. */
+    void (*progress)(void *arg, uint64_t convs);
+    void *arg;
+    /* what was done */
+    uint64_t looked_at, segments; /* conversations; made anew, or removed */
+};
+int build_again(struct build *build, uint32_t partition, struct build_again *again);
 
 #endif

@@ -126,10 +126,18 @@ int index_fed(struct kv *index, uint32_t partition, uint64_t *offset)
     return read_number(index, key_span(&key), offset);
 }
 
-int index_through(struct kv *index, uint32_t partition, struct conv_id conv, uint64_t *seq)
+int index_conv(struct kv *index, uint32_t partition, struct conv_id conv, struct index_conv *row)
 {
     struct index_key key = index_conv_key(partition, conv);
-    return read_number(index, index_key_span(&key), seq);
+    struct buf value = {0};
+    int err = kv_get(index, KV_LOG, index_key_span(&key), &value);
+    *row = (struct index_conv){0};
+    if (err == 0) {
+        size_t n = get_varint(value.p, value.n, &row->through);
+        err = n > 0 && get_varint(value.p + n, value.n - n, &row->floor) > 0 ? 0 : ERR_CORRUPT;
+    }
+    buf_close(&value);
+    return err == ERR_NOT_FOUND ? 0 : err;
 }
 
 void index_put_fed(struct kv_batch *batch, uint32_t partition, uint64_t offset)
@@ -138,11 +146,33 @@ void index_put_fed(struct kv_batch *batch, uint32_t partition, uint64_t offset)
     put_number(batch, key_span(&key), offset);
 }
 
-void index_put_through(struct kv_batch *batch, uint32_t partition, struct conv_id conv,
-                       uint64_t seq)
+void index_put_conv(struct kv_batch *batch, uint32_t partition, struct conv_id conv,
+                    const struct index_conv *row)
 {
     struct index_key key = index_conv_key(partition, conv);
-    put_number(batch, index_key_span(&key), seq);
+    char room[2 * VARINT_MAX];
+    size_t n = put_varint(room, row->through);
+    n += put_varint(room + n, row->floor);
+    kv_put(batch, KV_LOG, index_key_span(&key), span_of(room, n));
+}
+
+/* Behind all that begins with it. */
+static struct index_key next_key(struct index_key key)
+{
+    while (key.n > 0 && (uint8_t)key.p[key.n - 1] == 0xff)
+        key.n--;
+    ASSERT(key.n > 0); /* no partition has the highest number */
+    key.p[key.n - 1]++;
+    return key;
+}
+
+void index_drop(struct kv_batch *batch, uint32_t partition, struct conv_id conv, uint32_t segment)
+{
+    struct index_key from = segment == UINT32_MAX
+                                ? index_conv_key(partition, conv)
+                                : index_key(partition, conv, segment, (struct span){0});
+    struct index_key until = next_key(from);
+    kv_delete_range(batch, index_key_span(&from), index_key_span(&until));
 }
 
 /* ---- writing ---- */
@@ -279,22 +309,13 @@ static int find_rows(struct kv *index, const struct index_key *from, const struc
     return err;
 }
 
-/* Behind all that begins with it: no byte of a term is 0xff. */
-static void end_prefix(struct index_key *key)
-{
-    if (key->n == INDEX_KEY_MAX)
-        key->n--;
-    key->p[key->n++] = (char)0xff;
-}
-
 int index_find_prefix(struct kv *index, uint32_t partition, struct conv_id conv, uint32_t segment,
                       struct span prefix, struct posting_set *set)
 {
-    struct index_key from = index_key(partition, conv, segment, prefix), until = from;
+    struct index_key from = index_key(partition, conv, segment, prefix), until = next_key(from);
     struct span first, second;
     if (split_pair(prefix, &first, &second))
         return find_pairs(index, partition, conv, segment, first, second, true, set);
-    end_prefix(&until);
     return find_rows(index, &from, &until, set);
 }
 

@@ -2,13 +2,14 @@
  * are. All of it is made from the logs (build.h): it is in no snapshot and no backup, and one that
  * is lost, damaged or of another version is made anew.
  * Keys:   [p]                            how far the feed of the partition has been taken
- *         [p][conv 16]                   how far the conversation has: sequence, varint
+ *         [p][conv 16]                   how far the conversation has: sequence, varint; and its
+ *                                        floor when that was last looked at
  *         [p][conv 16][segment 4][0]     there is something in the segment that has gone
- *         [p][conv 16][segment 4][term]  where the term is (posting.h). Pairs of characters stand in
- *                                        one row for each first one: each second one (a byte of 0: of
- *                                        the last), then its places, rising: the distance from the one
- *                                        before, doubled, plus 1 if it is the last (varint)
+ *         [p][conv 16][segment 4][term]  where the term is (posting.h)
  *         [ff ff][0]                     version, and whose logs these are
+ * Pairs of characters stand in one row for each first one: each second one (a byte of 0: of the
+ * last), then its places, rising: the distance from the one before, doubled, plus 1 if it is the
+ * last (varint).
  * Thread: any reads; one writes. What a crash takes is the newest that was written, whole batches.
  * Errors: of kv. */
 #ifndef LOQUAT_STORE_SEARCH_INDEX_H
@@ -45,10 +46,15 @@ static inline struct span index_key_span(const struct index_key *key)
 
 /* 0 where nothing is yet. */
 int index_fed(struct kv *index, uint32_t partition, uint64_t *offset);
-int index_through(struct kv *index, uint32_t partition, struct conv_id conv, uint64_t *seq);
+struct index_conv {
+    uint64_t through, floor;
+};
+int index_conv(struct kv *index, uint32_t partition, struct conv_id conv, struct index_conv *row);
 void index_put_fed(struct kv_batch *batch, uint32_t partition, uint64_t offset);
-void index_put_through(struct kv_batch *batch, uint32_t partition, struct conv_id conv,
-                       uint64_t seq);
+void index_put_conv(struct kv_batch *batch, uint32_t partition, struct conv_id conv,
+                    const struct index_conv *row);
+/* All of a segment goes; UINT32_MAX: of the conversation. */
+void index_drop(struct kv_batch *batch, uint32_t partition, struct conv_id conv, uint32_t segment);
 
 /* Adds the runs of a segment's terms, which come in order. */
 struct index_writer {

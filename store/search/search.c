@@ -18,7 +18,7 @@ enum { SEQS_OF_TAIL_FIRST = 16 };
 struct place {
     char *conv;
     struct access access;
-    uint64_t through;
+    struct index_conv row;
     uint64_t *tail; /* messages to be looked at beside the index, falling */
     size_t tail_count, tail_cap, tail_at;
     uint32_t segment; /* that `set` is of */
@@ -85,7 +85,7 @@ static int tail_run(struct search *s, const struct feedlog_run *run, size_t *loo
     struct place *place = val->p;
     for (uint64_t i = run->count; i > 0 && err == 0 && *looked < SEARCH_TAIL_MAX; i--) {
         uint64_t seq = run->first + i - 1;
-        if (seq <= place->through)
+        if (seq <= place->row.through)
             continue;
         err = tail_record(s, place, seq);
         ++*looked;
@@ -155,7 +155,7 @@ static int find_need(struct search *s, const struct place *place, const struct n
 static void take_all(struct place *place)
 {
     uint64_t first = (uint64_t)place->segment << SEGMENT_BITS;
-    for (uint64_t i = 0; i < SEGMENT_SIZE && first + i <= place->through; i++)
+    for (uint64_t i = 0; i < SEGMENT_SIZE && first + i <= place->row.through; i++)
         posting_set_add_place(&place->set, (uint16_t)i);
 }
 
@@ -224,8 +224,9 @@ static bool next_segment(struct place *place)
     uint64_t low =
         place->access.floor > place->access.since ? place->access.floor : place->access.since;
     if (!place->begun) {
-        uint64_t top = place->tail_count > 0 && place->tail[0] > place->through ? place->tail[0]
-                                                                                : place->through;
+        uint64_t top = place->tail_count > 0 && place->tail[0] > place->row.through
+                           ? place->tail[0]
+                           : place->row.through;
         place->begun = true;
         place->segment = (uint32_t)(top >> SEGMENT_BITS);
         return top >= low && top > 0;
@@ -386,7 +387,7 @@ static int take_place(struct search *s, char *conv)
     if (err == ERR_NOT_FOUND || (err == 0 && !is_in(s, &place->access)))
         return 0;
     if (err == 0 && s->index != NULL)
-        err = index_through(s->index, s->partition, place->access.id, &place->through);
+        err = index_conv(s->index, s->partition, place->access.id, &place->row);
     if (err != 0)
         return err;
     union map_val *val =
