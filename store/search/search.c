@@ -203,17 +203,17 @@ static int find_mid(struct search *s, const struct place *place, uint64_t seq, u
 /* Leaves out those of the segment that are not below: mids rise with sequences. */
 static int skip_newer(struct search *s, struct place *place)
 {
-    size_t low = 0, high = place->left; /* those before `low` are below, or not there */
+    size_t low = 0, high = place->left; /* before `low`: below, or not there; from `high`: not */
     uint64_t first = (uint64_t)place->segment << SEGMENT_BITS, mid = 0;
     int err = 0;
     while (low < high && err == 0) {
         size_t middle = low + (high - low) / 2, at = middle;
         for (mid = 0; at < high && mid == 0 && err == 0; at++)
             err = find_mid(s, place, first + place->set.places[at], &mid);
-        if (mid != 0 && mid >= s->below)
+        if (mid == 0 || mid >= s->below) /* 0: none of [middle, high) is there */
             high = middle;
         else
-            low = at > middle ? at : middle + 1;
+            low = at;
     }
     place->left = low;
     return err;
