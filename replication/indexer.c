@@ -10,6 +10,7 @@
 #include "store/base/clock.h"
 #include "store/base/err.h"
 #include "store/base/log.h"
+#include "store/base/metrics.h"
 #include "store/base/thread.h"
 #include "store/search/build.h"
 
@@ -24,12 +25,31 @@ struct indexer {
     bool woken, full;            /* under mutex, as state is */
     bool stopping;               /* also read by steps, atomically */
     bool damaged;                /* atomic */
-    struct indexer_state state;  /* under mutex */
     struct indexer_again *again; /* under mutex: asked for; NULL: nothing is */
     bool again_stops;            /* atomic: who asked has gone */
     uint64_t looked_at;          /* atomic: of it */
     int again_err;               /* once it is done */
 };
+
+enum { RECORDS, STEPS, BEHIND, METRICS };
+static struct metric metrics[METRICS] = {
+    {.name = "loquat_index_records_total",
+     .help = "Records that the search index has taken",
+     .type = METRIC_COUNTER},
+    {.name = "loquat_index_step_seconds",
+     .help = "How long the search index was at one step of taking them",
+     .type = METRIC_HISTOGRAM},
+    {.name = "loquat_index_behind",
+     .help = "1 while the search index is at work on so much that it takes several steps",
+     .type = METRIC_GAUGE},
+};
+static pthread_once_t registered = PTHREAD_ONCE_INIT;
+
+static void register_metrics(void)
+{
+    for (size_t i = 0; i < METRICS; i++)
+        metric_register(&metrics[i]);
+}
 
 static bool is_stopping(struct indexer *indexer)
 {
@@ -46,14 +66,12 @@ static void condemn(struct indexer *indexer)
                   {"what", log_str(kv_error())});
 }
 
-static void count(struct indexer *indexer, const struct build_step *step, uint64_t start_us)
+static void count(const struct build_step *step, uint64_t start_us)
 {
-    pthread_mutex_lock(&indexer->mutex);
-    indexer->state.records += step->records;
-    indexer->state.messages += step->messages;
-    indexer->state.busy_us += clock_mono_us() - start_us;
-    indexer->state.behind = step->more;
-    pthread_mutex_unlock(&indexer->mutex);
+    metric_add(&metrics[RECORDS], (int64_t)step->records);
+    if (step->records > 0)
+        metric_observe_us(&metrics[STEPS], (int64_t)(clock_mono_us() - start_us));
+    metric_set(&metrics[BEHIND], step->more);
 }
 
 static int take_all(struct indexer *indexer, struct build *build)
@@ -64,7 +82,7 @@ static int take_all(struct indexer *indexer, struct build *build)
         while (step.more && err == 0 && !is_stopping(indexer)) {
             uint64_t start = clock_mono_us();
             err = build_step(build, p, &indexer->stopping, &step);
-            count(indexer, &step, start);
+            count(&step, start);
         }
     }
     return err;
@@ -168,6 +186,7 @@ struct indexer *indexer_start(struct kv *data, const char *dir, const char *id, 
 {
     struct indexer *indexer = xcalloc(1, sizeof *indexer);
     bool fresh = false;
+    pthread_once(&registered, register_metrics);
     indexer->data = data;
     indexer->partitions = partitions;
     int err = index_open(dir, id, &indexer->index, &fresh);
@@ -218,17 +237,6 @@ void indexer_damaged(struct indexer *indexer)
 {
     __atomic_store_n(&indexer->damaged, true, __ATOMIC_RELAXED);
     set(indexer, &indexer->woken, true);
-}
-
-struct indexer_state indexer_state(struct indexer *indexer)
-{
-    struct indexer_state state = {0};
-    if (indexer->index == NULL)
-        return state;
-    pthread_mutex_lock(&indexer->mutex);
-    state = indexer->state;
-    pthread_mutex_unlock(&indexer->mutex);
-    return state;
 }
 
 int indexer_again(struct indexer *indexer, struct indexer_again *again)

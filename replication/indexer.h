@@ -26,11 +26,6 @@ void indexer_wake(struct indexer *indexer);           /* something was applied *
 /* The disk is full: nothing is written until it is not. */
 void indexer_hold(struct indexer *indexer, bool full);
 void indexer_damaged(struct indexer *indexer); /* who reads it found it so */
-struct indexer_state {
-    uint64_t records, messages, busy_us; /* taken since the start; time at work */
-    bool behind;                         /* it is at work on what came before */
-};
-struct indexer_state indexer_state(struct indexer *indexer);
 /* Makes segments anew (build_again), on the index's thread, and waits for it. ERR_UNAVAILABLE:
  * there is no index. */
 struct indexer_again {

@@ -299,6 +299,7 @@ async function alone(alice, bob, phone) {
   await bob.call("edits", { c, s: root.s });
   const reply = await alice.call("send", { c, cid: cid(), ...text("a"), thread: root.s });
   await bob.call("threads", { c, limit: 1 });
+  await bob.call("search", { q: "from:bob", limit: 1 });
   await bob.call("range", { c, thread: root.s });
   await bob.call("mark", { c, thread: root.s, read: reply.s });
   await phone.event("mark");

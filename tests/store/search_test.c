@@ -287,7 +287,8 @@ static struct apply_result say(const char *user, const char *c, const char *cid,
     return result;
 }
 
-/* Who is no member finds nothing; who came later, with a history that begins then, nothing before. */
+/* Who is no member finds nothing; who came later, with a history that begins then, nothing from
+ * before. */
 Test(search, only_who_may_read)
 {
     say("ann", conv[0], "a", "secret");
