@@ -46,6 +46,30 @@ class Checker:
                 got[conv["c"]] = conv
             self.sorted(user, there)
         self.convs(user, got, "list")
+        await self.search(device)
+
+    async def search(self, device):
+        """A word that is somewhere, and only where it is; over all pages."""
+        user, got, page = device.user, [], None
+        words = self.model.found(user, None, now_ms())[1]
+        if not words:
+            return
+        word, limit = self.rng.choice(words), self.rng.choice([1, 3, 100])
+        while True:
+            fields = {"q": f'"{word}"', "limit": limit, **({"page": page} if page else {})}
+            answer = await device.ok("search", **fields)
+            assert len(answer["hits"]) <= limit and answer["indexed"]["complete"], answer
+            got += answer["hits"]
+            page = answer["next"]
+            if not page:
+                break
+        for hit in got:
+            assert (hit["c"], hit["s"]) == (hit["record"]["c"], hit["record"]["s"]), hit
+            text = hit["record"]["body"]["text"].encode("utf-16-le")
+            for first, end in hit["spans"]:
+                assert text[2 * first:2 * end].decode("utf-16-le").lower() == word, hit
+        wanted = self.model.found(user, word, now_ms())[0]
+        same([hit["record"] for hit in got], wanted, f"{user}: search for {word}")
 
     def sorted(self, user, there):
         ages = [(conv["pinned"], self.model.age(self.model.convs[conv["c"]], user, now_ms()))

@@ -1,5 +1,7 @@
 """What reads must give, from docs/PROTOCOL.md."""
 
+import re
+
 from model_state import LAST_WITHIN, MENTIONS_SHOWN, VERSIONS_MAX
 
 
@@ -104,6 +106,20 @@ class Reads:
             found.append({"s": root.s, "replies": root.replies, "unread": len(behind),
                           "read": place, "last": root.thread[-1].s})
         return sorted(found, key=lambda each: -each["last"])
+
+    def found(self, user, word, now):
+        """Messages that have this word, newest first; and which words of ASCII there are."""
+        hits, words = [], set()
+        for conv in self.of(user):
+            for record in conv.records:
+                text = record.body.get("text") if record.message else None
+                if not isinstance(text, str) or conv.hole(record, user, now):
+                    continue
+                there = set(re.findall(r"[^\W_]+", text.lower()))
+                words |= {each for each in there if each.isascii()}
+                if word in there:
+                    hits.append(conv.shown(record, user, True))
+        return sorted(hits, key=lambda hit: -int(hit["mid"])), sorted(words)
 
     @staticmethod
     def invites(conv, now):
