@@ -41,6 +41,9 @@ static void add_word(struct content *content, const char *language, size_t i,
     struct span stem = stem_of(content->stemmer, language, atom->script, atom_norm(text, atom));
     if (!span_eq(stem, fold))
         add(builder, term_stem(stem), place);
+    size_t part_at = 0;
+    for (struct span part; text_part(text, atom, &part_at, &part);)
+        add(builder, term_of(TERM_WORD, part), place);
     if (i == 0 || !atom->joined || atom[-1].kind != ATOM_SIGN)
         return;
     char sign = text->bytes.p[atom[-1].norm];

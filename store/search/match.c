@@ -72,6 +72,16 @@ static bool is_ascii(struct span text)
     return true;
 }
 
+/* It is one of those that apostrophes part, or, with `prefix`, begins one. */
+static bool is_part(const struct matcher *m, const struct atom *atom, struct span fold, bool prefix)
+{
+    struct span part;
+    for (size_t at = 0; text_part(m->text, atom, &at, &part);)
+        if (prefix ? begins(part, fold) : span_eq(part, fold))
+            return true;
+    return false;
+}
+
 /* What is looked for as it stands has its accents, if it has any. */
 static bool same(const struct matcher *m, const struct text *text, const struct atom *wanted,
                  const struct atom *atom)
@@ -88,10 +98,11 @@ static bool fits(const struct matcher *m, const struct query_piece *piece, size_
     const struct atom *wanted = &piece->text.atoms[i];
     if (wanted->kind != atom->kind)
         return false;
+    struct span fold = atom_fold(&piece->text, wanted);
     if (piece->prefix && i + 1 == piece->text.count)
-        return begins(atom_fold(m->text, atom), atom_fold(&piece->text, wanted));
+        return begins(atom_fold(m->text, atom), fold) || is_part(m, atom, fold, true);
     if (piece->word)
-        return span_eq(atom_fold(&piece->text, wanted), atom_fold(m->text, atom)) ||
+        return span_eq(fold, atom_fold(m->text, atom)) || is_part(m, atom, fold, false) ||
                has_stem(m, piece, atom);
     return same(m, &piece->text, wanted, atom);
 }

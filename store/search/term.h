@@ -1,6 +1,7 @@
 /* store/search/term.h: what the index has of a message: its terms, and how each is written.
  * Bytes:  a kind (enum term_kind), then the term. A message is found by
- *   TERM_WORD    the fold of a word, and TERM_STEM its stem where that is another
+ *   TERM_WORD    the fold of a word, those that its apostrophes part, and TERM_STEM its stem where
+ *                that is another
  *   TERM_CHARS   two neighbouring characters of the scripts that are looked into anywhere, and the
  *                last one of each run: so every run of them is found, of one as well
  *   TERM_EMOJI   an emoji      TERM_TAG   a word with the # or @ before it

@@ -10,7 +10,16 @@
 
 #include "store/base/check.h"
 
-enum class { CLASS_SPACE, CLASS_SIGN, CLASS_WORD, CLASS_MARK, CLASS_CHAR, CLASS_EMOJI, CLASS_NONE };
+enum class {
+    CLASS_SPACE,
+    CLASS_SIGN,
+    CLASS_WORD,
+    CLASS_MARK,
+    CLASS_CHAR,
+    CLASS_EMOJI,
+    CLASS_NONE,
+    CLASS_BREAK
+};
 
 /* Of each character of the basic plane: what it is, and what NFKC with case folding makes of it
  * when that is one such character; else it is asked for with what belongs to it. */
@@ -25,7 +34,13 @@ static const UNormalizer2 *folding, *decomposing;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 enum { PLANE = 0x10000, UNIT_MAX = 32, MAPPED_MAX = 128 };
-enum { APOSTROPHE = 0x27, APOSTROPHE_RAISED = 0x2019, JOINER = 0x200d, TATWEEL = 0x640 };
+enum {
+    APOSTROPHE = 0x27,
+    APOSTROPHE_RAISED = 0x2019,
+    JOINER = 0x200d,
+    TATWEEL = 0x640,
+    NO_WIDTH = 0x200b
+};
 enum { YO = 0x451, YO_LARGE = 0x401, DIAERESIS = 0x308 };
 
 static bool is_char_script(UScriptCode script)
@@ -71,6 +86,8 @@ static uint8_t class_of(UChar32 c)
 {
     UErrorCode err = U_ZERO_ERROR;
     int8_t type = u_charType(c);
+    if (c == NO_WIDTH)
+        return CLASS_BREAK;
     /* Ideographic and syllabic characters, and the mark of a long vowel of Kana. */
     if (is_char_script(uscript_getScript(c, &err)) || c == 0x30fc || c == 0xff70)
         return type == U_NON_SPACING_MARK || u_isalnum(c) || type == U_COMBINING_SPACING_MARK ||
@@ -185,7 +202,7 @@ static void add_character(struct splitter *s, struct atom *atom, UChar32 c)
 
 static bool is_left_out(UChar32 c, bool cyrillic)
 {
-    if (c == APOSTROPHE || c == TATWEEL)
+    if (c == TATWEEL)
         return true;
     return cyrillic ? c == DIAERESIS : u_charType(c) == U_NON_SPACING_MARK;
 }
@@ -219,16 +236,17 @@ static void strip(struct splitter *s, struct atom *atom)
     atom->fold_n = fold.norm_n;
 }
 
-/* Without the apostrophes. */
+/* The fold without apostrophes. */
 static void drop(struct splitter *s, struct atom *atom)
 {
-    struct span norm = atom_norm(s->text, atom);
     uint32_t at = (uint32_t)s->text->bytes.n;
-    buf_reserve(&s->text->bytes, norm.n);
-    norm = atom_norm(s->text, atom);
-    for (size_t i = 0; i < norm.n; i++)
-        if (norm.p[i] != APOSTROPHE)
-            buf_add_byte(&s->text->bytes, (uint8_t)norm.p[i]);
+    buf_reserve(&s->text->bytes, atom->fold_n);
+    atom->apart = atom->fold;
+    atom->apart_n = atom->fold_n;
+    struct span apart = atom_fold(s->text, atom);
+    for (size_t i = 0; i < apart.n; i++)
+        if (apart.p[i] != APOSTROPHE)
+            buf_add_byte(&s->text->bytes, (uint8_t)apart.p[i]);
     atom->fold = at;
     atom->fold_n = (uint16_t)(s->text->bytes.n - at);
 }
@@ -242,12 +260,26 @@ static void end_word(struct splitter *s)
     word->to = s->place;
     word->fold = word->norm;
     word->fold_n = word->norm_n;
-    struct span norm = atom_norm(s->text, word);
     if (s->strips)
         strip(s, word);
-    else if (memchr(norm.p, APOSTROPHE, norm.n) != NULL)
-        drop(s, word);
     s->strips = false;
+    struct span fold = atom_fold(s->text, word);
+    if (memchr(fold.p, APOSTROPHE, fold.n) != NULL)
+        drop(s, word);
+}
+
+bool text_part(const struct text *text, const struct atom *atom, size_t *at, struct span *part)
+{
+    const char *begin = text->bytes.p + atom->apart;
+    while (*at < atom->apart_n) {
+        const char *end = memchr(begin + *at, APOSTROPHE, atom->apart_n - *at);
+        size_t stop = end != NULL ? (size_t)(end - begin) : atom->apart_n;
+        *part = span_of(begin + *at, stop - *at);
+        *at = stop + 1;
+        if (part->n > 0)
+            return true;
+    }
+    return false;
 }
 
 static struct atom *open_word(struct splitter *s, uint8_t script)
@@ -290,6 +322,9 @@ static void take(struct splitter *s, UChar32 c, const struct trait *trait, uint3
         end_word(s);
         s->gap = true;
         return;
+    case CLASS_BREAK:
+        end_word(s);
+        return;
     default:
         return;
     }
@@ -331,7 +366,7 @@ static void take_combined(struct splitter *s, UChar32 first, int32_t behind)
         int32_t at = behind;
         UChar32 c;
         U8_NEXT(s->p, at, s->n, c);
-        if (c < 0 || trait(c).starts)
+        if (c < 0 || trait(c).starts || c == NO_WIDTH)
             break;
         U16_APPEND_UNSAFE(unit, n, c);
         behind = at;
@@ -350,6 +385,12 @@ static void take_next(struct splitter *s)
         return;
     }
     struct trait of = trait(c);
+    if (of.class == CLASS_BREAK) { /* normalized, it would be gone */
+        take(s, c, &of, 1);
+        s->place++;
+        s->at = behind;
+        return;
+    }
     if (is_apostrophe(s, c, behind)) {
         add_character(s, s->word, APOSTROPHE);
         s->place++;
@@ -361,7 +402,7 @@ static void take_next(struct splitter *s)
         int32_t at = behind;
         UChar32 next;
         U8_NEXT(s->p, at, s->n, next);
-        alone = next < 0 || trait(next).starts;
+        alone = next < 0 || trait(next).starts || next == NO_WIDTH;
     }
     if (!alone || of.norm == 0) {
         take_combined(s, c, behind);

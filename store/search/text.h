@@ -25,7 +25,9 @@ enum script {
 struct atom {
     uint32_t from, to;       /* UTF-16 */
     uint32_t fold, norm;     /* where they begin in text->bytes */
+    uint32_t apart;          /* the fold with its apostrophes, where it has any */
     uint16_t fold_n, norm_n; /* ATOM_BYTES_MAX at most: what is longer is cut */
+    uint16_t apart_n;
     uint8_t kind, script;
     bool joined; /* nothing lies between this one and the one before */
 };
@@ -48,5 +50,8 @@ static inline struct span atom_norm(const struct text *text, const struct atom *
 {
     return (struct span){text->bytes.p + atom->norm, atom->norm_n};
 }
+/* The next word of one with apostrophes, in its fold: `l` and `eau` of l'eau; false: no more. *at
+ * is 0 at first. */
+bool text_part(const struct text *text, const struct atom *atom, size_t *at, struct span *part);
 
 #endif
