@@ -37,7 +37,7 @@ import {
   type OwnInvite,
   type Page,
 } from "./types.ts";
-import type { Prefs, Presence, Privacy, Rec, Seen, SendResult, Seq } from "./types.ts";
+import type { Found, Prefs, Presence, Privacy, Rec, Seen, SendResult, Seq } from "./types.ts";
 import type { Session, Settings, Thread, Version } from "./types.ts";
 import { Typing } from "./typing.ts";
 import { ulid } from "./ulid.ts";
@@ -128,6 +128,24 @@ export interface RangeQuery {
   order?: "asc" | "desc";
   /** Only the messages of this thread, without its root. */
   thread?: Seq;
+}
+
+/** Each of them narrows a search. */
+export interface SearchQuery {
+  /** Only this conversation. */
+  c?: ConvId;
+  from_user?: string;
+  /** Only messages of this kind. */
+  kind?: string;
+  /** From then on. */
+  after?: Millis;
+  /** Until right before then. */
+  before?: Millis;
+  has?: "file" | "image" | "link";
+  /** Hits of one page: 20, at most 100. */
+  limit?: number;
+  /** The `next` of the page before. */
+  page?: string;
 }
 
 export type OpenRequest = { topic?: string; ttl?: number; cid?: string } & (
@@ -378,6 +396,15 @@ export class Client extends EventTarget {
   }
   range(c: ConvId, query: RangeQuery = {}): Promise<Page> {
     return this.#patient("range", { c, ...query });
+  }
+  /**
+   * Messages of this user's conversations, the newest first. `q`: words (all of them, in whatever
+   * form), `"a phrase"`, `-not`, `begin*`, `from:user`, `in:conversation`, `before:`, `after:` or
+   * `on:2026-01-31`, `has:file|image|link`, `mentions:me`; it may be empty where `query` says what
+   * is looked for.
+   */
+  search(q: string, query: SearchQuery = {}): Promise<Found> {
+    return this.#patient("search", { q, ...query });
   }
   /** `at`: who was a member right after that record. */
   members(

@@ -2,7 +2,7 @@
 
 export { Client } from "./client.ts";
 export type { ClientEvents, ClientOptions, OpenRequest, Outgoing } from "./client.ts";
-export type { Queued, RangeQuery } from "./client.ts";
+export type { Queued, RangeQuery, SearchQuery } from "./client.ts";
 export {
   foldConv,
   foldHide,

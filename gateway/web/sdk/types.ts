@@ -176,6 +176,29 @@ export interface Page {
   floor: Seq;
 }
 
+/** A message that was looked for. */
+export interface Hit {
+  c: ConvId;
+  s: Seq;
+  /** As it is now, folded. */
+  record: Rec;
+  /**
+   * What was found, from and to (exclusive), in UTF-16 code units of the text: `text` of the body,
+   * `alt` of an image, `name` of a file.
+   */
+  spans: [from: number, to: number][];
+}
+/** A page of hits; it may be empty and still have a `next` one: nothing was found so far. */
+export interface Found {
+  hits: Hit[];
+  next: string | null;
+  /**
+   * `behind`: messages that the index has yet to take in; `complete`: they were looked through all
+   * the same, and nothing is missing.
+   */
+  indexed: { behind: number; complete: boolean };
+}
+
 export interface SendResult {
   s: Seq;
   mid: string;
