@@ -1,9 +1,10 @@
 /** The page of somebody who is in: list, conversation, banner. */
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { isMessage, type Conv, type Rec, type Seq } from "../sdk/index.ts";
+import { isMessage, type Conv, type ConvId, type Rec, type Seq } from "../sdk/index.ts";
 import { Composer, type Mode } from "./composer.tsx";
 import { DeleteMessage, NewChat } from "./dialogs.tsx";
+import type { FoundHit } from "./finder.ts";
 import { JoinGroup } from "./invites.tsx";
 import { Members } from "./members.tsx";
 import { Messages } from "./messages.tsx";
@@ -24,6 +25,8 @@ import { TypingLine } from "./typing.tsx";
 import { Versions } from "./versions.tsx";
 import { count, plural, spanOf, titleOf } from "./words.ts";
 
+/** As in the styles: the list and a conversation are not side by side. */
+const small = matchMedia("(max-width: 720px)");
 /** As in the styles: what stands beside the messages covers them. */
 const narrow = matchMedia("(max-width: 1000px)");
 const touch = matchMedia("(pointer: coarse)");
@@ -62,14 +65,41 @@ export function Chat(props: { store: Store; invite: string | null }) {
     location.hash = c === null ? "" : `/c/${encodeURIComponent(c)}`;
     store.open(c);
   };
+  const [target, setTarget] = useState<Target | null>(null);
+  const lead = (hit: FoundHit): void => {
+    store.finder.visit(hit);
+    setTarget({ c: hit.c, s: hit.s });
+    go(hit.c);
+  };
+  const search = (scope: ConvId | null): void => {
+    if (small.matches) go(null);
+    store.finder.call(scope);
+  };
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent): void => {
+      if (!isSearchKey(event) || document.querySelector("dialog[open]")) return;
+      event.preventDefault();
+      search(store.finder.scope);
+    };
+    addEventListener("keydown", onKey);
+    return () => removeEventListener("keydown", onKey);
+  }, [store]);
   const conv = store.current === null ? undefined : store.convs.get(store.current);
   return (
     <div class={`chat${conv ? " in-conv" : ""}`}>
-      <Sidebar store={store} onOpen={go} onNew={() => setStarting(true)} />
+      <Sidebar store={store} onOpen={go} onHit={lead} onNew={() => setStarting(true)} />
       <main>
         <Banner store={store} />
         {conv ? (
-          <Conversation key={conv.c} store={store} conv={conv} onBack={() => go(null)} />
+          <Conversation
+            key={conv.c}
+            store={store}
+            conv={conv}
+            target={target}
+            onThere={() => setTarget(null)}
+            onSearch={() => search(conv.c)}
+            onBack={() => go(null)}
+          />
         ) : (
           <Welcome store={store} onNew={() => setStarting(true)} />
         )}
@@ -116,8 +146,31 @@ function Welcome(props: { store: Store; onNew: () => void }) {
   );
 }
 
-function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
-  const { store, conv } = props;
+/** A message that somebody is to be led to. */
+interface Target {
+  c: ConvId;
+  s: Seq;
+}
+
+/** `/` where nobody writes, or Ctrl (Cmd) and K. */
+function isSearchKey(event: KeyboardEvent): boolean {
+  const { key, ctrlKey, metaKey, altKey } = event;
+  if (event.defaultPrevented || altKey) return false;
+  if (ctrlKey || metaKey) return key.toLowerCase() === "k" && !event.shiftKey;
+  return key === "/" && !(event.target as HTMLElement).matches("input, textarea, select");
+}
+
+interface ConversationProps {
+  store: Store;
+  conv: Conv;
+  target: Target | null;
+  onThere: () => void;
+  onSearch: () => void;
+  onBack: () => void;
+}
+
+function Conversation(props: ConversationProps) {
+  const { store, conv, target } = props;
   const timeline = useMemo(() => store.timeline(conv), [conv.c]);
   const [mode, setMode] = useState<Mode>({ kind: "new" });
   const [removing, setRemoving] = useState<Rec | null>(null);
@@ -147,6 +200,12 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
     }),
     [],
   );
+  useEffect(() => {
+    if (target?.c !== conv.c) return;
+    if (narrow.matches) setPanel(null);
+    messages.current?.jump(target.s, !touch.matches);
+    props.onThere();
+  }, [target]);
   const editLast = (): void => {
     const rec = timeline.lastWhere(
       (r) => isMessage(r) && r.kind === "text" && r.from === store.me,
@@ -162,6 +221,7 @@ function Conversation(props: { store: Store; conv: Conv; onBack: () => void }) {
           threads={threads}
           panel={panel}
           onPanel={setPanel}
+          onSearch={props.onSearch}
           onSettings={() => setSetting(true)}
           onBack={props.onBack}
         />
@@ -254,7 +314,13 @@ interface PanelProps {
   onPanel: (panel: Panel | null) => void;
 }
 
-function Bar(props: PanelProps & { onSettings: () => void; onBack: () => void }) {
+interface BarProps extends PanelProps {
+  onSearch: () => void;
+  onSettings: () => void;
+  onBack: () => void;
+}
+
+function Bar(props: BarProps) {
   const { store, conv, threads, panel, onPanel } = props;
   const title = titleOf(conv);
   const members = panel?.show === "members";
@@ -291,6 +357,15 @@ function Bar(props: PanelProps & { onSettings: () => void; onBack: () => void })
           <span>{spanOf(conv.ttl)}</span>
         </span>
       )}
+      <button
+        type="button"
+        class="round"
+        title="Search in this conversation"
+        aria-label="Search in this conversation"
+        onClick={props.onSearch}
+      >
+        <Icon name="search" />
+      </button>
       <ThreadsButton
         threads={threads}
         open={threaded}

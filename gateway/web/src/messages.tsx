@@ -61,6 +61,8 @@ export class Messages extends Component<Props, State> {
   #rounds = 0;
   #stick = true;
   #firstNew: Seq | null = null;
+  /** The message that takes the focus when it is there. */
+  #focusing: Seq | null = null;
   #unwatch: (() => void)[] = [];
   #resize: ResizeObserver | null = null;
   #dateTimer: ReturnType<typeof setTimeout> | undefined;
@@ -203,6 +205,10 @@ export class Messages extends Component<Props, State> {
     if (this.#stick) scroller.scrollTop = scroller.scrollHeight;
     else this.#restore(scroller);
     this.#afterMove(scroller);
+    const wanted = this.#focusing === null ? null : this.#rows.row(this.#focusing);
+    if (!wanted) return;
+    this.#focusing = null;
+    wanted.focus({ preventScroll: true });
   }
 
   /** Somebody has just scrolled away from the end, and the event of it is still to come. */
@@ -307,6 +313,7 @@ export class Messages extends Component<Props, State> {
     const scroller = this.#scroller.current!;
     if (Math.abs(scroller.scrollTop - this.#top) < 1) return; // this was #settle
     this.#stick = this.#atEnd(scroller);
+    this.#focusing = null;
     this.#hold(scroller);
     this.#afterMove(scroller);
     this.#showDate();
@@ -367,14 +374,16 @@ export class Messages extends Component<Props, State> {
     this.#stick = true;
     this.#anchor = null;
     this.#firstNew = null;
+    this.#focusing = null;
     this.#show(last - 1, last);
     this.setState({ atEnd: true }, () => this.#want());
   };
 
-  jump = (s: Seq): void => {
+  jump = (s: Seq, focus = false): void => {
     const index = blockOf(s);
     if (index < this.#heights.first || index > this.#heights.last) this.#moveSpan(index);
     this.#stick = false;
+    this.#focusing = focus ? s : null;
     this.#anchor = { s, top: this.#scroller.current!.clientHeight * 0.35 };
     this.#show(index - 1, index + 1);
     this.#rows.point(s);

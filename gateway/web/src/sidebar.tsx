@@ -6,7 +6,9 @@ import { Account } from "./account.tsx";
 import { ConvMenu } from "./convmenu.tsx";
 import { ConvRow, type RowProps } from "./convrow.tsx";
 import { useObserved } from "./observe.ts";
+import type { FoundHit } from "./finder.ts";
 import { Avatar, Icon } from "./parts.tsx";
+import { onSearchKey, Results, SearchBox } from "./search.tsx";
 import type { Store } from "./store.ts";
 import { count, titleOf } from "./words.ts";
 
@@ -17,6 +19,7 @@ const OVERSCAN_ROWS = 6;
 interface Props {
   store: Store;
   onOpen: (c: string) => void;
+  onHit: (hit: FoundHit) => void;
   onNew: () => void;
 }
 
@@ -27,25 +30,26 @@ interface Menu {
   point: DOMPoint | null;
 }
 
-export function Sidebar({ store, onOpen, onNew }: Props) {
+export function Sidebar({ store, onOpen, onHit, onNew }: Props) {
   useObserved(store.drafts);
   useObserved(store.presences);
-  const [filter, setFilter] = useState("");
+  const finder = useObserved(store.finder);
   const [inArchive, setInArchive] = useState(false);
   const [account, setAccount] = useState(false);
   const [menu, setMenu] = useState<Menu | null>(null);
-  const wanted = filter.trim().toLowerCase();
+  const wanted = finder.text.trim().toLowerCase();
   const all = store.list();
   const archived = all.filter((conv) => conv.hidden);
   const archive = inArchive && archived.length > 0; // the last one has come back: so does the list
   useEffect(() => setInArchive(archive), [archive]);
   const named = (conv: Conv): boolean => titleOf(conv).toLowerCase().includes(wanted);
-  const shown = wanted
-    ? all.filter(named) // wherever it is
-    : archive
-      ? archived
-      : all.filter((conv) => !conv.hidden);
-  const more = wanted || archive ? 0 : archived.length;
+  const shown = archive ? archived : all.filter((conv) => !conv.hidden);
+  const more = archive ? 0 : archived.length;
+  const row: Omit<RowProps, "conv"> = {
+    store,
+    onOpen,
+    onMenu: (conv, button, point) => setMenu({ c: conv.c, button, point }),
+  };
   const menuConv = menu && store.convs.get(menu.c);
   useEffect(() => {
     if (!menuConv) setMenu(null); // it is gone: the menu does not come back with it
@@ -83,30 +87,21 @@ export function Sidebar({ store, onOpen, onNew }: Props) {
           </button>
         </header>
       )}
-      <label class="filter">
-        <Icon name="search" />
-        <input
-          type="search"
-          placeholder="Find a conversation"
-          aria-label="Find a conversation"
-          value={filter}
-          onInput={(event) => setFilter(event.currentTarget.value)}
-        />
-      </label>
-      {store.loaded && shown.length + more === 0 ? (
-        <p class="nothing">
-          {wanted ? "No conversation of that name." : "No conversations yet."}
-        </p>
-      ) : (
-        <List
-          store={store}
-          convs={shown}
-          archived={more}
-          onOpen={onOpen}
-          onArchive={() => setInArchive(true)}
-          onMenu={(conv, button, point) => setMenu({ c: conv.c, button, point })}
-        />
-      )}
+      <div class="finding" onKeyDown={(event) => onSearchKey(finder, event)}>
+        <SearchBox store={store} />
+        {finder.active ? (
+          <Results {...row} convs={all.filter(named)} onHit={onHit} />
+        ) : store.loaded && shown.length + more === 0 ? (
+          <p class="nothing">No conversations yet.</p>
+        ) : (
+          <List
+            {...row}
+            convs={shown}
+            archived={more}
+            onArchive={() => setInArchive(true)}
+          />
+        )}
+      </div>
       {account && <Account store={store} onClose={() => setAccount(false)} />}
       {menu && menuConv && (
         <ConvMenu store={store} conv={menuConv} {...menu} onClose={() => setMenu(null)} />

@@ -11,18 +11,12 @@ import {
   LoquatError,
   tokenClaims,
   webStorage,
-  type Conv,
-  type ConvId,
-  type Entry,
-  type Prefs,
-  type Rec,
-  type SendResult,
-  type Seq,
-  type State,
 } from "../sdk/index.ts";
+import type { Conv, ConvId, Entry, Prefs, Rec, SendResult, Seq, State } from "../sdk/index.ts";
 import { Blocks } from "./blocks.ts";
 import { Drafts } from "./drafts.ts";
 import { Expiry } from "./expiry.ts";
+import { Finder } from "./finder.ts";
 import { Idle } from "./idle.ts";
 import { isMuted, sorted, urgent, when, withPrefs } from "./listing.ts";
 import { mentionsOf, People } from "./mentions.ts";
@@ -84,6 +78,7 @@ export class Store extends Observed {
   /** What is written in threads, by the composer. */
   readonly begun = new Map<string, string>();
   readonly blocks: Blocks;
+  readonly finder: Finder;
   readonly people: People;
   readonly presences: Presences;
   readonly receipts: Receipts;
@@ -131,6 +126,7 @@ export class Store extends Observed {
       save: (c, draft) => this.client.prefs(c, { draft }),
     });
     this.blocks = new Blocks(this.client);
+    this.finder = new Finder(this.client);
     this.people = new People(this.client);
     this.presences = new Presences(this.client);
     this.receipts = new Receipts(this.client, (c) => {
@@ -155,6 +151,7 @@ export class Store extends Observed {
     this.#idle.stop();
     this.#expiry.close();
     this.#mutes.close();
+    this.finder.close();
     for (const timeline of this.#timelines.values()) timeline.close();
     removeEventListener("online", this.#wake);
     removeEventListener("offline", this.#lose);

@@ -28,7 +28,7 @@ test("scrolling back through thousands: all are seen, the page stays small and s
   }));
   await fill(c, messages);
   const bob = await open("bob");
-  await bob.fill("[aria-label='Find a conversation']", name);
+  await bob.fill("[aria-label='Search']", name);
   await bob.click(conv(c));
   // Bob has read nothing yet: he starts at the first new message, and sees how many follow.
   await bob.waitForSelector(".new-line");
