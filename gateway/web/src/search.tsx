@@ -15,15 +15,15 @@ const NAMES = 5;
 const NEAR_PX = 300;
 
 const TIPS: [string, string][] = [
-  ["pear trees", "both words, in whatever form"],
+  ["pear trees", "both words, in any form"],
   ['"pear trees"', "just so, together"],
   ["pear -apple", "without a word"],
   ["orch*", "words that begin so"],
-  ["from:bob, from:me", "who wrote it"],
+  ["from:bob", "who wrote it (from:me)"],
   ["in:garden", "in groups of that name"],
   ["mentions:me", "who is named"],
   ["has:link", "or has:image, has:file"],
-  ["after:2026-01-31", "or before:, on: (days of UTC)"],
+  ["after:2026-01-31", "or before:, on: (UTC)"],
 ];
 
 export function SearchBox({ store }: { store: Store }) {
@@ -179,7 +179,9 @@ function HitRow(props: { store: Store; hit: FoundHit; onHit: (hit: FoundHit) => 
   const conv = store.convs.get(hit.c);
   const title = conv ? titleOf(conv) : "Conversation";
   const visited = store.finder.visited === keyOf(hit);
-  const who = record.from === store.me ? "You" : record.from;
+  const own = record.from === store.me;
+  // The other one of two has the name of the conversation.
+  const who = own ? "You: " : conv?.kind === "direct" ? "" : `${record.from}: `;
   return (
     <button
       type="button"
@@ -192,7 +194,7 @@ function HitRow(props: { store: Store; hit: FoundHit; onHit: (hit: FoundHit) => 
       <span class="title">{title}</span>
       <time title={momentOf(record.ts)}>{shortTime(record.ts)}</time>
       <span class="what">
-        <b>{who}: </b>
+        <b>{who}</b>
         {excerpt(textOf(record), spans).map(({ text, found }) =>
           found ? <mark>{text}</mark> : text,
         )}

@@ -54,6 +54,8 @@ async function newWindow(options) {
     ws.on("framesent", ({ payload }) => {
       page.reads += payload.toString().match(/"view":"folded"/g)?.length ?? 0;
       if (/"op":"prefs".*"draft":/.test(payload.toString())) page.drafts.push(Date.now());
+      for (const line of payload.toString().split("\n"))
+        if (line.includes('"op":"search"')) page.searches.push(JSON.parse(line));
     }),
   );
   await page.addInitScript(() => {
@@ -73,6 +75,7 @@ export async function open(user, { clock, ...options } = {}) {
   page.user = user;
   page.reads = 0; // pages of messages that were asked for
   page.drafts = []; // when drafts were sent to be kept
+  page.searches = []; // what was looked for
   if (clock) await page.clock.install();
   await page.goto(user ? `${url}/#token=${tokens[user]}` : url);
   if (user) await page.waitForSelector(".welcome h1");

@@ -1,4 +1,4 @@
-// pictures.mjs: makes the pictures in docs/ of a thread and of a phone: `node
+// pictures.mjs: makes the pictures in docs/ of a thread, a search, and of a phone: `node
 // tests/e2e/web/with_server.mjs pictures`, in the tree, once the page and the programs are built.
 // Emoji need a font: fonts-noto-color-emoji.
 import path from "node:path";
@@ -35,23 +35,46 @@ async function talk() {
   return c;
 }
 
-async function take(c, name, options, rest = async () => {}) {
+/** Some time ago, in other conversations: for the search. */
+async function elsewhere() {
+  const days = (n) => Date.now() - n * 86_400_000;
+  const { c: board } = await request({ op: "open", kind: "group", name: "School board", members: ["carol"] });
+  await fill(board, [
+    { from: "carol", ts: days(41), text: "The gym is being painted in October" },
+    { from: "alice", ts: days(40), text: "Then the bazaar has to be outside. The festival committee may lend us its tent, if we ask them early enough and bring it back dry." },
+    { from: "carol", ts: days(39), text: "A tent it is" },
+  ]);
+  const { c: bob } = await request({ op: "open", kind: "direct", with: "bob" });
+  await fill(bob, [
+    { from: "bob", ts: days(12), text: "Have you still got the tent poles from last year?" },
+    { from: "alice", ts: days(12) + 600_000, text: "In the barn, behind the ladder" },
+  ]);
+}
+
+async function take(c, name, { animations = "disabled", ...options }, rest = async () => {}) {
   const page = await open(null, options);
   await page.goto(`${url}/#token=${tokens.alice}`);
   await page.click(conv(c));
   await shown(page, "Who brings the van?");
   await rest(page);
   await page.mouse.move(600, 740);
-  await page.screenshot({ path: path.join(root, "docs", `${name}.png`), animations: "disabled" });
+  await page.screenshot({ path: path.join(root, "docs", `${name}.png`), animations });
   await finish(page);
 }
 
 test("pictures", async () => {
+  await elsewhere();
   const c = await talk();
   await take(c, "page-thread", { colorScheme: "dark", viewport: { width: 1200, height: 750 } }, async (page) => {
     await page.click(".threads-button");
     await page.click(".to-thread");
     await page.waitForSelector(`.thread ${message("Perfect, thank you both")}`);
+  });
+  await take(c, "page-search", { animations: "allow", viewport: { width: 1200, height: 750 } }, async (page) => {
+    await page.fill("[type=search]", "tent");
+    await page.waitForSelector(".hit >> nth=3");
+    await page.click(".hit >> nth=0");
+    await page.waitForSelector(".msg.flash");
   });
   await take(c, "page-phone", { hasTouch: true, isMobile: true, viewport: { width: 375, height: 750 } });
 });
