@@ -39,10 +39,9 @@ static void heard(struct ask *ask)
     uv_timer_start(&ask->timer, ask_on_timer, ASK_SILENCE_MS, 0);
 }
 
-static void ask_on_open(struct conn *conn)
+static void send_request(struct ask *ask)
 {
-    struct ask *ask = conn->data;
-    struct buf *out = &conn->out;
+    struct buf *out = &ask->conn.out;
     buf_addf(out, "%s %s HTTP/1.1\r\nHost: ", ask->method, ask->target);
     url_add_host(&ask->place->url, out);
     if (ask->place->token != NULL)
@@ -52,48 +51,16 @@ static void ask_on_open(struct conn *conn)
     if (ask->body != NULL)
         buf_addf(out, "\r\nContent-Type: application/json\r\nContent-Length: %zu",
                  strlen(ask->body));
-    buf_addf(out, "\r\nConnection: close\r\n%s\r\n", ask->header != NULL ? ask->header : "");
+    buf_addf(out, "%s\r\n%s\r\n", ask->keeps ? "" : "\r\nConnection: close",
+             ask->header != NULL ? ask->header : "");
     if (ask->body != NULL)
         buf_add_str(out, ask->body);
-    conn_flush(conn);
+    conn_flush(&ask->conn);
 }
 
-static void end(struct ask *ask, bool done, const char *why)
+static void ask_on_open(struct conn *conn)
 {
-    ask->done |= done;
-    conn_close(&ask->conn, why);
-}
-
-static void take_body(struct ask *ask)
-{
-    struct span piece;
-    int got;
-    while (!ask->stopped && (got = http_body(ask->http, &piece)) == 1) {
-        if (ask->status == 200)
-            ask->stopped = !ask->on_piece(ask, piece);
-        else if (ask->refusal.n + piece.n <= ASK_REFUSAL_MAX)
-            buf_add_span(&ask->refusal, piece);
-    }
-    if (ask->stopped || got == 2)
-        end(ask, true, "");
-    else if (got < 0)
-        end(ask, false, "the server's answer is broken");
-}
-
-static void ask_on_bytes(struct conn *conn, const char *bytes, size_t n)
-{
-    struct ask *ask = conn->data;
-    struct http_msg msg;
-    heard(ask);
-    int got = http_feed(ask->http, bytes, n, &msg);
-    if (got < 0) {
-        end(ask, false, "the server's answer is no HTTP");
-        return;
-    }
-    if (got == 1)
-        ask->status = msg.status;
-    if (ask->status != 0)
-        take_body(ask);
+    send_request(conn->data);
 }
 
 static int refused(struct ask *ask, char *why, size_t why_size)
@@ -117,9 +84,9 @@ static int refused(struct ask *ask, char *why, size_t why_size)
     return answer.err;
 }
 
-static void ask_on_timer_closed(uv_handle_t *handle)
+/* The request is over. */
+static void tell(struct ask *ask)
 {
-    struct ask *ask = handle->data;
     char why[ASK_WHY_SIZE] = "";
     int err = 0;
     if (ask->dropped) {
@@ -133,7 +100,73 @@ static void ask_on_timer_closed(uv_handle_t *handle)
     http_free(ask->http);
     ask->http = NULL;
     buf_close(&ask->refusal);
+    ask->busy = false;
     ask->on_end(ask, err, why); /* the caller's from here */
+}
+
+static void end(struct ask *ask, bool done, const char *why)
+{
+    ask->done |= done;
+    if (!ask->keeps || !done || ask->stopped || ask->last || !http_idle(ask->http)) {
+        conn_close(&ask->conn, why);
+        return;
+    }
+    uv_timer_stop(&ask->timer);
+    ask->used = true;
+    tell(ask);
+}
+
+static void take_body(struct ask *ask)
+{
+    struct span piece;
+    int got;
+    while (!ask->stopped && (got = http_body(ask->http, &piece)) == 1) {
+        if (ask->status == 200)
+            ask->stopped = !ask->on_piece(ask, piece);
+        else if (ask->refusal.n + piece.n <= ASK_REFUSAL_MAX)
+            buf_add_span(&ask->refusal, piece);
+    }
+    if (ask->stopped || got == 2)
+        end(ask, true, "");
+    else if (got < 0)
+        end(ask, false, "the server's answer is broken");
+}
+
+static void ask_on_bytes(struct conn *conn, const char *bytes, size_t n)
+{
+    struct ask *ask = conn->data;
+    struct http_msg msg;
+    if (!ask->busy) {
+        conn_close(conn, "nothing was asked");
+        return;
+    }
+    heard(ask);
+    int got = http_feed(ask->http, bytes, n, &msg);
+    if (got < 0) {
+        end(ask, false, "the server's answer is no HTTP");
+        return;
+    }
+    if (got == 1) {
+        ask->status = msg.status;
+        ask->last = !msg.keep_alive;
+    }
+    if (ask->status != 0)
+        take_body(ask);
+}
+
+static void open_conn(struct ask *ask);
+
+static void ask_on_timer_closed(uv_handle_t *handle)
+{
+    struct ask *ask = handle->data;
+    bool again = ask->begun || (ask->busy && ask->used && ask->status == 0 && !ask->dropped);
+    ask->up = false;
+    if (again)
+        open_conn(ask);
+    else if (ask->busy)
+        tell(ask);
+    else if (ask->closed)
+        ask->on_closed(ask);
 }
 
 static void ask_on_close(struct conn *conn, const char *why)
@@ -149,23 +182,50 @@ static const struct conn_ops CONN_OPS = {
     .on_close = ask_on_close,
 };
 
+static void open_conn(struct ask *ask)
+{
+    ask->up = true;
+    ask->used = ask->begun = false;
+    ask->conn.data = ask->timer.data = ask;
+    uv_timer_init(ask->loop, &ask->timer);
+    heard(ask);
+    conn_open(&ask->conn, ask->loop, &ask->place->url, ask->place->trust, &CONN_OPS);
+}
+
 void ask_begin(struct ask *ask, uv_loop_t *loop)
 {
-    ask->done = ask->stopped = ask->dropped = false;
+    ASSERT(!ask->busy && !ask->closed);
+    ask->loop = loop;
+    ask->busy = true;
+    ask->done = ask->stopped = ask->dropped = ask->last = false;
     ask->status = 0;
     ask->http = http_new(false, SIZE_MAX, true);
-    ask->conn.data = ask->timer.data = ask;
-    uv_timer_init(loop, &ask->timer);
-    heard(ask);
-    conn_open(&ask->conn, loop, &ask->place->url, ask->place->trust, &CONN_OPS);
+    if (!ask->up) {
+        open_conn(ask);
+    } else if (ask->conn.closing) {
+        ask->begun = true; /* once that is closed */
+    } else {
+        heard(ask);
+        send_request(ask);
+    }
 }
 
 void ask_end(struct ask *ask)
 {
-    if (ask->done)
+    if (!ask->busy || ask->done)
         return;
     ask->dropped = true;
+    ask->begun = false;
     conn_close(&ask->conn, "");
+}
+
+bool ask_close(struct ask *ask)
+{
+    ASSERT(!ask->busy);
+    ask->closed = true;
+    if (ask->up)
+        conn_close(&ask->conn, "");
+    return !ask->up;
 }
 
 struct ask_result {

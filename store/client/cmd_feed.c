@@ -1,23 +1,16 @@
+#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
+#include <uv.h>
 
 #include "store/base/check.h"
 #include "store/base/clock.h"
-#include "store/client/feed.h"
+#include "store/base/file.h"
+#include "store/base/ids.h"
+#include "store/client/cmd.h"
+#include "store/client/print.h"
 
-/* This process, as the name of a worker: whatever names may not hold becomes a dash. */
-static void default_worker(char *out, size_t size)
-{
-    if (gethostname(out, 48) != 0)
-        out[0] = 0;
-    out[47] = 0;
-    for (char *at = out; *at != 0; at++)
-        if (!user_valid(span_of(at, 1)))
-            *at = '-';
-    size_t n = strlen(out);
-    snprintf(out + n, size - n, "%s%ld", n > 0 ? "-" : "w-", (long)getpid());
-}
+enum { FEED_RECORD_MAX = 8 << 20 };
 
 struct wants { /* as given */
     char *partition, *after, *at, *consumer, *worker;
@@ -44,41 +37,114 @@ static const char *misuse(const struct wants *wants)
     return NULL;
 }
 
-static const char *take(const struct wants *wants, struct feed *feed)
+/* ---- printing ---- */
+
+struct feeding {
+    struct cmd *cmd;
+    struct json *json;
+    struct buf out;
+    struct loquat_reader *reader;
+    uv_signal_t signals[2];
+    bool stopping;
+    int err;
+    char why[CMD_WHY_SIZE];
+};
+
+/* Nothing is taken that standard output has not. */
+static bool feeding_on_page(const struct loquat_feed_page *page, void *arg)
 {
-    feed->partition = FEED_ALL;
-    feed->left = wants->max != 0 ? wants->max : UINT64_MAX;
-    if (wants->partition != NULL && !cmd_whole(wants->partition, &feed->partition))
+    struct feeding *feeding = arg;
+    feeding->out.n = 0;
+    for (size_t i = 0; i < page->count; i++)
+        print_feed(&feeding->out, feeding->json, feeding->cmd->json, page->p, &page->records[i]);
+    fwrite(feeding->out.p, 1, feeding->out.n, stdout);
+    return fflush(stdout) == 0 && !ferror(stdout); /* cmd_finish says why not */
+}
+
+static void feeding_on_end(int err, const char *why, void *arg)
+{
+    struct feeding *feeding = arg;
+    feeding->err = err;
+    snprintf(feeding->why, sizeof feeding->why, "%s", why);
+    for (int i = 0; i < 2; i++)
+        uv_close((uv_handle_t *)&feeding->signals[i], NULL);
+}
+
+static void feeding_on_signal(uv_signal_t *handle, int number)
+{
+    struct feeding *feeding = handle->data;
+    (void)number;
+    if (feeding->stopping)
+        _exit(CMD_FAILED); /* in earnest */
+    feeding->stopping = true;
+    loquat_reader_stop(feeding->reader);
+}
+
+static void catch_signals(struct feeding *feeding, uv_loop_t *loop)
+{
+    static const int SIGNALS[2] = {SIGINT, SIGTERM};
+    for (int i = 0; i < 2; i++) {
+        uv_signal_init(loop, &feeding->signals[i]);
+        feeding->signals[i].data = feeding;
+        uv_signal_start(&feeding->signals[i], feeding_on_signal, SIGNALS[i]);
+    }
+}
+
+static int run(struct cmd *cmd, const struct loquat_feed *wants)
+{
+    uv_loop_t loop;
+    struct loquat_options server;
+    struct feeding feeding = {.cmd = cmd};
+    if (!cmd_connect(cmd, &server))
+        return CMD_FAILED;
+    (void)file_limit_raise(); /* a connection for each partition */
+    int err = uv_loop_init(&loop);
+    ASSERT(err == 0);
+    server.no_retry = false;
+    server.loop = &loop;
+    feeding.json = json_new(FEED_RECORD_MAX);
+    feeding.err = LOQUAT_BAD_REQUEST;
+    feeding.reader = loquat_start_feed(&server, wants, feeding_on_page, feeding_on_end, &feeding,
+                                       feeding.why, sizeof feeding.why);
+    if (feeding.reader != NULL)
+        catch_signals(&feeding, &loop);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    err = uv_loop_close(&loop);
+    ASSERT(err == 0);
+    json_free(feeding.json);
+    buf_close(&feeding.out);
+    int status = cmd_finish(cmd);
+    if (feeding.err == 0)
+        return status;
+    bool none = wants->consumer != NULL && feeding.err == LOQUAT_NOT_FOUND;
+    return cmd_fail(cmd, feeding.why, none ? "`loquat-log consumer add NAME' makes it" : NULL);
+}
+
+static const char *take(const struct wants *wants, struct loquat_place *place,
+                        struct loquat_feed *feed)
+{
+    uint64_t p = 0;
+    if (wants->partition != NULL && (!cmd_whole(wants->partition, &p) || p > UINT32_MAX))
         return "--partition is a number";
-    if (wants->after != NULL && !cmd_whole(wants->after, &feed->after))
+    if (wants->after != NULL && !cmd_whole(wants->after, &place->after))
         return "--after is a number";
     if (wants->at != NULL && !cmd_time(wants->at, clock_wall_ms(), &feed->at))
         return CMD_TIME_IS;
+    place->p = (uint32_t)p;
+    feed->consumer = wants->consumer;
+    feed->worker = wants->worker;
+    feed->max = wants->max;
+    feed->places = place;
+    feed->only = wants->partition != NULL;
+    feed->place_count = feed->only ? 1 : 0;
     return NULL;
-}
-
-static int run(struct feed *feed, const struct wants *wants)
-{
-    char self[USER_MAX + 1];
-    if (!cmd_connect(feed->cmd, &feed->server))
-        return CMD_FAILED;
-    if (wants->consumer != NULL) {
-        struct share *share = xcalloc(1, sizeof *share);
-        default_worker(self, sizeof self);
-        loquat_path_escape(wants->consumer, share->name, sizeof share->name);
-        loquat_path_escape(wants->worker != NULL ? wants->worker : self, share->worker,
-                           sizeof share->worker);
-        feed->share = share;
-    }
-    int status = feed_run(feed);
-    free(feed->share);
-    return status;
 }
 
 int cmd_feed(int argc, char **argv)
 {
     struct cmd cmd = {.name = "loquat-log feed"};
-    struct feed feed = {.cmd = &cmd};
+    struct loquat_feed feed = {0};
+    struct loquat_place place = {0};
     struct wants wants = {0};
     const struct config_option options[] = {
         {.name = "partition",
@@ -131,6 +197,6 @@ int cmd_feed(int argc, char **argv)
         return cmd_usage(&cmd, "takes options only");
     const char *wrong = misuse(&wants);
     if (wrong == NULL)
-        wrong = take(&wants, &feed);
-    return wrong != NULL ? cmd_usage(&cmd, wrong) : run(&feed, &wants);
+        wrong = take(&wants, &place, &feed);
+    return wrong != NULL ? cmd_usage(&cmd, wrong) : run(&cmd, &feed);
 }

@@ -1,17 +1,16 @@
-/* store/client/feed.h: the feeds of partitions, printed as they come: of all of them, or of those
+/* store/client/feed.h: the feeds of partitions, given out as they come: of all of them, or of those
  * that a consumer's workers have shared out to this one (feed_share.c).
- * Order:  of a partition, that in which its records were committed; each is printed once. A worker
- *         moves the consumer's cursor once standard output has taken what lies before it, so
- *         whatever happens to a worker, the next one prints all that it had not.
- * Thread: the loop's. Each partition has a request of its own under way.
+ * Order:  of a partition, that in which its records were committed; each is given once. A worker
+ *         moves the consumer's cursor once its caller has taken what lies before it, so whatever
+ *         happens to a worker, the next one is given all that it had not taken.
+ * Thread: the loop's. Each partition has a connection of its own.
  * Memory: a page of each partition at most. */
 #ifndef LOQUAT_CLIENT_FEED_H
 #define LOQUAT_CLIENT_FEED_H
 
 #include "store/base/ids.h"
-#include "store/client/ask.h"
-#include "store/client/cmd.h"
 #include "store/client/feed_page.h"
+#include "store/client/reader.h"
 
 enum {
     FEED_WAIT_MS = 30000,        /* of a long poll */
@@ -25,18 +24,17 @@ enum {
     FEED_BODY_SIZE = 128,
 };
 
-enum feed_does { FEED_RESTS, FEED_WAITS, FEED_READS, FEED_TAKES, FEED_MOVES };
-
-#define FEED_ALL UINT64_MAX
+enum feed_does { FEED_RESTS, FEED_GIVES, FEED_WAITS, FEED_READS, FEED_TAKES, FEED_MOVES };
 
 struct feed;
 struct feed_part {
     struct feed *feed;
     uint32_t p;
     enum feed_does does;
+    bool named;        /* it has a place of its own */
     bool ours;         /* to be read */
     bool at_end;       /* the last page went up to the end */
-    uint64_t after;    /* what lies up to here was printed */
+    uint64_t after;    /* what lies up to here was taken */
     uint64_t until;    /* the last record at the start */
     uint64_t at;       /* where to begin, ms; 0: `after` says it */
     bool given, taken; /* of a share: it is ours; its cursor is known and held */
@@ -53,6 +51,7 @@ enum share_does { SHARE_RESTS, SHARE_JOINS, SHARE_LOOKS, SHARE_LEAVES };
 struct share {                                             /* of a consumer's partitions */
     char name[3 * USER_MAX + 1], worker[3 * USER_MAX + 1]; /* as parts of a path */
     enum share_does does;
+    bool opened;   /* there are timers */
     bool came;     /* it has to leave */
     bool joins;    /* once it has time */
     bool settling; /* those who had a partition before are given time to let it go */
@@ -64,36 +63,37 @@ struct share {                                             /* of a consumer's pa
     char target[FEED_TARGET_SIZE], body[FEED_BODY_SIZE];
 };
 
+enum feed_state { FEED_BEGINS, FEED_GOES, FEED_STOPS, FEED_CLOSES };
+
 struct feed {
-    /* the caller's */
-    struct cmd *cmd;
-    struct loquat_options server;
-    bool follow;
-    uint64_t left;       /* records to be printed at most */
-    uint64_t after, at;  /* where to begin; not of a share */
-    uint64_t partition;  /* the only one, or FEED_ALL */
-    struct share *share; /* its names; NULL: none */
-    /* the rest is feed.c's */
-    struct ask_place place;
-    uv_loop_t loop;
-    uv_signal_t signals[2];
+    struct loquat_reader reader; /* first */
+    struct loquat_feed wants;    /* without its texts */
+    struct loquat_place *places;
+    loquat_feed_fn fn;
+    void *arg;
+    enum feed_state state;
+    bool no_retry;
+    uint64_t left;       /* records to be given at most */
+    struct share *share; /* NULL: of no consumer */
     struct feed_part *parts;
     uint32_t count;
-    bool stopping, closed;
-    int status;
-    struct json *json, *spare;
-    struct feed_page *page;
-    struct buf out;
+    struct ask ask; /* which partitions there are */
+    uv_timer_t again;
+    uint32_t bound;
+    struct buf text;
+    uint32_t closing; /* handles and connections that are */
+    int err;
+    char why[ASK_WHY_SIZE];
+    struct json *json;
+    struct feed_page page;
 };
-
-/* Until all is printed, or a signal. Returns the exit status; says what went wrong. */
-int feed_run(struct feed *feed);
 
 /* ---- between feed.c and feed_share.c ---- */
 
-void feed_fail(struct feed *feed, const char *why, const char *more); /* says it, and stops */
+void feed_fail(struct feed *feed, int err, const char *what, const char *why); /* and stops */
 void feed_stop(struct feed *feed);
 void feed_rested(struct feed *feed); /* something came to rest: what is next */
+bool feed_stopping(const struct feed *feed);
 bool feed_transient(const struct feed *feed, int err);
 uint64_t feed_backoff(uint32_t *bound);                 /* ms to wait */
 bool feed_on_piece(struct ask *ask, struct span piece); /* ask->data: struct buf */
@@ -101,11 +101,14 @@ bool feed_part_done(const struct feed_part *part);
 void feed_part_step(struct feed_part *part); /* of one that rests */
 void feed_part_let_go(struct feed_part *part);
 
+/* worker NULL: a name is made. */
+struct share *share_new(const char *consumer, const char *worker);
 void share_open(struct feed *feed);
 void share_join(struct feed *feed);
 void share_stop(struct feed *feed);
 void share_rested(struct feed *feed); /* a partition did: whether all is done by all workers */
 bool share_left(struct feed *feed);   /* false: it is leaving; feed_rested comes */
-void share_close(struct feed *feed);
+void share_close(struct feed *feed);  /* counts in feed->closing what it closes */
+void feed_closed(struct feed *feed);  /* one that was counted in `closing` */
 
 #endif

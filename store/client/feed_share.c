@@ -3,8 +3,11 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "store/base/check.h"
+#include "store/base/clock.h"
+#include "store/base/ids.h"
 #include "store/client/answer.h"
 #include "store/client/feed.h"
 
@@ -15,14 +18,15 @@ static void share_ask(struct feed *feed, enum share_does does, const char *metho
     struct share *share = feed->share;
     share->does = does;
     share->text.n = 0;
-    share->ask.place = &feed->place;
+    share->ask.place = &feed->reader.place;
     share->ask.method = method;
     share->ask.target = share->target;
     share->ask.body = share->body[0] != 0 ? share->body : NULL;
     share->ask.on_piece = feed_on_piece;
     share->ask.on_end = share_on_end;
     share->ask.data = &share->text;
-    ask_begin(&share->ask, &feed->loop);
+    share->ask.keeps = true;
+    ask_begin(&share->ask, feed->reader.loop);
 }
 
 static void worker_target(struct share *share)
@@ -35,7 +39,7 @@ void share_join(struct feed *feed)
 {
     struct share *share = feed->share;
     share->joins = share->does != SHARE_RESTS;
-    if (share->joins || feed->stopping)
+    if (share->joins || feed_stopping(feed))
         return;
     share->came = true;
     worker_target(share);
@@ -60,7 +64,7 @@ static void share_on_beat(uv_timer_t *timer)
 
 static void take_given(struct feed *feed)
 {
-    for (uint32_t p = 0; p < feed->count && !feed->stopping; p++) {
+    for (uint32_t p = 0; p < feed->count && !feed_stopping(feed); p++) {
         struct feed_part *part = &feed->parts[p];
         if (!part->given || part->ours)
             continue;
@@ -94,7 +98,7 @@ static bool mark_given(struct feed *feed, const struct json_val *list)
 }
 
 /* Those that had a partition learn with their next beat that they have it no more; whoever takes it
- * before prints again what they are printing. */
+ * before is given again what they have just been given. */
 static void settle(struct feed *feed, bool alone)
 {
     struct share *share = feed->share;
@@ -114,7 +118,7 @@ static void on_joined(struct feed *feed)
     if (fine)
         generation = answer_number(&obj, "generation");
     if (generation == 0 || !mark_given(feed, json_get(&obj, "partitions"))) {
-        feed_fail(feed, "the server did not say what is whose", NULL);
+        feed_fail(feed, LOQUAT_INTERNAL, "the server did not say what is whose", "");
         return;
     }
     bool alone = answer_number(&obj, "workers") == 1;
@@ -135,7 +139,8 @@ static void on_joined(struct feed *feed)
 void share_rested(struct feed *feed)
 {
     struct share *share = feed->share;
-    if (feed->follow || share->does != SHARE_RESTS || share->settling || share->generation == 0)
+    if (feed->wants.follow || share->does != SHARE_RESTS || share->settling ||
+        share->generation == 0)
         return;
     for (uint32_t p = 0; p < feed->count; p++) {
         const struct feed_part *part = &feed->parts[p];
@@ -194,11 +199,10 @@ static void on_failed(struct feed *feed, enum share_does did, int err, const cha
         return;
     }
     if (did == SHARE_LEAVES) {
-        feed_fail(feed, "could not leave; after 10 s the others go on", why);
+        feed_fail(feed, err, "could not leave; after 10 s the others go on", why);
         return;
     }
-    feed_fail(feed, why,
-              err == LOQUAT_NOT_FOUND ? "`loquat-log consumer add NAME' makes it" : NULL);
+    feed_fail(feed, err, why, "");
 }
 
 static void share_on_end(struct ask *ask, int err, const char *why)
@@ -213,23 +217,49 @@ static void share_on_end(struct ask *ask, int err, const char *why)
         on_failed(feed, did, err, why);
     else if (err == 0)
         share->bound = FEED_AGAIN_MIN_MS / 2;
-    if (err == 0 && !feed->stopping && did == SHARE_JOINS)
+    if (err == 0 && !feed_stopping(feed) && did == SHARE_JOINS)
         on_joined(feed);
-    if (err == 0 && !feed->stopping && did == SHARE_LOOKS)
+    if (err == 0 && !feed_stopping(feed) && did == SHARE_LOOKS)
         on_looked(feed);
     if (share->joins)
         share_join(feed);
-    if (did != SHARE_LOOKS || feed->stopping)
+    if (did != SHARE_LOOKS || feed_stopping(feed))
         feed_rested(feed);
 }
 
 /* ---- from the beginning to the end ---- */
 
+/* A name that no other worker has; what names may not hold becomes a dash. */
+static void default_worker(char *out, size_t size)
+{
+    enum { HOST_MAX = 32 };
+    if (gethostname(out, HOST_MAX) != 0)
+        out[0] = 0;
+    out[HOST_MAX - 1] = 0;
+    for (char *at = out; *at != 0; at++)
+        if (!user_valid(span_of(at, 1)))
+            *at = '-';
+    size_t n = strlen(out);
+    snprintf(out + n, size - n, "%s%ld-%06x", n > 0 ? "-" : "w-", (long)getpid(),
+             (unsigned)(random_u64() & 0xffffff));
+}
+
+struct share *share_new(const char *consumer, const char *worker)
+{
+    char made[USER_MAX + 1];
+    struct share *share = xcalloc(1, sizeof *share);
+    default_worker(made, sizeof made);
+    loquat_path_escape(consumer, share->name, sizeof share->name);
+    loquat_path_escape(worker != NULL ? worker : made, share->worker, sizeof share->worker);
+    return share;
+}
+
 void share_open(struct feed *feed)
 {
     struct share *share = feed->share;
-    uv_timer_init(&feed->loop, &share->beat);
-    uv_timer_init(&feed->loop, &share->settle);
+    uv_timer_init(feed->reader.loop, &share->beat);
+    uv_timer_init(feed->reader.loop, &share->settle);
+    share->opened = true;
     share->beat.data = share->settle.data = feed;
     share->bound = FEED_AGAIN_MIN_MS / 2;
     share_join(feed);
@@ -238,6 +268,8 @@ void share_open(struct feed *feed)
 void share_stop(struct feed *feed)
 {
     struct share *share = feed->share;
+    if (!share->opened)
+        return;
     uv_timer_stop(&share->beat);
     uv_timer_stop(&share->settle);
     if (share->does == SHARE_JOINS || share->does == SHARE_LOOKS)
@@ -257,9 +289,25 @@ bool share_left(struct feed *feed)
     return false;
 }
 
+static void share_on_timer_closed(uv_handle_t *handle)
+{
+    feed_closed(handle->data);
+}
+
+static void share_on_closed(struct ask *ask)
+{
+    struct share *share = (struct share *)((char *)ask - offsetof(struct share, ask));
+    feed_closed(share->beat.data);
+}
+
 void share_close(struct feed *feed)
 {
-    uv_close((uv_handle_t *)&feed->share->beat, NULL);
-    uv_close((uv_handle_t *)&feed->share->settle, NULL);
-    buf_close(&feed->share->text);
+    struct share *share = feed->share;
+    buf_close(&share->text);
+    if (!share->opened)
+        return;
+    share->ask.on_closed = share_on_closed;
+    feed->closing += ask_close(&share->ask) ? 2 : 3;
+    uv_close((uv_handle_t *)&share->beat, share_on_timer_closed);
+    uv_close((uv_handle_t *)&share->settle, share_on_timer_closed);
 }

@@ -13,6 +13,9 @@
  *
  * Two ways to use it. With callbacks, on a libuv loop of the caller's (options.loop) or on the
  * session's own (loquat_run). Or blocking: a `loquat_wait_…` runs the loop until it is answered.
+ * What is long, a whole conversation, one that is followed, or the feeds of all of them for a
+ * backend job, is read without a session: blocking (loquat_read, loquat_tail, loquat_read_feed),
+ * or on a loop of the caller's (loquat_start_…).
  *
  * Memory: what a callback or a struct loquat_answer hands out belongs to the session: that of a
  *         callback until it returns, that of a wait until the next call on the session.
@@ -200,6 +203,67 @@ int loquat_read(const struct loquat_options *options, const struct loquat_range 
  * an end; comes back after breaks unless no_retry, each sequence once. */
 int loquat_tail(const struct loquat_options *options, const char *c, uint64_t from,
                 loquat_record_fn fn, void *arg, char *why, size_t why_size);
+
+/* ---- feeds: all conversations, partition by partition, in the order of their writing ---- */
+
+struct loquat_feed_record {
+    uint64_t offset;
+    struct loquat_record record;
+};
+struct loquat_feed_page { /* of one partition */
+    uint32_t p;
+    const struct loquat_feed_record *records; /* one at least */
+    size_t count;
+    uint64_t next; /* the place behind it: `after` of whoever keeps places himself */
+    uint64_t head; /* offset of the partition's last record */
+};
+/* Takes a page, all of it or nothing. True: it is done with; of a consumer, its cursor moves
+ * behind it. False: stops, and the page comes again to the next reader of the consumer. */
+typedef bool (*loquat_feed_fn)(const struct loquat_feed_page *page, void *arg);
+
+struct loquat_place {
+    uint32_t p;
+    uint64_t after; /* an offset; 0: from the start */
+};
+/* What to read. With a consumer: what its workers have shared out to this one, from its cursors
+ * on; each record comes to one of them, and comes again when that one is lost before the cursor
+ * moved. Without: every partition, from where is said here. The token needs scope jobs or admin. */
+struct loquat_feed {
+    const char *consumer; /* which has to be there: PUT /v1/consumers/NAME makes it */
+    const char *worker;   /* unlike those of all others; NULL: host, process and a number */
+    const struct loquat_place *places; /* where to begin; others at the start */
+    size_t place_count;
+    bool only;    /* the partitions of `places`, no others */
+    uint64_t at;  /* instead of places: everything from this time on, ms */
+    uint64_t max; /* records at most; 0: all. Not of a consumer */
+    bool follow;  /* goes on with what comes, through breaks; otherwise ends where the feed (of a
+                    * consumer: all its workers) has come to where it was at the beginning */
+};
+/* Blocking. 0: it came to its end, or `fn` said false. */
+int loquat_read_feed(const struct loquat_options *options, const struct loquat_feed *feed,
+                     loquat_feed_fn fn, void *arg, char *why, size_t why_size);
+
+/* ---- the same on a loop of the caller's (options.loop) ---- */
+
+struct loquat_reader; /* a range, a tail or a feed that is being read */
+/* It is over, as the blocking call returns, or 0 after loquat_reader_stop. Comes exactly once,
+ * last; when it returns the reader is gone. */
+typedef void (*loquat_end_fn)(int err, const char *why, void *arg);
+/* NULL when the options are wrong: `why` (may be NULL) says so. Strings and places are copied.
+ * Nothing is called from inside. `arg` is that of both functions. */
+struct loquat_reader *loquat_start_read(const struct loquat_options *options,
+                                        const struct loquat_range *range, loquat_record_fn fn,
+                                        loquat_end_fn end, void *arg, char *why, size_t why_size);
+struct loquat_reader *loquat_start_tail(const struct loquat_options *options, const char *c,
+                                        uint64_t from, loquat_record_fn fn, loquat_end_fn end,
+                                        void *arg, char *why, size_t why_size);
+struct loquat_reader *loquat_start_feed(const struct loquat_options *options,
+                                        const struct loquat_feed *feed, loquat_feed_fn fn,
+                                        loquat_end_fn end, void *arg, char *why, size_t why_size);
+/* No function but `end` is called any more; a worker moves its cursors behind what was taken and
+ * leaves before that. May be called from inside `fn`, and more than once. */
+void loquat_reader_stop(struct loquat_reader *reader);
+
 /* A conversation's id as part of a target. Returns the length, as snprintf. */
 size_t loquat_path_escape(const char *text, char *out, size_t size);
 

@@ -124,3 +124,18 @@ void print_record(struct buf *out, struct json *json, const struct loquat_record
     add_content(out, record, &whole, &body);
     buf_add_byte(out, '\n');
 }
+
+void print_feed(struct buf *out, struct json *json, bool as_json, uint32_t partition,
+                const struct loquat_feed_record *record)
+{
+    if (as_json) {
+        buf_addf(out, "{\"p\":%u,\"offset\":%llu,\"record\":", partition,
+                 (unsigned long long)record->offset);
+        buf_add(out, record->record.json.p, record->record.json.n);
+        buf_add_str(out, "}\n");
+        return;
+    }
+    buf_addf(out, "%3u %12llu  ", partition, (unsigned long long)record->offset);
+    print_safe(out, span_of(record->record.c.p, record->record.c.n), "");
+    print_record(out, json, &record->record);
+}

@@ -11,5 +11,8 @@ void print_time(struct buf *out, uint64_t ms);      /* local: 2015-02-11 19:24:4
 void print_safe(struct buf *out, struct span text, const char *indent); /* indent: of later lines */
 /* One record or hole, with its newline. */
 void print_record(struct buf *out, struct json *json, const struct loquat_record *record);
+/* One of a feed: as JSON, or for people. */
+void print_feed(struct buf *out, struct json *json, bool as_json, uint32_t partition,
+                const struct loquat_feed_record *record);
 
 #endif

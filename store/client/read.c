@@ -1,112 +1,20 @@
-/* store/client/read.c: reading by HTTP: a text, lines, the records of a range, a tail. */
+/* store/client/read.c: reading a conversation by HTTP: the records of a range, a tail. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "store/base/check.h"
 #include "store/base/clock.h"
 #include "store/client/answer.h"
-#include "store/client/ask.h"
+#include "store/client/lines.h"
+#include "store/client/reader.h"
 
 enum {
-    LINE_MAX_SIZE = 4 << 20,
     TARGET_SIZE = 512,
+    HEADER_SIZE = 64,
+    CONV_SIZE = 256, /* percent-encoded */
     TAIL_WAIT_MIN_MS = 500,
     TAIL_WAIT_MAX_MS = 15000,
 };
-
-struct lines { /* pieces put together */
-    struct buf held;
-    bool whole; /* all of it is one */
-    loquat_line_fn fn;
-    void *arg;
-};
-
-static bool lines_on_piece(struct ask *ask, struct span piece)
-{
-    struct lines *lines = ask->data;
-    while (piece.n > 0) {
-        const char *end = lines->whole ? NULL : memchr(piece.p, '\n', piece.n);
-        size_t n = end != NULL ? (size_t)(end - piece.p) : piece.n;
-        if (lines->held.n + n > LINE_MAX_SIZE)
-            return false;
-        struct span line = span_of(piece.p, n);
-        if (end == NULL || lines->held.n > 0) {
-            buf_add(&lines->held, piece.p, n);
-            line = buf_span(&lines->held);
-        }
-        if (end == NULL)
-            return true;
-        lines->held.n = 0;
-        if (!lines->fn((struct loquat_text){line.p, line.n}, lines->arg))
-            return false;
-        piece = span_of(end + 1, piece.n - n - 1);
-    }
-    return true;
-}
-
-/* What `begun` asks, its answer as lines. */
-static int ask_lines(const struct loquat_options *options, const struct ask *begun,
-                     struct lines *lines, char *why, size_t why_size)
-{
-    struct ask_place place;
-    int err = ask_place_open(&place, options, why, why_size);
-    if (err != 0)
-        return err;
-    struct ask *ask = xcalloc(1, sizeof *ask);
-    *ask = *begun;
-    ask->place = &place;
-    ask->on_piece = lines_on_piece;
-    ask->data = lines;
-    err = ask_run(ask, why, why_size);
-    if (err == 0 && !ask->stopped && lines->held.n > 0)
-        lines->fn((struct loquat_text){lines->held.p, lines->held.n}, lines->arg);
-    if (err == 0 && ask->stopped && lines->held.n > 0) {
-        snprintf(why, why_size, "the server sent a line of more than %d bytes", LINE_MAX_SIZE);
-        err = LOQUAT_TOO_LARGE;
-    }
-    buf_close(&lines->held);
-    free(ask);
-    ask_place_close(&place);
-    return err;
-}
-
-int loquat_ask(const struct loquat_options *options, const char *method, const char *target,
-               const char *body, const char *accept, loquat_line_fn fn, void *arg, char *why,
-               size_t why_size)
-{
-    struct lines lines = {.whole = accept == NULL, .fn = fn, .arg = arg};
-    const struct ask ask = {.method = method, .target = target, .accept = accept, .body = body};
-    return ask_lines(options, &ask, &lines, why, why_size);
-}
-
-int loquat_get(const struct loquat_options *options, const char *target, const char *accept,
-               loquat_line_fn fn, void *arg, char *why, size_t why_size)
-{
-    return loquat_ask(options, "GET", target, NULL, accept, fn, arg, why, why_size);
-}
-
-size_t loquat_path_escape(const char *text, char *out, size_t size)
-{
-    static const char DIGITS[] = "0123456789ABCDEF";
-    static const char PLAIN[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
-    size_t n = 0;
-    for (; *text != 0; text++) {
-        bool plain = strchr(PLAIN, *text) != NULL;
-        if (n + (plain ? 1 : 3) < size) {
-            unsigned char c = (unsigned char)*text;
-            out[n] = (char)(plain ? *text : '%');
-            if (!plain) {
-                out[n + 1] = DIGITS[c >> 4];
-                out[n + 2] = DIGITS[c & 15];
-            }
-        }
-        n += plain ? 1 : 3;
-    }
-    if (size > 0)
-        out[n < size ? n : size - 1] = 0;
-    return n;
-}
 
 /* ---- records ---- */
 
@@ -117,7 +25,7 @@ struct records {
     void *arg;
     uint64_t next; /* sequences below were given out */
     bool rising;   /* what was given out already is let go */
-    bool stopped, broken;
+    bool broken;
 };
 
 static bool records_give(struct records *records, struct span line)
@@ -133,28 +41,170 @@ static bool records_give(struct records *records, struct span line)
         return true;
     if (record.last + 1 > records->next)
         records->next = record.last + 1;
-    records->stopped = !records->fn(&record, records->arg);
-    return !records->stopped;
+    return records->fn(&record, records->arg);
 }
 
-static bool records_on_line(struct loquat_text line, void *arg)
+/* ---- a reader of one conversation ---- */
+
+struct conv_reader {
+    struct loquat_reader reader; /* first */
+    struct ask ask;
+    struct lines lines;
+    struct records records;
+    char target[TARGET_SIZE], header[HEADER_SIZE], conv[CONV_SIZE];
+    char *c;
+    bool stopped; /* by the caller */
+    /* of a tail */
+    bool tails, no_retry;
+    bool heard;      /* this connection gave something */
+    struct buf data; /* of the event that is coming in */
+    uint32_t bound;
+    uv_timer_t again;
+    int err;
+    char why[ASK_WHY_SIZE];
+};
+
+static struct conv_reader *conv_reader_of(struct loquat_reader *reader)
 {
-    return line.n == 0 || records_give(arg, span_of(line.p, line.n));
+    return (struct conv_reader *)reader;
 }
 
-static int records_end(struct records *records, int err, char *why, size_t why_size)
+static void conv_reader_over(struct conv_reader *conv)
 {
-    json_free(records->json);
-    if (err != 0 || !records->broken)
-        return err;
-    snprintf(why, why_size, "the server sent what is no record");
-    return LOQUAT_INTERNAL;
+    reader_close(&conv->reader);
+    json_free(conv->records.json);
+    buf_close(&conv->data);
+    conv->reader.on_end(conv->err, conv->why, conv->reader.end_arg);
+    free(conv->c);
+    free(conv);
 }
 
-static void range_target(const struct loquat_range *range, char *out, size_t size)
+static void conv_reader_on_closed(uv_handle_t *handle)
 {
-    char c[256];
-    loquat_path_escape(range->c, c, sizeof c);
+    conv_reader_over(handle->data);
+}
+
+static void conv_reader_end(struct conv_reader *conv)
+{
+    if (conv->err == 0 && conv->records.broken) {
+        snprintf(conv->why, sizeof conv->why, "the server sent what is no record");
+        conv->err = LOQUAT_INTERNAL;
+    }
+    if (conv->stopped)
+        conv->err = 0;
+    if (conv->err == 0)
+        conv->why[0] = 0;
+    conv->stopped = true;
+    uv_close((uv_handle_t *)&conv->again, conv_reader_on_closed);
+}
+
+static bool given(struct conv_reader *conv, struct span line)
+{
+    bool go_on = records_give(&conv->records, line);
+    conv->stopped |= !go_on && !conv->records.broken;
+    return go_on && !conv->stopped;
+}
+
+static bool range_on_line(struct loquat_text line, void *arg)
+{
+    return line.n == 0 || given(arg, span_of(line.p, line.n));
+}
+
+/* Server-Sent Events: `data:` lines make up an event, an empty line ends it. */
+static bool tail_on_line(struct loquat_text line, void *arg)
+{
+    struct conv_reader *conv = arg;
+    if (line.n > 0 && line.p[line.n - 1] == '\r')
+        line.n--;
+    if (line.n >= 5 && memcmp(line.p, "data:", 5) == 0) {
+        size_t skip = line.n > 5 && line.p[5] == ' ' ? 6 : 5;
+        buf_add(&conv->data, line.p + skip, line.n - skip);
+        return true;
+    }
+    if (line.n > 0 || conv->data.n == 0)
+        return true;
+    conv->heard = true;
+    bool go_on = given(conv, buf_span(&conv->data));
+    conv->data.n = 0;
+    return go_on;
+}
+
+static void tail_begin(struct conv_reader *conv);
+
+static void tail_on_again(uv_timer_t *timer)
+{
+    tail_begin(timer->data);
+}
+
+static bool tail_goes_on(const struct conv_reader *conv)
+{
+    return conv->tails && !conv->stopped && !conv->records.broken && !conv->no_retry &&
+           (conv->err == LOQUAT_UNAVAILABLE || conv->err == LOQUAT_RATE_LIMITED || conv->err == 0);
+}
+
+static void conv_reader_on_end(struct ask *ask, int err, const char *why)
+{
+    struct conv_reader *conv =
+        (struct conv_reader *)((char *)ask - offsetof(struct conv_reader, ask));
+    snprintf(conv->why, sizeof conv->why, "%s", why);
+    conv->err = lines_end(&conv->lines, ask, err, conv->why, sizeof conv->why);
+    if (!tail_goes_on(conv)) {
+        conv_reader_end(conv);
+        return;
+    }
+    conv->bound = conv->heard ? TAIL_WAIT_MIN_MS : conv->bound * 2;
+    if (conv->bound > TAIL_WAIT_MAX_MS)
+        conv->bound = TAIL_WAIT_MAX_MS;
+    uv_timer_start(&conv->again, tail_on_again, random_u64() % conv->bound, 0);
+}
+
+static void conv_reader_stop(struct loquat_reader *reader)
+{
+    struct conv_reader *conv = conv_reader_of(reader);
+    bool before = conv->stopped;
+    conv->stopped = true;
+    if (conv->ask.busy)
+        ask_end(&conv->ask);
+    else if (!before) /* it waits for another attempt */
+        conv_reader_end(conv);
+}
+
+static void conv_reader_ask(struct conv_reader *conv, const char *accept)
+{
+    conv->ask.place = &conv->reader.place;
+    conv->ask.method = "GET";
+    conv->ask.target = conv->target;
+    conv->ask.accept = accept;
+    conv->ask.on_piece = lines_on_piece;
+    conv->ask.on_end = conv_reader_on_end;
+    conv->ask.data = &conv->lines;
+    ask_begin(&conv->ask, conv->reader.loop);
+}
+
+static struct conv_reader *conv_reader_new(const struct loquat_options *options, const char *c,
+                                           loquat_record_fn fn, loquat_end_fn end, void *arg,
+                                           char *why, size_t why_size)
+{
+    struct conv_reader *conv = xcalloc(1, sizeof *conv);
+    if (reader_open(&conv->reader, options, end, arg, why, why_size) != 0) {
+        free(conv);
+        return NULL;
+    }
+    conv->reader.stop = conv_reader_stop;
+    conv->c = xstrdup(c);
+    loquat_path_escape(c, conv->conv, sizeof conv->conv);
+    conv->records = (struct records){
+        .json = json_new(LINE_MAX_SIZE), .c = {conv->c, strlen(conv->c)}, .fn = fn, .arg = arg};
+    conv->lines.arg = conv;
+    uv_timer_init(conv->reader.loop, &conv->again);
+    conv->again.data = conv;
+    return conv;
+}
+
+/* ---- a range ---- */
+
+static void range_target(const struct loquat_range *range, const char *c, char *out, size_t size)
+{
     int n = snprintf(out, size, "/v1/conversations/%s/records?view=%s&order=%s", c,
                      range->folded ? "folded" : "log", range->desc ? "desc" : "asc");
     if (range->from > 0)
@@ -165,85 +215,70 @@ static void range_target(const struct loquat_range *range, char *out, size_t siz
         snprintf(out + n, size - (size_t)n, "&max=%u", range->max);
 }
 
+struct loquat_reader *loquat_start_read(const struct loquat_options *options,
+                                        const struct loquat_range *range, loquat_record_fn fn,
+                                        loquat_end_fn end, void *arg, char *why, size_t why_size)
+{
+    struct conv_reader *conv = conv_reader_new(options, range->c, fn, end, arg, why, why_size);
+    if (conv == NULL)
+        return NULL;
+    conv->lines.fn = range_on_line;
+    range_target(range, conv->conv, conv->target, sizeof conv->target);
+    conv_reader_ask(conv, "application/x-ndjson");
+    return &conv->reader;
+}
+
 int loquat_read(const struct loquat_options *options, const struct loquat_range *range,
                 loquat_record_fn fn, void *arg, char *why, size_t why_size)
 {
-    char target[TARGET_SIZE];
-    struct records records = {
-        .json = json_new(LINE_MAX_SIZE), .c = {range->c, strlen(range->c)}, .fn = fn, .arg = arg};
-    range_target(range, target, sizeof target);
-    int err = loquat_get(options, target, "application/x-ndjson", records_on_line, &records, why,
-                         why_size);
-    return records_end(&records, err, why, why_size);
+    struct reader_wait wait;
+    int err = reader_wait_open(&wait, options, why, why_size);
+    if (err != 0)
+        return err;
+    return reader_wait_end(&wait,
+                           loquat_start_read(&wait.options, range, fn, NULL, arg, why, why_size));
 }
 
-/* ---- tail ---- */
+/* ---- a tail ---- */
 
-struct tail {
-    struct records records;
-    struct buf data; /* of the event that is coming in */
-    bool heard;      /* this connection gave something */
-};
-
-/* Server-Sent Events: `data:` lines make up an event, an empty line ends it. */
-static bool tail_on_line(struct loquat_text line, void *arg)
+static void tail_begin(struct conv_reader *conv)
 {
-    struct tail *tail = arg;
-    if (line.n > 0 && line.p[line.n - 1] == '\r')
-        line.n--;
-    if (line.n >= 5 && memcmp(line.p, "data:", 5) == 0) {
-        size_t skip = line.n > 5 && line.p[5] == ' ' ? 6 : 5;
-        buf_add(&tail->data, line.p + skip, line.n - skip);
-        return true;
-    }
-    if (line.n > 0 || tail->data.n == 0)
-        return true;
-    tail->heard = true;
-    bool go_on = records_give(&tail->records, buf_span(&tail->data));
-    tail->data.n = 0;
-    return go_on;
+    uint64_t next = conv->records.next;
+    int n = snprintf(conv->target, sizeof conv->target, "/v1/conversations/%s/tail", conv->conv);
+    if (next > 0)
+        snprintf(conv->target + n, sizeof conv->target - (size_t)n, "?from=%llu",
+                 (unsigned long long)next);
+    snprintf(conv->header, sizeof conv->header, "Last-Event-ID: %llu\r\n",
+             (unsigned long long)(next > 0 ? next - 1 : 0));
+    conv->ask.header = next > 1 ? conv->header : NULL;
+    conv->heard = false;
+    conv->data.n = 0;
+    conv_reader_ask(conv, "text/event-stream");
 }
 
-static bool worth_another(int err)
+struct loquat_reader *loquat_start_tail(const struct loquat_options *options, const char *c,
+                                        uint64_t from, loquat_record_fn fn, loquat_end_fn end,
+                                        void *arg, char *why, size_t why_size)
 {
-    return err == LOQUAT_UNAVAILABLE || err == LOQUAT_RATE_LIMITED || err == 0;
+    struct conv_reader *conv = conv_reader_new(options, c, fn, end, arg, why, why_size);
+    if (conv == NULL)
+        return NULL;
+    conv->lines.fn = tail_on_line;
+    conv->records.next = from;
+    conv->records.rising = conv->tails = true;
+    conv->no_retry = options->no_retry;
+    conv->bound = TAIL_WAIT_MIN_MS;
+    tail_begin(conv);
+    return &conv->reader;
 }
 
 int loquat_tail(const struct loquat_options *options, const char *c, uint64_t from,
                 loquat_record_fn fn, void *arg, char *why, size_t why_size)
 {
-    char target[TARGET_SIZE], escaped[256], header[64];
-    uint32_t bound = TAIL_WAIT_MIN_MS;
-    struct tail tail = {.records = {.json = json_new(LINE_MAX_SIZE),
-                                    .c = {c, strlen(c)},
-                                    .fn = fn,
-                                    .arg = arg,
-                                    .next = from,
-                                    .rising = true}};
-    loquat_path_escape(c, escaped, sizeof escaped);
-    int err;
-    for (;;) {
-        uint64_t next = tail.records.next;
-        int n = snprintf(target, sizeof target, "/v1/conversations/%s/tail", escaped);
-        if (next > 0)
-            snprintf(target + n, sizeof target - (size_t)n, "?from=%llu", (unsigned long long)next);
-        snprintf(header, sizeof header, "Last-Event-ID: %llu\r\n",
-                 (unsigned long long)(next > 0 ? next - 1 : 0));
-        struct lines lines = {.fn = tail_on_line, .arg = &tail};
-        tail.heard = false;
-        tail.data.n = 0;
-        const struct ask ask = {.method = "GET",
-                                .target = target,
-                                .accept = "text/event-stream",
-                                .header = next > 1 ? header : NULL};
-        err = ask_lines(options, &ask, &lines, why, why_size);
-        if (tail.records.stopped || tail.records.broken || options->no_retry || !worth_another(err))
-            break;
-        bound = tail.heard ? TAIL_WAIT_MIN_MS : bound * 2;
-        if (bound > TAIL_WAIT_MAX_MS)
-            bound = TAIL_WAIT_MAX_MS;
-        uv_sleep((unsigned)(random_u64() % bound));
-    }
-    buf_close(&tail.data);
-    return records_end(&tail.records, err, why, why_size);
+    struct reader_wait wait;
+    int err = reader_wait_open(&wait, options, why, why_size);
+    if (err != 0)
+        return err;
+    return reader_wait_end(&wait,
+                           loquat_start_tail(&wait.options, c, from, fn, NULL, arg, why, why_size));
 }
