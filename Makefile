@@ -251,7 +251,8 @@ install: all $(BUILD)/libloquat.a $(MANUALS) ## programs, C library, manuals, pa
 		install -m 644 /dev/stdin $(TO)/lib/systemd/system/$$unit.service || exit 1; done
 	install -m 644 gateway/packaging/loquat.sysusers $(TO)/lib/sysusers.d/loquat.conf
 	install -m 644 gateway/packaging/loquat.yaml gateway/packaging/loquat-node.yaml $(TO)/share/doc/loquat/examples/
-	install -m 644 $(addprefix docs/examples/,haproxy.cfg alerts.yml grafana-dashboard.json) $(TO)/share/doc/loquat/examples/
+	install -m 644 $(addprefix docs/examples/,haproxy.cfg alerts.yml grafana-dashboard.json count.c tail.c) $(TO)/share/doc/loquat/examples/
+	install -m 755 $(addprefix docs/examples/,feed.py feed.sh) $(TO)/share/doc/loquat/examples/
 	install -m 644 LICENSE gateway/packaging/NOTICES $(TO)/share/doc/loquat/
 	$(if $(MANUALS),install -m 644 $(MANUALS) $(TO)/share/man/man1/,@echo 'install: no scdoc here: without the manuals')
 	@rm -rf $(TO)/share/loquat/web

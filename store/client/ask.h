@@ -54,7 +54,7 @@ struct ask {
 
 void ask_begin(struct ask *ask, uv_loop_t *loop);
 void ask_end(struct ask *ask); /* idempotent */
-/* None is under way, and none is begun any more. True: nothing is open, and on_closed won't come. */
+/* None is under way, none is begun any more. True: nothing is open, on_closed won't come. */
 bool ask_close(struct ask *ask);
 
 /* Blocking, on a loop of its own: what on_end (which is not called) would be told. */

@@ -22,6 +22,8 @@ run() { # NAME COMMAND…: its output is shown when it fails
     check "$name" $status
 }
 
+example_files='alerts.yml count.c feed.py feed.sh grafana-dashboard.json haproxy.cfg loquat-node.yaml loquat.yaml tail.c'
+
 same() { # NAME EXPECTED ACTUAL
     [[ $2 == "$3" ]]
     local status=$?
@@ -57,16 +59,77 @@ serves() { # BIN NAME: a server of it answers, with the page that was installed 
     fi
 }
 
+c_program() { # NAME SOURCE [STD]: $scratch/NAME, built with what pkg-config says; uv.h needs gnu17
+    # shellcheck disable=SC2046
+    gcc "-std=${3:-gnu17}" -Wall -Wextra -Werror -o "$scratch/$1" "$2" $(pkg-config --cflags --libs loquat)
+}
+
+# Each reads what there is, then what has come since; needs a server with a conversation of alice.
+examples() { # FOLDER
+    local alice jobs conv name lines
+    alice=$(token alice) jobs=$(token jobs --scope jobs)
+    conv=$(curl -s -H "Authorization: Bearer $alice" "$url/v1/conversations" | jq -r '.convs[0].c')
+    run "the example count.c is built" c_program count "$1/count.c"
+    run "the example tail.c is built" c_program tail "$1/tail.c" c17
+    local -A job=([count]="$scratch/count" [feed.py]="$1/feed.py python" [feed.sh]="$1/feed.sh shell")
+    export LOQUAT_TOKEN=$jobs
+    lines=$(loquat feed --json | wc -l)
+    for name in count feed.py feed.sh; do
+        read -ra command <<<"${job[$name]}"
+        run "the example $name ends" timeout 60 "${command[@]}"
+        mv "$scratch/run.log" "$scratch/$name.first"
+    done
+    same "count has every message" "$(loquat feed --json | grep -c '"kind":"text"')" \
+        "$(awk '{ n += $2 } END { print n }' "$scratch/count.first")"
+    same "feed.py has every record" "$lines" "$(wc -l <"$scratch/feed.py.first")"
+    loquat feed --json | cmp - "$scratch/feed.sh.first"
+    check "feed.sh prints what loquat-log feed does" $?
+    LOQUAT_TOKEN=$alice loquat send "$conv" 'for the examples' >/dev/null
+    same "count goes on where it was" "$conv 1" "$(timeout 60 "$scratch/count")"
+    same "so does feed.py" "$conv text {\"text\": \"for the examples\"}" \
+        "$(timeout 60 "$1/feed.py" python | cut -d' ' -f2-)"
+    same "and feed.sh" "$(loquat feed --json | grep 'for the examples')" "$(timeout 60 "$1/feed.sh" shell)"
+    follows INT 0 "$scratch/count"
+    same "count has left" 0 "$(loquat consumer show --json count | jq '.workers | length')"
+    follows TERM 143 "$1/feed.py" python
+    for name in "$1/feed.py python" "$1/feed.sh shell"; do
+        read -ra command <<<"$name"
+        ! LOQUAT_TOKEN=$alice timeout 60 "${command[@]}" >"$scratch/run.log" 2>&1
+        check "${command[0]##*/} fails where it may not read" $?
+    done
+    export LOQUAT_TOKEN=$alice
+    same "tail prints the conversation" "$(loquat read --view log --json "$conv" |
+        jq -r '"\(.s) \(.from) \(.kind) \(.body | tojson)"')" \
+        "$(timeout 60 "$scratch/tail" "$conv" "$(loquat read --view log --json "$conv" | wc -l)")"
+    unset LOQUAT_TOKEN
+}
+loquat() { "$prefix/bin/loquat-log" "$@"; }
+
+follows() { # SIGNAL STATUS COMMAND…: it has what comes while it waits, and ends so
+    local pid conv
+    conv=$(loquat feed --json --max 1 | jq -r .record.c)
+    "${@:3}" --follow >"$scratch/follows" 2>"$scratch/run.log" &
+    pid=$!
+    LOQUAT_TOKEN=$(token alice) loquat send "$conv" 'and then' >/dev/null
+    says "$scratch/follows" "$conv"
+    check "${3##*/} --follow has what comes" $?
+    kill "-$1" "$pid"
+    wait "$pid" 2>/dev/null
+    same "${3##*/}: SIG$1" "$2" $?
+}
+
 library() { # needs a server
     local prefix=$1 declared global
     export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
     declared=$(grep -oE '\bloquat_[a-z_]+\(' "$prefix/include/loquat.h" | tr -d '(' | sort -u)
     global=$(nm --defined-only -g "$prefix/lib/libloquat.a" | awk 'NF == 3 { print $3 }' | sort -u)
     same "libloquat.a has the header's names and no other" "$declared" "$global"
-    run "a C program is built with what pkg-config says" bash -c "gcc -std=c17 -Wall -Wextra -Werror \
-        -o $scratch/client tests/e2e/package_client.c \$(pkg-config --cflags --libs loquat)"
+    run "a C program is built with what pkg-config says" c_program client tests/e2e/package_client.c c17
     same "it sends and reads" 'alice {"text":"hello"}' \
         "$(LOQUAT_TOKEN=$(token alice) "$scratch/client" 2>&1)"
+    run "a program that reads in every way is built" c_program package_reads tests/e2e/package_reads.c
+    run "it reads, blocking and on a loop" env LOQUAT_TOKEN="$(token alice)" \
+        LOQUAT_TOKEN_JOBS="$(token jobs --scope jobs)" timeout 120 "$scratch/package_reads"
     run "the header is C++, too" g++ -std=c++17 -Wall -Werror -fsyntax-only -x c++ \
         "$prefix/include/loquat.h"
 }
@@ -77,7 +140,7 @@ beside() { # PREFIX: what stands beside the programs
         --config "$1/share/doc/loquat/examples/loquat.yaml" --config-show
     run "those of a node, too" "$1/bin/loquat-node" \
         --config "$1/share/doc/loquat/examples/loquat-node.yaml" --config-show
-    same "the examples" 'alerts.yml grafana-dashboard.json haproxy.cfg loquat-node.yaml loquat.yaml' \
+    same "the examples" "$example_files" \
         "$(cd "$1/share/doc/loquat/examples" && echo *)"
     grep -q 'Apache License' "$1/share/doc/loquat/LICENSE" &&
         grep -q 'Fedor Indutny' "$1/share/doc/loquat/NOTICES"
@@ -147,7 +210,7 @@ package() {
     check "package: SIGTERM ends it with 0" $?
     (cd "$tree" && dpkg-deb --ctrl-tarfile "$deb" | tar -xO ./md5sums | md5sum --quiet -c -)
     check "the sums of its files" $?
-    same "the examples of the package" 'alerts.yml grafana-dashboard.json haproxy.cfg loquat-node.yaml loquat.yaml' \
+    same "the examples of the package" "$example_files" \
         "$(cd "$tree/usr/share/doc/loquat/examples" && echo *)"
     if [[ $(id -u) -eq 0 ]]; then
         run "dpkg --dry-run -i" dpkg --dry-run --log=/dev/null -i "$deb"
@@ -192,6 +255,7 @@ programs "$prefix/bin"
 beside "$prefix"
 serves "$prefix/bin" prefix
 library "$prefix"
+examples "$prefix/share/doc/loquat/examples"
 stop_server
 check "prefix: SIGTERM ends it with 0" $?
 if command -v dpkg-shlibdeps >/dev/null; then
