@@ -5,10 +5,10 @@
 #include <stdlib.h>
 
 #include "bench/lib/load.h"
-#include "bench/lib/peer.h"
+#include "bench/lib/peer_read.h"
 #include "store/key.h"
 
-enum { RECORDS = 1000000, ROUNDS_MAX = 9, PAGE = 1000 };
+enum { RECORDS = 1000000, ROUNDS_MAX = 9 };
 
 /* ---- ours ---- */
 
@@ -90,62 +90,6 @@ static double read_rows(struct kv *kv, const char *conv)
 
 /* ---- Redis ---- */
 
-struct paging {
-    uint64_t got, over, page; /* entries in all, in the last page */
-    char next[64];
-};
-
-/* An answer is an array of entries: "*2", id, "*2", field, text; ids look like 1764100000000-0. */
-static size_t on_page(struct net *net, struct span bytes)
-{
-    struct paging *paging = net->data;
-    static const char ENTRY[] = "*2\r\n$";
-    if (memcmp(bytes.p, "*0\r\n", 4) == 0) {
-        paging->over = 1;
-        return bytes.n;
-    }
-    size_t count = strtoul(bytes.p + 1, NULL, 10);
-    const char *at = bytes.p, *end = bytes.p + bytes.n, *id = NULL;
-    at = memchr(at, '\n', bytes.n);
-    for (size_t i = 0; at != NULL && i < count; i++) {
-        at++;
-        if ((size_t)(end - at) < sizeof ENTRY - 1 || memcmp(at, ENTRY, sizeof ENTRY - 1) != 0)
-            return 0;
-        for (int line = 0; line < 7 && at != NULL; line++) { /* *2 $n id *2 $1 b $200 text */
-            if (line == 2)
-                id = at;
-            at = memchr(at, '\n', (size_t)(end - at));
-            at = at != NULL ? at + 1 : NULL;
-        }
-        if (at == NULL || (size_t)(end - at) < BARE_TEXT + 2)
-            return 0;
-        at += BARE_TEXT + 1;
-    }
-    if (at == NULL || id == NULL)
-        return 0;
-    snprintf(paging->next, sizeof paging->next, "(%.*s", (int)strcspn(id, "\r"), id);
-    paging->got += count;
-    paging->page = count;
-    return bytes.n;
-}
-
-static double read_redis(struct net *net, struct paging *paging)
-{
-    double begin = now_s();
-    *paging = (struct paging){.next = "-"};
-    while (paging->over == 0) {
-        uint64_t before = paging->got;
-        buf_addf(&net->out,
-                 "*6\r\n$6\r\nXRANGE\r\n$4\r\nk000\r\n$%zu\r\n%s\r\n$1\r\n+\r\n$5\r\nCOUNT\r\n"
-                 "$4\r\n%d\r\n",
-                 strlen(paging->next), paging->next, PAGE);
-        net_flush(net);
-        while (paging->got == before && paging->over == 0)
-            uv_run(uv_default_loop(), UV_RUN_ONCE);
-    }
-    return (double)paging->got / (now_s() - begin);
-}
-
 struct redis {
     struct peer peer;
     struct peer_load load;
@@ -157,7 +101,6 @@ static void fill_redis(struct redis *redis)
     peer_load_redis(&redis->load, &redis->peer, uv_default_loop(), 1, 1000);
     while (redis->load.answered < RECORDS)
         peer_load_run(&redis->load, 0.2);
-    redis->load.conns[0].net.on_bytes = on_page;
 }
 
 /* ---- */
@@ -204,10 +147,8 @@ static void round_of(struct sides *sides, bool peers)
     series_add(&sides->client, share.client);
     series_add(&sides->server, share.server);
     rounds_add(&sides->rows, ours, rows);
-    struct paging paging;
     if (peers) {
-        sides->redis.load.conns[0].net.data = &paging;
-        double redis = read_redis(&sides->redis.load.conns[0].net, &paging);
+        double redis = peer_read_xrange(&sides->redis.load);
         rounds_add(&sides->pages, ours, redis);
         bench_say("range: %.0f records/s; XRANGE %.0f", ours, redis);
     }

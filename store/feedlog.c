@@ -6,9 +6,29 @@
 #include "store/base/record.h"
 #include "store/key.h"
 
-enum { CONSUMERS_PAGE = 100, RECORD_OVERHEAD = 64 };
+enum {
+    CONSUMERS_PAGE = 100,
+    RECORD_OVERHEAD = 64,
+    BATCH_FIRST = 64, /* records, while it is not known how large they are */
+    BATCH_TIMES = 8,  /* … of each next one, at most */
+};
 
-/* One page of a feed. */
+/* A record that the page may have, and what was found of it. */
+struct slot {
+    uint64_t offset, seq;
+    struct span value; /* p NULL: trimmed */
+    struct group *group;
+    struct slot *next; /* of its group */
+};
+/* A conversation of the page. */
+struct group {
+    struct conv_id conv;
+    char *name;
+    struct slot *first, *last; /* of this batch, in their order; NULL: none */
+};
+
+/* One page of a feed. Its records are fetched in batches, conversation after conversation: those of
+ * one lie side by side in the log. */
 struct reader {
     struct kv *kv;
     uint32_t partition;
@@ -16,10 +36,15 @@ struct reader {
     struct arena *arena;
     Loquat__Reply *reply;
     struct kv_view view;
-    struct map names; /* of conversations of this page */
+    struct map groups; /* conv_id → struct group * */
     struct buf value;
     uint64_t after;
     size_t cap, visited, bytes, bytes_max, records_max;
+    struct slot *slots;
+    struct group **touched; /* by this batch */
+    size_t slot_count, slot_cap, touched_count;
+    struct kv_iter log;
+    bool log_open;
 };
 
 int feedlog_run(struct span *row, struct feedlog_run *run)
@@ -153,14 +178,9 @@ static Loquat__FeedItem *push(struct reader *r)
     return item;
 }
 
-static int name_of(struct reader *r, struct conv_id conv, char **name)
+static int read_name(struct reader *r, struct group *group)
 {
-    bool fresh = false;
-    union map_val *val = map_put(&r->names, (struct map_key){conv.hi, conv.lo}, &fresh);
-    *name = val->p;
-    if (!fresh)
-        return 0;
-    struct key key = key_header(r->partition, conv);
+    struct key key = key_header(r->partition, group->conv);
     int err = kv_view_get(&r->view, KV_CONV, key_span(&key), &r->value);
     if (err == ERR_NOT_FOUND) /* a record has its conversation */
         return ERR_CORRUPT;
@@ -170,30 +190,94 @@ static int name_of(struct reader *r, struct conv_id conv, char **name)
         loquat__conv_header__unpack(&r->arena->allocator, r->value.n, (const uint8_t *)r->value.p);
     if (header == NULL)
         return ERR_CORRUPT;
-    *name = val->p = header->id;
+    group->name = header->id;
     return 0;
 }
 
-static int take_record(struct reader *r, struct conv_id conv, char *name, uint64_t seq,
-                       uint64_t offset)
+static int group_of(struct reader *r, struct conv_id conv, struct group **group)
+{
+    bool fresh = false;
+    union map_val *val = map_put(&r->groups, (struct map_key){conv.hi, conv.lo}, &fresh);
+    if (fresh) {
+        val->p = arena_alloc(r->arena, sizeof **group);
+        *(struct group *)val->p = (struct group){.conv = conv};
+    }
+    *group = val->p;
+    return fresh ? read_name(r, *group) : 0;
+}
+
+static void add_slot(struct reader *r, struct group *group, uint64_t seq, uint64_t offset)
+{
+    struct slot *slot = &r->slots[r->slot_count++];
+    *slot = (struct slot){.offset = offset, .seq = seq, .group = group};
+    if (group->first == NULL) {
+        group->first = slot;
+        r->touched[r->touched_count++] = group;
+    } else {
+        group->last->next = slot;
+    }
+    group->last = slot;
+}
+
+/* Their sequences rise, so that most are the next row of the log. */
+static int fetch_group(struct reader *r, const struct group *group)
+{
+    for (struct slot *slot = group->first; slot != NULL; slot = slot->next) {
+        struct key key = key_seq(r->partition, group->conv, slot->seq);
+        if (slot != group->first && kv_iter_valid(&r->log))
+            kv_iter_next(&r->log);
+        if (slot == group->first || !kv_iter_valid(&r->log) ||
+            !span_eq(kv_iter_key(&r->log), key_span(&key)))
+            kv_iter_seek(&r->log, key_span(&key));
+        if (!kv_iter_valid(&r->log)) {
+            int err = kv_iter_error(&r->log);
+            if (err != 0)
+                return err;
+        } else if (span_eq(kv_iter_key(&r->log), key_span(&key))) {
+            struct span value = kv_iter_value(&r->log);
+            slot->value = span_of(arena_copy(r->arena, value.p, value.n), value.n);
+        }
+    }
+    return 0;
+}
+
+static int fetch(struct reader *r)
+{
+    int err = 0;
+    if (!r->log_open) {
+        struct key from = key_seq(r->partition, (struct conv_id){0, 0}, 0);
+        struct key until =
+            key_seq(r->partition, (struct conv_id){UINT64_MAX, UINT64_MAX}, UINT64_MAX);
+        kv_iter_open_scan(&r->log, r->kv, &r->view, KV_LOG, key_span(&from), key_span(&until));
+        r->log_open = true;
+    }
+    for (size_t i = 0; i < r->touched_count; i++) {
+        err = err != 0 ? err : fetch_group(r, r->touched[i]);
+        r->touched[i]->first = r->touched[i]->last = NULL;
+    }
+    r->touched_count = 0;
+    return err;
+}
+
+static int take_record(struct reader *r, const struct slot *slot)
 {
     struct record_view record;
-    int err = get_record(r, conv, seq, &record);
-    if (err == ERR_NOT_FOUND)
+    if (slot->value.p == NULL)
         return 0;
+    int err = record_view(slot->value, &record);
     if (err != 0)
         return err;
     Loquat__FeedItem *made = push(r);
-    made->offset = offset;
-    made->conv = name;
-    made->item->seq = seq;
+    made->offset = slot->offset;
+    made->conv = slot->group->name;
+    made->item->seq = slot->seq;
     made->item->hole = record_hole(&record, r->now_ms);
     r->bytes += RECORD_OVERHEAD;
     if (made->item->hole != 0)
         return 0;
-    made->item->record.len = r->value.n;
-    made->item->record.data = arena_copy(r->arena, r->value.p, r->value.n);
-    r->bytes += r->value.n;
+    made->item->record.len = slot->value.n;
+    made->item->record.data = (uint8_t *)(uintptr_t)slot->value.p;
+    r->bytes += slot->value.n;
     return 0;
 }
 
@@ -203,19 +287,50 @@ static bool full(const struct reader *r)
            r->visited >= FEEDLOG_VISIT_MAX;
 }
 
+/* What is likely to fit, by the size of those before; what is fetched in vain is little. */
+static void next_batch(struct reader *r)
+{
+    size_t taken = r->reply->n_feed, count = r->slot_cap * BATCH_TIMES;
+    if (taken > 0) {
+        size_t fit = (r->bytes_max - r->bytes) / (r->bytes / taken) + 1;
+        count = count < fit ? count : fit;
+    }
+    count = r->slot_cap == 0 ? BATCH_FIRST : count;
+    if (count > r->records_max - taken)
+        count = r->records_max - taken;
+    r->slots = arena_alloc(r->arena, count * sizeof *r->slots);
+    r->touched = arena_alloc(r->arena, count * sizeof(struct group *));
+    r->slot_count = 0;
+    r->slot_cap = count;
+}
+
+static int take_batch(struct reader *r)
+{
+    int err = fetch(r);
+    for (size_t i = 0; err == 0 && i < r->slot_count && !full(r); i++) {
+        r->visited++;
+        err = take_record(r, &r->slots[i]);
+        r->reply->next = r->slots[i].offset;
+    }
+    if (!full(r))
+        next_batch(r);
+    return err;
+}
+
 static int take_run(struct reader *r, const struct feedlog_run *run, uint64_t *offset)
 {
-    char *name = NULL;
+    struct group *group = NULL;
     int err = 0;
     for (uint64_t i = 0; err == 0 && i < run->count && !full(r); i++, (*offset)++) {
         if (*offset <= r->after)
             continue;
-        r->visited++;
-        if (name == NULL)
-            err = name_of(r, run->conv, &name);
-        if (err == 0)
-            err = take_record(r, run->conv, name, run->first + i, *offset);
-        r->reply->next = *offset;
+        if (group == NULL)
+            err = group_of(r, run->conv, &group);
+        if (err != 0)
+            break;
+        add_slot(r, group, run->first + i, *offset);
+        if (r->slot_count == r->slot_cap)
+            err = take_batch(r);
     }
     return err;
 }
@@ -225,6 +340,7 @@ static int read_page(struct reader *r)
     struct kv_iter iter;
     int err = 0;
     open_rows(r, &iter, r->after >> FEEDLOG_BITS);
+    next_batch(r);
     for (kv_iter_first(&iter); err == 0 && kv_iter_valid(&iter) && !full(r); kv_iter_next(&iter)) {
         struct span row = kv_iter_value(&iter);
         uint64_t offset = row_index(&iter) << FEEDLOG_BITS;
@@ -237,6 +353,8 @@ static int read_page(struct reader *r)
     }
     if (err == 0 && !full(r))
         err = kv_iter_error(&iter);
+    if (err == 0 && !full(r))
+        err = take_batch(r); /* the last */
     kv_iter_close(&iter);
     return err;
 }
@@ -246,14 +364,16 @@ static void begin(struct reader *r, struct kv *kv, uint32_t partition, uint64_t 
 {
     *r = (struct reader){
         .kv = kv, .partition = partition, .now_ms = now_ms, .arena = arena, .reply = reply};
-    map_init(&r->names);
+    map_init(&r->groups);
     kv_view_open(&r->view, kv);
 }
 
 static void end(struct reader *r)
 {
+    if (r->log_open)
+        kv_iter_close(&r->log);
     kv_view_close(&r->view);
-    map_close(&r->names);
+    map_close(&r->groups);
     buf_close(&r->value);
 }
 

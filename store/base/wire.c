@@ -193,15 +193,26 @@ static size_t bytes_size(ProtobufCBinaryData bytes)
     return bytes.len > 0 ? 1 + varint_size(bytes.len) + bytes.len : 0;
 }
 
+/* Without what few have. */
+static bool item_plain(const Loquat__Item *item)
+{
+    return item->base.n_unknown_fields == 0 && item->n_reactions == 0 && item->pinned == 0;
+}
+
+static size_t item_size(const Loquat__Item *item)
+{
+    return number_size(item->seq) + bytes_size(item->record) + number_size(item->last) +
+           number_size(item->hole) + number_size(item->edited) + bytes_size(item->body) +
+           number_size(item->replies);
+}
+
 static void add_item(struct buf *out, uint32_t field, const Loquat__Item *item)
 {
-    if (item->base.n_unknown_fields > 0 || item->n_reactions > 0 || item->pinned != 0) {
+    if (!item_plain(item)) {
         add_message(out, field, &item->base);
         return;
     }
-    size_t size = number_size(item->seq) + bytes_size(item->record) + number_size(item->last) +
-                  number_size(item->hole) + number_size(item->edited) + bytes_size(item->body) +
-                  number_size(item->replies);
+    size_t size = item_size(item);
     buf_reserve(out, FIELD_HEAD_MAX + size);
     char *p = put_head(out->p + out->n, field, WIRE_BYTES);
     out->n = (size_t)(p + put_varint(p, size) - out->p);
@@ -212,6 +223,23 @@ static void add_item(struct buf *out, uint32_t field, const Loquat__Item *item)
     add_number(out, 5, item->edited);
     add_bytes(out, 6, item->body);
     add_number(out, 7, item->replies);
+}
+
+static void add_feed(struct buf *out, uint32_t field, const Loquat__FeedItem *feed)
+{
+    if (feed->base.n_unknown_fields > 0 || feed->item == NULL || !item_plain(feed->item)) {
+        add_message(out, field, &feed->base);
+        return;
+    }
+    size_t conv = strlen(feed->conv), item = item_size(feed->item);
+    size_t size = number_size(feed->offset) + (conv > 0 ? 1 + varint_size(conv) + conv : 0) + 1 +
+                  varint_size(item) + item;
+    buf_reserve(out, FIELD_HEAD_MAX + size);
+    char *p = put_head(out->p + out->n, field, WIRE_BYTES);
+    out->n = (size_t)(p + put_varint(p, size) - out->p);
+    add_number(out, 1, feed->offset);
+    add_text(out, 2, feed->conv);
+    add_item(out, 3, feed->item);
 }
 
 void reply_pack(const Loquat__Reply *reply, struct buf *out)
@@ -248,7 +276,7 @@ void reply_pack(const Loquat__Reply *reply, struct buf *out)
     for (size_t i = 0; i < reply->n_threads; i++)
         add_message(out, 22, &reply->threads[i]->base);
     for (size_t i = 0; i < reply->n_feed; i++)
-        add_message(out, 23, &reply->feed[i]->base);
+        add_feed(out, 23, reply->feed[i]);
     for (size_t i = 0; i < reply->n_consumers; i++)
         add_message(out, 24, &reply->consumers[i]->base);
     if (reply->cursor != NULL)
@@ -386,9 +414,62 @@ static bool take_reply(Loquat__Reply *reply, uint64_t tag, uint64_t number)
     case FIELD(13, NUMBER):
         reply->floor = number;
         return true;
+    case FIELD(23, BYTES):
+        reply->n_feed++;
+        return true;
     default:
         return false;
     }
+}
+
+static bool take_feed_item(struct arena *arena, Loquat__FeedItem *feed, Loquat__Item *item,
+                           const char *conv, struct span rest)
+{
+    struct span bytes = {0};
+    uint64_t tag = 0, number = 0;
+    while (rest.n > 0) {
+        if (!field_next(&rest, &tag, &bytes, &number))
+            return false;
+        if (tag == FIELD(1, NUMBER)) {
+            feed->offset = number;
+        } else if (tag == FIELD(2, BYTES)) { /* often that of the one before */
+            bool same = strlen(conv) == bytes.n && memcmp(conv, bytes.p, bytes.n) == 0;
+            feed->conv = same ? (char *)(uintptr_t)conv : text_of(arena, bytes);
+        } else if (tag == FIELD(3, BYTES)) {
+            feed->item = item;
+            if (!take_item(item, bytes))
+                return false;
+        } else {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Those of a feed, which have been counted. */
+static bool take_feed(Loquat__Reply *reply, struct arena *arena, struct span rest)
+{
+    size_t count = reply->n_feed, n = 0;
+    struct room {
+        Loquat__FeedItem feed;
+        Loquat__Item item;
+    } *room = arena_alloc(arena, count * sizeof *room);
+    reply->feed = arena_alloc(arena, count * sizeof *reply->feed);
+    struct span bytes = {0};
+    uint64_t tag = 0, number = 0;
+    while (field_next(&rest, &tag, &bytes, &number)) {
+        if (tag != FIELD(23, BYTES))
+            continue;
+        room[n].feed = (Loquat__FeedItem)LOQUAT__FEED_ITEM__INIT;
+        room[n].item = (Loquat__Item)LOQUAT__ITEM__INIT;
+        if (!take_feed_item(arena, &room[n].feed, &room[n].item, n > 0 ? room[n - 1].feed.conv : "",
+                            bytes))
+            return false;
+        reply->feed[n] = &room[n].feed;
+        n++;
+    }
+    ASSERT(n == count);
+    return true;
 }
 
 /* The items, which have been counted. */
@@ -421,7 +502,8 @@ Loquat__Reply *reply_unpack(struct span bytes, struct arena *arena)
     bool known = true;
     while (known && rest.n > 0)
         known = field_next(&rest, &tag, &value, &number) && take_reply(reply, tag, number);
-    if (known && (reply->n_items == 0 || take_items(reply, arena, bytes)))
+    if (known && (reply->n_items == 0 || take_items(reply, arena, bytes)) &&
+        (reply->n_feed == 0 || take_feed(reply, arena, bytes)))
         return reply;
     return loquat__reply__unpack(&arena->allocator, bytes.n, (const uint8_t *)bytes.p);
 }

@@ -6,7 +6,7 @@
 #include "store/base/json.h"
 #include "store/client/loquat.h"
 
-enum { FEED_PAGE_RECORDS = 1000, FEED_PAGE_BYTES = 16 << 20 };
+enum { FEED_PAGE_RECORDS = 4000, FEED_PAGE_BYTES = 16 << 20 };
 
 struct feed_page {
     uint64_t next; /* where to go on: behind its records, and those that are gone */
