@@ -8,7 +8,7 @@
 #include "bench/lib/peer_read.h"
 #include "store/client/loquat.h"
 
-enum { RECORDS = 1000000, CONVS = 1000, ROUNDS_MAX = 9, NATS_CONNS = 50, FILL_PIPELINE = 1000 };
+enum { RECORDS = 1000000, CONVS = 1000, ROUNDS_MAX = 30, NATS_CONNS = 50, FILL_PIPELINE = 1000 };
 
 struct sides {
     struct gateway gateway;

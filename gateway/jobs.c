@@ -9,6 +9,7 @@
 #include "gateway/spread.h"
 #include "store/base/check.h"
 #include "store/base/err.h"
+#include "store/base/json.h"
 
 /* ---- partitions ---- */
 
@@ -49,7 +50,9 @@ int jobs_say_record(struct buf *text, uint32_t partition, const Loquat__FeedItem
     struct say_place place = {.conv = span_str(item->conv), .partition = partition};
     if (item->item == NULL)
         return ERR_CORRUPT;
-    buf_addf(text, "{\"offset\":%llu,\"record\":", (unsigned long long)item->offset);
+    buf_add_str(text, "{\"offset\":");
+    json_put_u64(text, item->offset);
+    buf_add_str(text, ",\"record\":");
     int err = say_element(text, &place, item->item);
     buf_add_byte(text, '}');
     return err;

@@ -1,5 +1,7 @@
 #include "store/feedlog.h"
 
+#include <stdlib.h>
+
 #include "store/base/check.h"
 #include "store/base/err.h"
 #include "store/base/map.h"
@@ -43,8 +45,6 @@ struct reader {
     struct slot *slots;
     struct group **touched; /* by this batch */
     size_t slot_count, slot_cap, touched_count;
-    struct kv_iter log;
-    bool log_open;
 };
 
 int feedlog_run(struct span *row, struct feedlog_run *run)
@@ -219,44 +219,62 @@ static void add_slot(struct reader *r, struct group *group, uint64_t seq, uint64
     group->last = slot;
 }
 
-/* Their sequences rise, so that most are the next row of the log. */
-static int fetch_group(struct reader *r, const struct group *group)
+static int by_conv(const void *a, const void *b)
 {
-    for (struct slot *slot = group->first; slot != NULL; slot = slot->next) {
-        struct key key = key_seq(r->partition, group->conv, slot->seq);
-        if (slot != group->first && kv_iter_valid(&r->log))
-            kv_iter_next(&r->log);
-        if (slot == group->first || !kv_iter_valid(&r->log) ||
-            !span_eq(kv_iter_key(&r->log), key_span(&key)))
-            kv_iter_seek(&r->log, key_span(&key));
-        if (!kv_iter_valid(&r->log)) {
-            int err = kv_iter_error(&r->log);
-            if (err != 0)
-                return err;
-        } else if (span_eq(kv_iter_key(&r->log), key_span(&key))) {
-            struct span value = kv_iter_value(&r->log);
-            slot->value = span_of(arena_copy(r->arena, value.p, value.n), value.n);
-        }
-    }
-    return 0;
+    const struct conv_id *x = &(*(struct group *const *)a)->conv,
+                         *y = &(*(struct group *const *)b)->conv;
+    if (x->hi != y->hi)
+        return x->hi < y->hi ? -1 : 1;
+    return x->lo < y->lo ? -1 : x->lo > y->lo;
 }
 
+/* Some of the slots, in the order of their keys. */
+struct wanted {
+    struct reader *r;
+    size_t count;
+    struct slot *slots[KV_EACH_MAX];
+    struct key keys[KV_EACH_MAX];
+    struct span spans[KV_EACH_MAX];
+};
+
+static void on_value(void *arg, size_t i, struct span value)
+{
+    const struct wanted *wanted = arg;
+    wanted->slots[i]->value = span_of(arena_copy(wanted->r->arena, value.p, value.n), value.n);
+}
+
+static int fetch_wanted(struct wanted *wanted)
+{
+    int err =
+        kv_view_get_each(&wanted->r->view, KV_LOG, wanted->spans, wanted->count, on_value, wanted);
+    wanted->count = 0;
+    return err;
+}
+
+static int want(struct wanted *wanted, struct slot *slot)
+{
+    size_t n = wanted->count++;
+    wanted->slots[n] = slot;
+    wanted->keys[n] = key_seq(wanted->r->partition, slot->group->conv, slot->seq);
+    wanted->spans[n] = key_span(&wanted->keys[n]);
+    return wanted->count == KV_EACH_MAX ? fetch_wanted(wanted) : 0;
+}
+
+/* In the order of their keys, in which those of a conversation lie side by side. */
 static int fetch(struct reader *r)
 {
+    struct wanted wanted;
+    wanted.r = r;
+    wanted.count = 0;
     int err = 0;
-    if (!r->log_open) {
-        struct key from = key_seq(r->partition, (struct conv_id){0, 0}, 0);
-        struct key until =
-            key_seq(r->partition, (struct conv_id){UINT64_MAX, UINT64_MAX}, UINT64_MAX);
-        kv_iter_open_scan(&r->log, r->kv, &r->view, KV_LOG, key_span(&from), key_span(&until));
-        r->log_open = true;
-    }
+    qsort(r->touched, r->touched_count, sizeof(struct group *), by_conv);
     for (size_t i = 0; i < r->touched_count; i++) {
-        err = err != 0 ? err : fetch_group(r, r->touched[i]);
+        for (struct slot *slot = r->touched[i]->first; slot != NULL && err == 0; slot = slot->next)
+            err = want(&wanted, slot);
         r->touched[i]->first = r->touched[i]->last = NULL;
     }
     r->touched_count = 0;
-    return err;
+    return err == 0 && wanted.count > 0 ? fetch_wanted(&wanted) : err;
 }
 
 static int take_record(struct reader *r, const struct slot *slot)
@@ -370,8 +388,6 @@ static void begin(struct reader *r, struct kv *kv, uint32_t partition, uint64_t 
 
 static void end(struct reader *r)
 {
-    if (r->log_open)
-        kv_iter_close(&r->log);
     kv_view_close(&r->view);
     map_close(&r->groups);
     buf_close(&r->value);

@@ -139,6 +139,37 @@ int kv_view_get(const struct kv_view *view, enum kv_cf cf, struct span key, stru
     return err;
 }
 
+int kv_view_get_each(const struct kv_view *view, enum kv_cf cf, const struct span *keys,
+                     size_t count, void (*fn)(void *arg, size_t i, struct span value), void *arg)
+{
+    ASSERT(cf < view->kv->cf_count && count <= KV_EACH_MAX);
+    const char *texts[KV_EACH_MAX];
+    size_t sizes[KV_EACH_MAX];
+    char *messages[KV_EACH_MAX];
+    rocksdb_pinnableslice_t *pins[KV_EACH_MAX];
+    int err = 0;
+    for (size_t i = 0; i < count; i++) {
+        texts[i] = keys[i].p;
+        sizes[i] = keys[i].n;
+    }
+    rocksdb_readoptions_t *read = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_snapshot(read, view->snapshot);
+    rocksdb_batched_multi_get_cf(view->kv->db, read, view->kv->cf[cf], count, texts, sizes, pins,
+                                 messages, true);
+    rocksdb_readoptions_destroy(read);
+    for (size_t i = 0; i < count; i++) {
+        size_t n = 0;
+        if (messages[i] != NULL)
+            err = kv_translate(messages[i]);
+        if (pins[i] == NULL)
+            continue;
+        const char *p = rocksdb_pinnableslice_value(pins[i], &n);
+        fn(arg, i, span_of(p, n));
+        rocksdb_pinnableslice_destroy(pins[i]);
+    }
+    return err;
+}
+
 static void iter_open(struct kv_iter *iter, struct kv *kv, const struct kv_view *view,
                       enum kv_cf cf, struct span from, struct span until, bool scan)
 {

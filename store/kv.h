@@ -85,6 +85,10 @@ struct kv_view {
 void kv_view_open(struct kv_view *view, struct kv *kv);
 void kv_view_close(struct kv_view *view);
 int kv_view_get(const struct kv_view *view, enum kv_cf cf, struct span key, struct buf *value);
+/* Many at once, in key order, at most KV_EACH_MAX: `fn` is lent the value of each that is there. */
+enum { KV_EACH_MAX = 128 };
+int kv_view_get_each(const struct kv_view *view, enum kv_cf cf, const struct span *keys,
+                     size_t count, void (*fn)(void *arg, size_t i, struct span value), void *arg);
 
 /* Rows of [from, until) in key order. Bounds are copied. */
 struct kv_iter {
