@@ -1,14 +1,16 @@
 /* bench/range.c: one conversation of a million messages read whole, folded, as NDJSON over HTTP,
  * records a second. Beside it a bare RocksDB iterator over the same rows in a copy of the same
- * files, and with --peers Redis, XRANGE in pages of 1,000 over as many entries. */
+ * files, and with --peers Redis, XRANGE in pages of 1,000 over as many entries. First of all the
+ * same by `loquat-log read`, into a pipe: how much memory gateway and client come to have. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "bench/lib/load.h"
 #include "bench/lib/peer_read.h"
 #include "store/key.h"
 
-enum { RECORDS = 1000000, ROUNDS_MAX = 9 };
+enum { RECORDS = 1000000, ROUNDS_MAX = 9, MEMORY_MIB_MOST = 64 };
 
 /* ---- ours ---- */
 
@@ -63,6 +65,61 @@ static double read_http(const struct gateway *gateway, const char *conv, const c
         bench_fail("%llu records, not %d", (unsigned long long)reading.lines, RECORDS);
     *bytes = reading.bytes;
     return RECORDS / s;
+}
+
+/* ---- memory ---- */
+
+/* Reads all of the pipe; the client's peak when all but the last percent has come. */
+static uint64_t read_lines(int fd, pid_t client, uint64_t *lines, uint64_t *bytes)
+{
+    static char text[1 << 16];
+    uint64_t peak = 0;
+    ssize_t n;
+    while ((n = read(fd, text, sizeof text)) > 0) {
+        for (ssize_t i = 0; i < n; i++)
+            *lines += text[i] == '\n';
+        *bytes += (uint64_t)n;
+        if (peak == 0 && *lines >= RECORDS / 100 * 99)
+            peak = proc_peak(client);
+    }
+    return peak;
+}
+
+/* By its very first reader: what the gateway needs for it, it has not had before. */
+static void print_memory(const struct gateway *gateway, const char *conv, const char *token)
+{
+    char program[SCRATCH_MAX];
+    uint64_t lines = 0, bytes = 0;
+    proc_peak_forget(gateway->pid); /* what starting took */
+    uint64_t before = proc_peak(gateway->pid);
+    const char *argv[] = {bench_program("loquat-log", program, sizeof program),
+                          "read",
+                          "--url",
+                          gateway->url,
+                          "--token",
+                          token,
+                          "--json",
+                          conv,
+                          NULL};
+    int out;
+    pid_t pid = proc_start_piped((char *const *)(uintptr_t)argv, &out);
+    uint64_t client = read_lines(out, pid, &lines, &bytes);
+    close(out);
+    proc_wait(pid);
+    uint64_t after = proc_peak(gateway->pid);
+    if (lines != RECORDS)
+        bench_fail("loquat-log read: %llu lines", (unsigned long long)lines);
+    struct result result = {.bench = "range-memory",
+                            .unit = "MiB",
+                            .value = (double)(after - before + client) / (1 << 20),
+                            .ref = (double)bytes / (1 << 20),
+                            .ref_name = "what was read",
+                            .lower = true,
+                            .value_must = MEMORY_MIB_MOST};
+    result_add(&result, "gateway_before", (double)before / (1 << 20));
+    result_add(&result, "gateway_after", (double)after / (1 << 20));
+    result_add(&result, "client", (double)client / (1 << 20));
+    result_print(&result);
 }
 
 /* ---- the reference ---- */
@@ -173,6 +230,7 @@ int main(int argc, char **argv)
     struct bench_options options = bench_options(argc, argv, 20);
     open_sides(&sides, options.peers);
     uint64_t bytes = 0;
+    print_memory(&sides.gateway, sides.conv, sides.token.p);
     read_http(&sides.gateway, sides.conv, sides.token.p, &bytes); /* warm */
     read_rows(sides.kv, sides.conv);
     double until = now_s() + options.secs;

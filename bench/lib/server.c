@@ -101,6 +101,17 @@ pid_t proc_start(char *const *argv, const char *log)
     return pid;
 }
 
+pid_t proc_start_piped(char *const *argv, int *out)
+{
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) != 0)
+        bench_fail("pipe: %s", strerror(errno));
+    pid_t pid = start(argv, fds[1], STDERR_FILENO);
+    close(fds[1]);
+    *out = fds[0];
+    return pid;
+}
+
 double proc_wait(pid_t pid)
 {
     int status = 0;
@@ -121,20 +132,41 @@ void proc_stop(pid_t pid)
     proc_wait(pid);
 }
 
-uint64_t proc_memory(pid_t pid)
+/* A line NAME of a file of /proc/PID, in bytes. */
+static uint64_t proc_line(pid_t pid, const char *of, const char *name)
 {
     char path[64], line[256];
     unsigned long long kib = 0;
-    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, of);
     FILE *file = fopen(path, "re");
     if (file == NULL)
         bench_fail("%s: %s", path, strerror(errno));
     while (fgets(line, sizeof line, file) != NULL)
-        if (strncmp(line, "Private_Dirty:", 14) == 0)
-            kib = strtoull(line + 14, NULL, 10);
+        if (strncmp(line, name, strlen(name)) == 0)
+            kib = strtoull(line + strlen(name), NULL, 10);
     int closed = fclose(file);
     ASSERT(closed == 0); /* it was only read */
     return (uint64_t)kib << 10;
+}
+
+uint64_t proc_memory(pid_t pid)
+{
+    return proc_line(pid, "smaps_rollup", "Private_Dirty:");
+}
+
+uint64_t proc_peak(pid_t pid)
+{
+    return proc_line(pid, "status", "VmHWM:");
+}
+
+void proc_peak_forget(pid_t pid)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/clear_refs", (int)pid);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, "5", 1) != 1)
+        bench_fail("%s: %s", path, strerror(errno));
+    close(fd);
 }
 
 static void proc_kill(pid_t pid, const char *name)
@@ -217,13 +249,10 @@ static void read_ready(const char *program, int fd, char *at, size_t size)
 
 static pid_t start_ready(const char **argv, char *at, size_t size)
 {
-    int fds[2];
-    if (pipe2(fds, O_CLOEXEC) != 0)
-        bench_fail("pipe: %s", strerror(errno));
-    pid_t pid = start((char *const *)(uintptr_t)argv, fds[1], STDERR_FILENO);
-    close(fds[1]);
-    read_ready(argv[0], fds[0], at, size);
-    close(fds[0]);
+    int out;
+    pid_t pid = proc_start_piped((char *const *)(uintptr_t)argv, &out);
+    read_ready(argv[0], out, at, size);
+    close(out);
     return pid;
 }
 

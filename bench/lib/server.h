@@ -17,10 +17,14 @@ void bench_dir_drop(const char *path); /* removed now */
 pid_t proc_fork(void); /* 0: in the child, which ends with its parent */
 /* The last argument is NULL. Standard output and error go to `log`; NULL: to our standard error. */
 pid_t proc_start(char *const *argv, const char *log);
-void proc_stop(pid_t pid);       /* SIGTERM, and waits; a status other than 0 fails the bench */
-double proc_wait(pid_t pid);     /* the same without the signal; seconds of processor it took */
-bool proc_rest(pid_t pid);       /* until it has nothing to do; false: not within a minute */
-uint64_t proc_memory(pid_t pid); /* bytes of private memory: anonymous pages it wrote */
+/* The same, with its standard output to be read, and closed by the caller. */
+pid_t proc_start_piped(char *const *argv, int *out);
+void proc_stop(pid_t pid);        /* SIGTERM, and waits; a status other than 0 fails the bench */
+double proc_wait(pid_t pid);      /* the same without the signal; seconds of processor it took */
+bool proc_rest(pid_t pid);        /* until it has nothing to do; false: not within a minute */
+uint64_t proc_memory(pid_t pid);  /* bytes of private memory: anonymous pages it wrote */
+uint64_t proc_peak(pid_t pid);    /* the most it ever had resident, bytes (VmHWM) */
+void proc_peak_forget(pid_t pid); /* that is counted from what it has now on */
 
 /* loquat-node, for gateways beside it. */
 struct node_server {

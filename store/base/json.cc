@@ -6,6 +6,9 @@
 #include <cstdlib>
 #include <new>
 #include <simdjson.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 extern "C" {
 #include "store/base/check.h"
@@ -70,7 +73,20 @@ static void make_room(struct json *json, size_t n)
 
 /* ---- the walk: over text that is valid and has no white space ---- */
 
-/* The next quote or backslash, eight bytes at a time: one is there, and padding is behind it. */
+/* The next quote or backslash: one is there, and padding is behind it. */
+#ifdef __SSE2__
+static const char *find_special(const char *p)
+{
+    const __m128i quotes = _mm_set1_epi8('"'), slashes = _mm_set1_epi8('\\');
+    for (;; p += sizeof(__m128i)) {
+        __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i *>(p));
+        __m128i found = _mm_or_si128(_mm_cmpeq_epi8(bytes, quotes), _mm_cmpeq_epi8(bytes, slashes));
+        int mask = _mm_movemask_epi8(found);
+        if (mask != 0)
+            return p + __builtin_ctz(static_cast<unsigned>(mask));
+    }
+}
+#else
 static const char *find_special(const char *p)
 {
     const uint64_t ones = 0x0101010101010101u, highs = ones << 7;
@@ -82,6 +98,7 @@ static const char *find_special(const char *p)
             return p + __builtin_ctzll(zeros) / 8;
     }
 }
+#endif
 
 /* `p` is at the opening quote; returns the place after the closing one. */
 static const char *skip_string(const char *p, bool *escaped)

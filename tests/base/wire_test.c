@@ -305,6 +305,44 @@ Test(wire, replies_as_protobuf_packs_them)
     }
 }
 
+/* Records of feeds have a way of their own in and out; what is rare in them goes by protobuf. */
+Test(wire, pages_of_feeds_as_protobuf_packs_them)
+{
+    cr_assert(eq(int, loquat__feed_item__descriptor.n_fields, 3), "add_feed knows so many");
+    for (int round = 0; round < ROUNDS / 4; round++) {
+        Loquat__Item items[ITEMS], *each[ITEMS];
+        Loquat__FeedItem fed[ITEMS], *feed[ITEMS];
+        Loquat__Reply r = LOQUAT__REPLY__INIT;
+        struct buf packed = {0};
+        bool plain = maybe();
+        some_items(items, each);
+        char *conv = text();
+        for (int i = 0; i < ITEMS; i++) {
+            loquat__feed_item__init(&fed[i]);
+            feed[i] = &fed[i];
+            conv = maybe() ? conv : maybe() ? text() : texts[0];
+            fed[i].conv = conv;
+            fed[i].offset = some();
+            fed[i].item = plain || random_u64() % 8 > 0 ? each[i] : NULL;
+            if (!plain)
+                continue;
+            items[i].pinned = 0;
+            items[i].n_reactions = 0;
+        }
+        r.id = some();
+        r.next = some();
+        r.head = some();
+        r.floor = some();
+        r.feed = feed;
+        r.n_feed = random_u64() % (ITEMS + 1);
+        buf_add_byte(&packed, '!');
+        reply_pack(&r, &packed);
+        check(&packed, &r.base);
+        check_reply(span_of(packed.p + 1, packed.n - 1));
+        buf_close(&packed);
+    }
+}
+
 Test(wire, writes_as_protobuf_packs_them)
 {
     cr_assert(eq(int, loquat__write__descriptor.n_fields, 3), "write_pack knows so many");
@@ -352,5 +390,8 @@ Test(wire, other_bytes)
     cr_assert(command_unpack(span_str("\x12\x05x"), &arena) == NULL);
     cr_assert(reply_unpack(span_str("\x52\x02\x08"), &arena) == NULL, "an item that ends early");
     cr_assert(reply_unpack(span_of("\x52\x00", 2), &arena)->n_items == 1, "an empty item");
+    static const char FED[] = "\xba\x01\x02\x1a\x00"; /* a record of a feed: an item, empty */
+    cr_assert(reply_unpack(span_of(FED, 5), &arena)->feed[0]->item != NULL);
+    cr_assert(reply_unpack(span_of("\xba\x01\x02\x1a\x01", 5), &arena) == NULL, "it ends early");
     arena_close(&arena);
 }
