@@ -11,6 +11,7 @@
 #include "gateway/echo.h"
 #include "gateway/gate.h"
 #include "gateway/hooks.h"
+#include "gateway/kafka.h"
 #include "gateway/listen.h"
 #include "gateway/options.h"
 #include "gateway/secure.h"
@@ -185,23 +186,54 @@ static void setup(struct settings *settings, uint64_t room)
 
 /* ---- loops ---- */
 
-static void open_listeners(int *fds, char actual[LISTEN_ADDRESS_MAX], int *admin_fd)
+struct listeners {
+    int fds[LOOPS_MAX], admin_fd, kafka_fd; /* -1: it is not asked for */
+    char actual[LISTEN_ADDRESS_MAX];
+    struct address advertise; /* to clients of Kafka */
+};
+
+static int must_listen(const char *option, const char *address, int share,
+                       char actual[LISTEN_ADDRESS_MAX])
 {
-    char why[512] = "", admin[LISTEN_ADDRESS_MAX] = "", other[LISTEN_ADDRESS_MAX] = "";
-    int wrong = 0;
-    for (uint64_t i = 0; i < options.loops; i++) {
-        fds[i] = listen_on(i == 0 ? options.listen : actual, options.loops > 1,
-                           i == 0 ? actual : other, why, sizeof why, &wrong);
-        if (fds[i] < 0)
-            wrong ? program_usage("--listen: ", why) : program_fail(why);
-    }
-    *admin_fd = -1;
-    if (options.admin_listen == NULL)
+    char why[512] = "";
+    int wrong = 0, fd = listen_on(address, share, actual, why, sizeof why, &wrong);
+    if (fd < 0)
+        wrong ? program_usage(option, why) : program_fail(why);
+    return fd;
+}
+
+static void open_kafka(struct listeners *on)
+{
+    char actual[LISTEN_ADDRESS_MAX] = "";
+    struct address *advertise = &on->advertise;
+    on->kafka_fd = -1;
+    if (options.kafka == NULL && options.kafka_advertise != NULL)
+        program_usage("--kafka-advertise: ", "give --kafka, too");
+    if (options.kafka == NULL)
         return;
-    *admin_fd = listen_on(options.admin_listen, 0, admin, why, sizeof why, &wrong);
-    if (*admin_fd < 0)
-        wrong ? program_usage("--admin-listen: ", why) : program_fail(why);
-    log_info("serving operators", {"listen", log_str(admin)});
+    on->kafka_fd = must_listen("--kafka: ", options.kafka, 0, actual);
+    const char *told = options.kafka_advertise != NULL ? options.kafka_advertise : actual;
+    if (!address_parse(told, advertise) || strcmp(advertise->port, "0") == 0)
+        program_usage("--kafka-advertise: ", "write HOST:PORT, such as 192.0.2.1:9092");
+    if (strcmp(advertise->host, "0.0.0.0") == 0 || strcmp(advertise->host, "::") == 0)
+        program_usage("--kafka listens everywhere: ",
+                      "say with --kafka-advertise where clients are to connect");
+    kafka_metrics();
+    log_info("serving clients of Kafka", {"listen", log_str(actual)}, {"advertise", log_str(told)});
+}
+
+static void open_listeners(struct listeners *on)
+{
+    char admin[LISTEN_ADDRESS_MAX] = "", other[LISTEN_ADDRESS_MAX] = "";
+    for (uint64_t i = 0; i < options.loops; i++)
+        on->fds[i] = must_listen("--listen: ", i == 0 ? options.listen : on->actual,
+                                 options.loops > 1, i == 0 ? on->actual : other);
+    on->admin_fd = -1;
+    if (options.admin_listen != NULL) {
+        on->admin_fd = must_listen("--admin-listen: ", options.admin_listen, 0, admin);
+        log_info("serving operators", {"listen", log_str(admin)});
+    }
+    open_kafka(on);
 }
 
 static int connect_node(void *arg)
@@ -262,31 +294,33 @@ static void serve(struct settings *settings, struct gate *const *gates, const ch
     log_info("draining", {"signal", log_int(sig)});
 }
 
-static void run_loops(struct settings *settings, const int *fds, int admin_fd, const char *actual,
+static void run_loops(struct settings *settings, const struct listeners *on,
                       const sigset_t *signals)
 {
     struct gate *gates[LOOPS_MAX] = {0};
     for (uint64_t i = 0; i < options.loops; i++)
-        gates[i] = gate_new(settings, (int)i, fds[i], i == 0 ? admin_fd : -1);
+        gates[i] = gate_new(settings, (int)i, on->fds[i], i == 0 ? on->admin_fd : -1);
     for (uint64_t i = 0; i < options.loops; i++)
         gate_start(gates[i]);
     bool sends = strcmp(options.webhooks, "on") == 0;
     struct hooks *hooks = sends ? hooks_start(settings) : NULL;
-    serve(settings, gates, actual, signals);
+    struct kafka *kafka =
+        on->kafka_fd >= 0 ? kafka_start(settings, on->kafka_fd, &on->advertise) : NULL;
+    serve(settings, gates, on->actual, signals);
     for (uint64_t i = 0; i < options.loops; i++)
         gate_drain(gates[i]);
     if (hooks != NULL)
         hooks_stop(hooks);
+    if (kafka != NULL)
+        kafka_stop(kafka);
     for (uint64_t i = 0; i < options.loops; i++)
         gate_join(gates[i]);
 }
 
 static int run_echo(void)
 {
-    char why[512] = "", actual[LISTEN_ADDRESS_MAX];
-    int wrong = 0, fd = listen_on(options.listen, 0, actual, why, sizeof why, &wrong);
-    if (fd < 0)
-        wrong ? program_usage("--listen: ", why) : program_fail(why);
+    char actual[LISTEN_ADDRESS_MAX];
+    int fd = must_listen("--listen: ", options.listen, 0, actual);
     echo_serve(fd, actual);
     log_info("ended");
     return EXIT_SUCCESS;
@@ -295,9 +329,8 @@ static int run_echo(void)
 int main(int argc, char **argv)
 {
     static struct settings settings;
-    static int fds[LOOPS_MAX];
-    char why[1024] = "", actual[LISTEN_ADDRESS_MAX];
-    int admin_fd = -1;
+    static struct listeners listeners;
+    char why[1024] = "";
     sigset_t signals;
     if (!program_begin("loquat-gateway", false))
         program_fail("standard input, output and error are not to be had");
@@ -317,7 +350,7 @@ int main(int argc, char **argv)
     pthread_sigmask(SIG_BLOCK, &signals, NULL); /* threads inherit it: one waits for them */
     (void)signal(SIGPIPE, SIG_IGN);
     setup(&settings, raise_files());
-    open_listeners(fds, actual, &admin_fd);
+    open_listeners(&listeners);
     struct node_config config = {.dir = options.embed,
                                  .partitions = (uint32_t)options.partitions,
                                  .disk_reserve = options.disk_reserve_mb << 20};
@@ -330,7 +363,7 @@ int main(int argc, char **argv)
         program_fail(why);
     settings.connect = connect_node;
     settings.connect_arg = node;
-    run_loops(&settings, fds, admin_fd, actual, &signals);
+    run_loops(&settings, &listeners, &signals);
     if (node != NULL)
         node_stop(node);
     auth_free(settings.auth);

@@ -16,7 +16,7 @@ struct options {
     uint64_t loops, partitions, disk_reserve_mb;
     uint64_t rate, burst, conv_rate, conv_burst, conv_rate_all, user_conns, group_max, frame_max,
         conns;
-    char *webhooks, *webhook_allow, *webhook_ca;
+    char *webhooks, *webhook_allow, *webhook_ca, *kafka, *kafka_advertise;
     bool ws_echo;
 };
 extern struct options options;

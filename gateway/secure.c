@@ -110,35 +110,42 @@ void secure_settle(struct conn *conn)
 
 /* ---- writing ---- */
 
-/* Fills tls_wire; false: there is nothing more to send. */
-static bool encrypt_more(struct conn *conn)
+/* Fills tls_wire. 0: there is nothing more to send; 1; ERR_CLOSED. */
+static int encrypt_more(struct tls_conn *tls, const struct out *out, bool bye)
 {
     char plain[TLS_RECORD_MAX];
-    if (!tls_established(conn->tls) || tls_failure(conn->tls) != TLS_NO_FAILURE)
-        return false;
-    size_t n = out_peek(&conn->out, plain, sizeof plain);
-    if (n == 0 && conn->close_soon)
-        tls_bye(conn->tls);
-    else if (n > 0 && tls_encrypt(conn->tls, span_of(plain, n)) != 0)
-        conn_close_soon(conn);
-    return tls_wire(conn->tls).n > 0;
+    if (!tls_established(tls) || tls_failure(tls) != TLS_NO_FAILURE)
+        return 0;
+    size_t n = out_peek(out, plain, sizeof plain);
+    if (n == 0 && bye)
+        tls_bye(tls);
+    else if (n > 0 && tls_encrypt(tls, span_of(plain, n)) != 0)
+        return ERR_CLOSED;
+    return tls_wire(tls).n > 0;
 }
 
-int secure_write(struct conn *conn)
+int secure_out(struct tls_conn *tls, struct out *out, struct out_pool *pool, int fd, bool bye)
 {
+    int more;
     do {
-        struct span wire = tls_wire(conn->tls);
+        struct span wire = tls_wire(tls);
         while (wire.n > 0) {
-            ssize_t n = send(conn->fd, wire.p, wire.n, MSG_NOSIGNAL | MSG_DONTWAIT);
+            ssize_t n = send(fd, wire.p, wire.n, MSG_NOSIGNAL | MSG_DONTWAIT);
             if (n < 0 && errno == EINTR)
                 continue;
             if (n < 0)
                 return errno == EAGAIN || errno == EWOULDBLOCK ? 1 : ERR_CLOSED;
-            out_drop(&conn->out, &conn->gate->out_pool, tls_sent(conn->tls, (size_t)n));
+            out_drop(out, pool, tls_sent(tls, (size_t)n));
             if ((size_t)n < wire.n)
                 return 1;
-            wire = tls_wire(conn->tls);
+            wire = tls_wire(tls);
         }
-    } while (encrypt_more(conn));
-    return 0;
+        more = encrypt_more(tls, out, bye);
+    } while (more > 0);
+    return more;
+}
+
+int secure_write(struct conn *conn)
+{
+    return secure_out(conn->tls, &conn->out, &conn->gate->out_pool, conn->fd, conn->close_soon);
 }

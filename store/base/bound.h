@@ -38,6 +38,11 @@ enum bound_side { BOUND_OF_NODE, BOUND_OF_GATEWAY };
     X(GATEWAY, GATE_OUT, "loop_out")             /* a read, refused: GATE_OUT_MAX */               \
     X(GATEWAY, HANDSHAKES, "loop_handshakes")    /* a step of TLS, put off: GATE_HANDSHAKES_MAX */ \
     X(GATEWAY, FOLLOWS, "session_follows")       /* a log, not followed: SESSION_FOLLOWS_MAX */    \
+    X(GATEWAY, KAFKA_CONNS, "kafka_connections") /* a connection, refused: KAFKA_CONNS_MAX */      \
+    X(GATEWAY, KAFKA_REQUEST, "kafka_request")   /* closed: KAFKA_REQUEST_MAX */                   \
+    X(GATEWAY, KAFKA_OUT, "kafka_out")           /* a fetch finds nothing: KAFKA_OUT_MAX */        \
+    X(GATEWAY, KAFKA_GROUPS,                                                                       \
+      "kafka_groups") /* a member, refused: KAFKA_GROUPS_MAX, _MEMBERS_MAX */                      \
     X(GATEWAY, CLUSTER_ASKS,                                                                       \
       "cluster_requests") /* the same: CLUSTER_ASKS_MAX, CLUSTER_BYTES_MAX */                      \
     X(GATEWAY, UPSTREAM_CALLS, "upstream_calls")     /* a request, refused: UPSTREAM_CALLS_MAX */  \
