@@ -189,10 +189,11 @@ async function everything(build) {
     const files = ["-keyout", at("key.pem"), "-out", at("cert.pem"), "-subj", "/CN=localhost"];
     execFileSync("openssl", ["req", "-x509", ...curve, ...files], { stdio: "ignore" });
     const listen = ["--listen", "127.0.0.1:0"];
+    const kafka = ["--kafka", "127.0.0.1:0"];
     const tls = ["--tls-cert", at("cert.pem"), "--tls-key", at("key.pem")];
     const secret = ["--auth-secret-file", at("secret")];
     return [
-      await metricsOf(`${build}/loquat-gateway`, ["--embed", at("a"), ...listen, ...secret, ...tls]),
+      await metricsOf(`${build}/loquat-gateway`, ["--embed", at("a"), ...listen, ...secret, ...tls, ...kafka]),
       await metricsOf(`${build}/loquat-node`, [
         ...["--data", at("b"), ...listen],
         ...["--cluster-secret-file", at("secret")],
