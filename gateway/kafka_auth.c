@@ -1,5 +1,5 @@
-/* gateway/kafka_auth.c: what comes first on a connection: which versions are spoken, and a token, as
- * the password of SASL/PLAIN. */
+/* gateway/kafka_auth.c: what comes first on a connection: which versions are spoken, and a token,
+ * as the password of SASL/PLAIN. */
 #include <stdio.h>
 
 #include "gateway/kafka_inside.h"

@@ -1,5 +1,5 @@
-/* gateway/kafka_conn.c: one client's connection: requests out of its bytes, one after the other, and
- * their answers in the same order. */
+/* gateway/kafka_conn.c: one client's connection: requests out of its bytes, one after the other,
+ * and their answers in the same order. */
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -177,6 +177,8 @@ void kafka_answered(struct kafka_conn *conn)
     buf_close(&conn->answer);
     arena_reset(&conn->arena);
     buf_cut(&conn->in, conn->frame);
+    if (conn->in.n == 0 && conn->in.cap > KAFKA_IN_BYTES)
+        buf_close(&conn->in);
     conn->busy = false;
     conn->moved_ms = kafka_now(conn->kafka);
     mark_dirty(conn);
@@ -299,7 +301,8 @@ static void on_readable(struct kafka_conn *conn)
     take_requests(conn);
     if (rv == 0 || conn->closed)
         return;
-    kafka_refused(KAFKA_REFUSED_MALFORMED); /* no TLS, or it has ended */
+    if (rv < 0) /* no TLS; else it says no more */
+        kafka_refused(KAFKA_REFUSED_MALFORMED);
     conn->close_soon = true;
     mark_dirty(conn);
 }

@@ -31,7 +31,8 @@ struct kafka_fetch {
     struct kafka_conn *conn;
     struct fetch_part *parts; /* in the request's arena */
     size_t count, left;
-    bool any; /* there is something to be answered */
+    bool any;  /* there is something to be answered */
+    bool held; /* too much waits for others: it reads nothing */
     uint64_t until_ms;
 };
 
@@ -88,7 +89,7 @@ static void ask_watch(struct kafka_watch *watch);
 
 static struct fetch_part *part_of(const struct kafka_conn *conn, uint32_t p)
 {
-    for (size_t i = 0; i < conn->fetch->count; i++) {
+    for (size_t i = 0; i < conn->fetch->count && !conn->fetch->held; i++) {
         struct fetch_part *part = &conn->fetch->parts[i];
         if (part->p == (int32_t)p && part->err == KAFKA_NONE)
             return part;
@@ -342,6 +343,7 @@ void kafka_do_fetch(struct kafka_conn *conn)
             take_part(fetch, &request->topics[i], &request->topics[i].parts[j], share);
     if (kafka->out_pool.bytes > KAFKA_OUT_MAX) {
         bound_hit(BOUND_KAFKA_OUT);
+        fetch->held = true;
         list_push(&kafka->waiting, &conn->in_waiting); /* until its time is over */
         return;
     }

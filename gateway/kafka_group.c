@@ -1,6 +1,6 @@
-/* gateway/kafka_group.c: groups: who is in, in which generation, and what each of them reads, as the
- * one who leads says. All of it is in this gateway's memory and ends with it: members join again
- * then. What was committed stands in the store (kafka_offsets.c). */
+/* gateway/kafka_group.c: groups: who is in, in which generation, and what each of them reads, as
+ * the one who leads says. All of it is in this gateway's memory and ends with it: members join
+ * again then. What was committed stands in the store (kafka_offsets.c). */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -156,9 +156,8 @@ static void member_free(struct kafka_member *member)
 
 void kafka_group_lost(struct kafka_group *group, int16_t err)
 {
-    struct list_link *link;
-    while ((link = list_pop(&group->members)) != NULL) {
-        struct kafka_member *member = member_at(link);
+    for (struct kafka_member *member = first(group), *after; member != NULL; member = after) {
+        after = next(member);
         struct kafka_conn *conn = member->conn != NULL ? let_go(member) : NULL;
         if (conn != NULL && conn->request.api == KAFKA_JOIN_GROUP)
             say_join_failed(conn, err);
@@ -412,11 +411,13 @@ int16_t kafka_group_check(struct kafka_group *group, const struct kafka_request 
 
 static int16_t check(const struct kafka_conn *conn, struct kafka_group **group)
 {
+    int16_t err = KAFKA_UNKNOWN_MEMBER_ID;
     *group = kafka_group_find(conn->kafka, conn->request.group);
-    int16_t err =
-        *group != NULL ? kafka_group_check(*group, &conn->request) : KAFKA_UNKNOWN_MEMBER_ID;
-    return err == KAFKA_NONE && (*group)->state == KAFKA_JOINING ? KAFKA_REBALANCE_IN_PROGRESS
-                                                                 : err;
+    if (*group != NULL)
+        err = kafka_group_check(*group, &conn->request);
+    if (err == KAFKA_NONE && (*group)->state == KAFKA_JOINING)
+        err = KAFKA_REBALANCE_IN_PROGRESS;
+    return err;
 }
 
 static void assign(struct kafka_group *group, const struct kafka_request *request)
@@ -502,7 +503,8 @@ void kafka_groups_tick(struct kafka *kafka)
 
 void kafka_groups_leave(struct kafka *kafka)
 {
-    struct list_link *link;
-    while ((link = list_first(&kafka->groups)) != NULL)
+    for (struct list_link *link = list_first(&kafka->groups), *after; link != NULL; link = after) {
+        after = list_next(&kafka->groups, link);
         kafka_group_lost(container_of(link, struct kafka_group, in_kafka), KAFKA_NOT_COORDINATOR);
+    }
 }

@@ -188,7 +188,7 @@ static inline uint64_t kafka_end_of(uint64_t head) /* the offset behind the last
     return head + 1 > KAFKA_OFFSET_MIN ? head + 1 : KAFKA_OFFSET_MIN;
 }
 
-/* ---- leases: kafka_lease.c: a consumer of the store that this gateway is the only worker of ---- */
+/* ---- leases: kafka_lease.c: a consumer that this gateway is the only worker of ---- */
 
 struct kafka_lease {
     struct kafka *kafka;

@@ -1,6 +1,7 @@
-/* gateway/kafka_lease.c: a group's consumer in the store. Who coordinates the group is its one worker:
- * another gateway takes it only when nobody else is there, or was not heard of in time. Should two
- * believe that they have it, generations say which of them moves cursors (docs/PROTOCOL.md). */
+/* gateway/kafka_lease.c: a group's consumer in the store. Who coordinates the group is its one
+ * worker: another gateway takes it only when nobody else is there, or was not heard of in time.
+ * Should two believe that they have it, generations say which of them moves cursors
+ * (docs/PROTOCOL.md). */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -205,11 +206,9 @@ static void on_found(void *owner, const Loquat__Reply *reply)
         ;
     else if (reply->err == ERR_NOT_FOUND)
         make(lease);
-    else if (reply->err != 0 || consumer == NULL)
-        settle(lease, KAFKA_COORDINATOR_NOT_AVAILABLE);
-    else if (consumer->webhook != NULL)
+    else if (consumer != NULL && consumer->webhook != NULL)
         settle(lease, KAFKA_INVALID_GROUP_ID);
-    else if (taken(lease, consumer))
+    else if (reply->err != 0 || consumer == NULL || taken(lease, consumer))
         settle(lease, KAFKA_COORDINATOR_NOT_AVAILABLE);
     else
         found(lease);

@@ -29,11 +29,19 @@ static int ask_commit(struct kafka_ask *ask)
 
 static void on_commit(struct kafka_ask *ask, const Loquat__Reply *reply)
 {
-    int err = reply->err;
-    ask->err = err == 0                                      ? KAFKA_NONE
-               : err == ERR_BAD_REQUEST                      ? KAFKA_OFFSET_OUT_OF_RANGE
-               : err == ERR_CONFLICT || err == ERR_NOT_FOUND ? KAFKA_NOT_COORDINATOR
-                                                             : KAFKA_COORDINATOR_NOT_AVAILABLE;
+    switch (reply->err) {
+    case 0:
+        break;
+    case ERR_BAD_REQUEST:
+        ask->err = KAFKA_OFFSET_OUT_OF_RANGE;
+        break;
+    case ERR_CONFLICT: /* another gateway has it */
+    case ERR_NOT_FOUND:
+        ask->err = KAFKA_NOT_COORDINATOR;
+        break;
+    default:
+        ask->err = KAFKA_COORDINATOR_NOT_AVAILABLE;
+    }
 }
 
 static void say_commit(struct buf *out, const struct kafka_ask *ask)
@@ -100,7 +108,9 @@ void kafka_do_commit(struct kafka_conn *conn)
     const struct kafka_request *request = &conn->request;
     struct kafka_group *group = kafka_group_find(conn->kafka, request->group);
     bool alone = request->generation < 0 && request->member.n == 0;
-    int16_t err = group != NULL ? kafka_group_check(group, request) : KAFKA_UNKNOWN_MEMBER_ID;
+    int16_t err = KAFKA_UNKNOWN_MEMBER_ID;
+    if (group != NULL)
+        err = kafka_group_check(group, request);
     if (!user_valid(request->group))
         fail_commits(conn, KAFKA_INVALID_GROUP_ID);
     else if (group == NULL && alone)

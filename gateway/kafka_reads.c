@@ -1,5 +1,5 @@
-/* gateway/kafka_reads.c: what there is: the topic, who serves it, where its partitions begin and end;
- * and how several partitions are asked for one request. */
+/* gateway/kafka_reads.c: what there is: the topic, who serves it, where its partitions begin and
+ * end; and how several partitions are asked for one request. */
 #include "gateway/kafka_inside.h"
 #include "store/base/err.h"
 #include "store/base/record.h"

@@ -29,7 +29,7 @@
     X(SASL_AUTHENTICATE, 36, 0, 1, "sasl_authenticate")
 
 enum kafka_api {
-#define X(name, key, low, high, label) KAFKA_##name = key,
+#define X(name, key, low, high, label) KAFKA_##name = (key),
     KAFKA_APIS(X)
 #undef X
 };

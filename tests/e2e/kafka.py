@@ -122,6 +122,8 @@ def done_once(group, killed=()):
     have committed what it could not say any more."""
     wait_for("all is committed", lambda: lag(group) == 0)
     mine = [m for m in members if m.group == group]
+    ends = [one for m in mine for one in m.said if one["what"] == "crash" and not one["restart"]]
+    assert not ends, ends
     wanted = offsets_of(whole_feed())
     read = {one for m in mine for one in m.of("read")}
     assert read == wanted, f"{len(wanted - read)} were not read, of {len(wanted)}"

@@ -25,6 +25,7 @@ const consumer = kafka.consumer({
 	maxBytesPerPartition: 8192, // several pages of each
 });
 consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => say("joined", { assigned: payload.memberAssignment[topic] }));
+consumer.on(consumer.events.CRASH, ({ payload }) => say("crash", { why: String(payload.error), restart: payload.restart }));
 process.once("SIGTERM", async () => {
 	await consumer.disconnect();
 	process.exit(0);
@@ -44,9 +45,13 @@ await consumer.run({
 		}
 		say("read", { p: batch.partition, offsets });
 		const next = String(offsets.at(-1) + 1);
-		await consumer.commitOffsets([{ topic, partition: batch.partition, offset: next }]);
-		say("committed", { p: batch.partition, offsets });
-		resolveOffset(batch.lastOffset());
+		try {
+			await consumer.commitOffsets([{ topic, partition: batch.partition, offset: next }]);
+			say("committed", { p: batch.partition, offsets });
+			resolveOffset(batch.lastOffset());
+		} catch (error) {
+			say("refused", { why: String(error) }); // by who does not know it any more: it joins again
+		}
 		await heartbeat();
 	},
 });

@@ -1,5 +1,5 @@
-/* Requests of Kafka clients: whatever the bytes, what is parsed lies in them, within its bounds, and
- * is of a version that is spoken; a request with a byte less is none. */
+/* Requests of Kafka clients: whatever the bytes, what is parsed lies in them, within its bounds,
+ * and is of a version that is spoken; a request with a byte less is none. */
 #include <stdlib.h>
 
 #include "gateway/kafka_wire.h"
