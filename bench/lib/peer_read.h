@@ -1,6 +1,6 @@
-/* bench/lib/peer_read.h: reading back all that a peer_load has written, on its first connection
- * (Redis: and its only one): entries a second. In pages of PEER_PAGE from Redis; from NATS by a consumer that is
- * pushed to and acknowledges nothing, which is the fastest that it has.
+/* bench/lib/peer_read.h: reading back all that a peer_load has written, on its first connection (of
+ * Redis its only one): entries a second. In pages of PEER_PAGE from Redis; from NATS by a consumer
+ * that is pushed to and acknowledges nothing, which is the fastest that it has.
  * Errors: none: see measure.h. */
 #ifndef LOQUAT_BENCH_PEER_READ_H
 #define LOQUAT_BENCH_PEER_READ_H

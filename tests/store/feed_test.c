@@ -79,9 +79,12 @@ static Loquat__Reply read_feed(Loquat__Read read)
     return reply;
 }
 
+static uint32_t bytes_max; /* of a page; 0: the default */
+
 static Loquat__Reply page(uint64_t after, uint32_t max)
 {
     Loquat__Read read = LOQUAT__READ__INIT;
+    read.bytes_max = bytes_max;
     read.from = after;
     read.max = max;
     return read_feed(read);
@@ -138,6 +141,11 @@ Test(feed, has_every_record_in_the_order_of_commit)
     expect_said(0, 0, 1000);
     expect_said(0, 0, 1);
     expect_said(0, 0, 7);
+    for (bytes_max = 1; bytes_max < 40000; bytes_max *= 3)
+        expect_said(0, 0, 1000);
+    bytes_max = 2000;
+    cr_assert(all(ge(sz, page(0, 1000).n_feed, 5), le(sz, page(0, 1000).n_feed, 32)));
+    bytes_max = 0;
     Loquat__Reply reply = page(0, 1000);
     uint64_t offsets[RECORDS_MAX], head = reply.head;
     for (size_t i = 0; i < said_count; i++)
