@@ -123,6 +123,61 @@ class Raw:
         self.socket.close()
 
 
+class RawMember(Raw):
+    """Of a group, by hand. What the group asks, it asks only when it is told to."""
+
+    def __init__(self, address, group, session_ms=30000):
+        super().__init__(address)
+        assert self.login()[0] == 0
+        self.group, self.member, self.generation, self.session_ms = group, "", -1, session_ms
+
+    def ask_join(self):
+        self.socket.sendall(self.request(11, 2, text(self.group) + struct.pack(
+            ">ii", self.session_ms, self.session_ms) + text(self.member) + text("consumer") +
+            struct.pack(">i", 1) + text("any") + struct.pack(">i", 0)))
+
+    def joined(self):
+        """(error, the ids of all members, of who leads)"""
+        said = self.answer()
+        err, self.generation = struct.unpack_from(">hi", said, 4)
+        words, at = [], 10
+        for _ in range(3):  # protocol, who leads, who I am
+            n = struct.unpack_from(">h", said, at)[0]
+            words.append(said[at + 2:at + 2 + n].decode())
+            at += 2 + n
+        count, at, ids = struct.unpack_from(">i", said, at)[0], at + 4, []
+        for _ in range(count):
+            n = struct.unpack_from(">h", said, at)[0]
+            ids.append(said[at + 2:at + 2 + n].decode())
+            at += 2 + n + 4
+        self.member = words[2]
+        return err, ids
+
+    def who(self):
+        return text(self.group) + struct.pack(">i", self.generation) + text(self.member)
+
+    def sync(self, assigned):
+        """(error, what it is assigned)"""
+        said = self.ask(14, 0, self.who() + struct.pack(">i", len(assigned)) + b"".join(
+            text(one) + struct.pack(">i", len(what)) + what for one, what in assigned.items()))
+        return struct.unpack_from(">h", said)[0], said[6:]
+
+    def heartbeat(self):
+        return struct.unpack(">h", self.ask(12, 0, self.who()))[0]
+
+    def leave(self):
+        return struct.unpack(">h", self.ask(13, 0, text(self.group) + text(self.member)))[0]
+
+    def commit(self, p, offset):
+        said = self.ask(8, 2, self.who() + struct.pack(">q", -1) + topics(
+            struct.pack(">iqh", p, offset, -1)))
+        return struct.unpack(">h", said[-2:])[0]
+
+    def committed(self, p):
+        said = self.ask(9, 1, text(self.group) + topics(struct.pack(">i", p)))
+        return struct.unpack_from(">q", said, len(said) - 12)[0]
+
+
 def text(words):
     return struct.pack(">h", len(words)) + words.encode()
 
@@ -142,5 +197,5 @@ def has_kafkajs():
         ["node", "--version"], capture_output=True, check=False).returncode == 0
 
 
-__all__ = ["Member", "Raw", "TOPIC", "fetch", "has_kafkajs", "kcat", "read_all", "text", "token",
+__all__ = ["Member", "Raw", "RawMember", "TOPIC", "fetch", "has_kafkajs", "kcat", "read_all", "text", "token",
            "topics", "wait_for"]
