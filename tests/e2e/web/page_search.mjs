@@ -101,7 +101,7 @@ test("results as one types: of the word so far, marked, the newest first; old an
 
 test("an answer to what was typed before is dropped, however late", async () => {
   const [slow, fast] = [word(), word()];
-  const c = await group("late", []);
+  const c = await group(`late ${fast}`, []);
   await send(c, slow);
   const { s } = await send(c, fast);
   const late = [];
@@ -115,8 +115,9 @@ test("an answer to what was typed before is dropped, however late", async () => 
   await page.fill(FIELD, fast);
   await finds(page, [s]);
   late.forEach((give) => give());
-  await page.fill(FIELD, `${fast} `); // behind the late one
-  await settled(page);
+  // What follows it on the connection is there, so the late one was, too.
+  await send(c, "behind the late one");
+  await page.waitForSelector(`${conv(c)} .preview:has-text('behind the late one')`);
   assert.deepEqual(await found(page), [s]);
   await finish(page);
 });
@@ -154,7 +155,7 @@ test("a hit far away: its surroundings are shown, it is highlighted, and the way
   await finish(page);
 });
 
-test("what is gone is not found: deleted, hidden, edited; what is shown goes along", async () => {
+test("what is gone is not found: deleted, hidden, edited, expired; what is shown goes along", async () => {
   const page = await open("bob");
   const c = await group("gone", ["bob"]);
   const w = word();
@@ -174,6 +175,10 @@ test("what is gone is not found: deleted, hidden, edited; what is shown goes alo
   await finds(page, [seqs[0]]);
   await page.fill(FIELD, "says another thing");
   await page.waitForSelector(hit(c, seqs[3]));
+  const { s: brief } = await send(c, `brief ${w}`, "alice", { ttl: 4 });
+  await page.fill(FIELD, `brief ${w}`);
+  await page.waitForSelector(hit(c, brief));
+  await page.waitForSelector(hit(c, brief), { state: "detached" });
   await finish(page);
 });
 
