@@ -327,6 +327,20 @@ int kv_view_get(const struct kv_view *view, enum kv_cf cf, struct span key, stru
     return get(&((const struct moment *)view->snapshot)->tables[cf], key, value);
 }
 
+int kv_view_get_each(const struct kv_view *view, enum kv_cf cf, const struct span *keys,
+                     size_t count, void (*fn)(void *arg, size_t i, struct span value), void *arg)
+{
+    struct buf value = {0};
+    int err = 0;
+    for (size_t i = 0; i < count && (err == 0 || err == ERR_NOT_FOUND); i++) {
+        err = kv_view_get(view, cf, keys[i], &value);
+        if (err == 0)
+            fn(arg, i, buf_span(&value));
+    }
+    buf_close(&value);
+    return err == ERR_NOT_FOUND ? 0 : err;
+}
+
 /* ---- stages ---- */
 
 struct kv_stage {
