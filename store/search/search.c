@@ -37,7 +37,7 @@ struct search {
     Loquat__Reply *reply;
     struct kv_view view;
     struct query query;
-    struct need needs[NEEDS_MAX];
+    const struct need *needs;
     size_t need_count;
     struct posting_set other;
     struct place *places, **heap; /* heap: those with a next one, newest at the top */
@@ -427,6 +427,7 @@ int search_read(struct kv *data, struct kv *index, uint32_t partition, const Loq
 {
     if (read->search == NULL || read->n_convs > SEARCH_CONVS_MAX || strlen(read->user) > USER_MAX)
         return ERR_BAD_REQUEST;
+    struct need needs[NEEDS_MAX]; /* many bytes, of which few are used */
     struct search *s = xcalloc(1, sizeof *s);
     *s = (struct search){.data = data,
                          .index = index,
@@ -445,7 +446,8 @@ int search_read(struct kv *data, struct kv *index, uint32_t partition, const Loq
     content_open(&s->content);
     query_open(&s->query, read->search, span_str(read->user));
     query_prepare(&s->query, s->content.stemmer, "");
-    s->need_count = query_needs(&s->query, s->needs);
+    s->need_count = query_needs(&s->query, needs);
+    s->needs = needs;
     int err = query_is_empty(&s->query) ? 0 : run(s);
     for (size_t i = 0; i < s->place_count; i++) {
         free(s->places[i].tail);
