@@ -39,7 +39,7 @@ LIBS := $(BUILD)/libgateway.a $(BUILD)/libreplication.a $(BUILD)/libcompaction.a
 	$(BUILD)/libclient.a $(BUILD)/libbase.a
 
 .PHONY: all setup setup-test run test tests-build mutants next-build unit crash power flips turns soak faults check asan tsan tsan-build fuzz fuzz-build sim \
-	bench bench-build bench-peers install deb clean help web
+	bench bench-build search-bench bench-peers install deb clean help web
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: $(addprefix $(BUILD)/,$(PROGRAMS)) ## build the programs
@@ -295,7 +295,16 @@ $(BUILD)/bench/%: $(BUILD)/obj/bench/%.c.o $(BENCH_LIB_OBJ) $(LIBS)
 	@mkdir -p $(@D)
 	@echo "  link $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS)
-bench-build: all $(BENCH_BIN)
+# Beside programs that are libraries: libsqlite3-dev, libpq-dev.
+SEARCH_BENCH := $(BUILD)/bench/search
+SEARCH_OBJ := $(call obj,$(wildcard bench/search/*.c))
+$(SEARCH_BENCH): $(call obj,bench/search.c) $(SEARCH_OBJ) $(BENCH_LIB_OBJ) $(LIBS)
+	@mkdir -p $(@D)
+	@echo "  link $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) -lsqlite3 -lpq
+$(call obj,bench/search/postgres.c): INC += -isystem $(shell pg_config --includedir 2>/dev/null)
+search-bench: $(SEARCH_BENCH)
+bench-build: all $(filter-out $(SEARCH_BENCH),$(BENCH_BIN))
 bench: setup ## measure: every figure and its reference in the same run
 	+$(MAKE) --no-print-directory bench-build
 	@BUILD=$(BUILD) bench/run all

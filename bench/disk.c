@@ -66,7 +66,7 @@ int main(int argc, char **argv)
     struct texts texts = count(path);
     gateway_prepare(&gateway);
     gateway_start(&gateway, NULL);
-    archive_import(&gateway, path);
+    archive_import(&gateway, "importer", path);
     settle(&gateway);
     snprintf(data, sizeof data, "%s/data", gateway.dir);
     snprintf(raft, sizeof raft, "%s/journal", gateway.dir);

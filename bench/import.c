@@ -40,7 +40,7 @@ static double import(const char *path, double *client, double *server)
     gateway_prepare(&gateway);
     gateway_start(&gateway, NULL);
     double cpu = cpu_of_s(gateway.pid), begin = now_s();
-    double used = archive_import(&gateway, path);
+    double used = archive_import(&gateway, "importer", path);
     double s = now_s() - begin;
     *client = used / s;
     *server = (cpu_of_s(gateway.pid) - cpu) / s;

@@ -34,21 +34,26 @@ static void repeat_sample(const char *to)
         bench_fail("%s: %s", to, strerror(errno));
 }
 
-void archive_find(const char *root, char *path, size_t size)
+bool archive_named(const char *name, char *path, size_t size)
 {
     const char *data = getenv("LOQUAT_DATASET");
-    snprintf(path, size, "%s/chat-en.jsonl.zst", data != NULL ? data : "../shared/data");
-    if (access(path, R_OK) == 0)
+    snprintf(path, size, "%s/%s.jsonl.zst", data != NULL ? data : "../shared/data", name);
+    return access(path, R_OK) == 0;
+}
+
+void archive_find(const char *root, char *path, size_t size)
+{
+    if (archive_named("chat-en", path, size))
         return;
     snprintf(path, size, "%s/sample.jsonl", root);
     repeat_sample(path);
 }
 
-double archive_import(const struct gateway *gateway, const char *path)
+double archive_import(const struct gateway *gateway, const char *user, const char *path)
 {
     struct buf token = {0};
     char program[SCRATCH_MAX], file[SCRATCH_MAX + 16], log[SCRATCH_MAX + 16];
-    gateway_token(gateway, "importer", "admin", &token);
+    gateway_token(gateway, user, "admin", &token);
     scratch_write(gateway->root, "token", token.p);
     snprintf(file, sizeof file, "%s/token", gateway->root);
     chmod(file, 0600);
