@@ -1,8 +1,8 @@
 /* bench/search.c: how long it takes to find texts, in one conversation and in 800 of a user, over
- * one WebSocket, one request at a time; how quickly the index is made on one core, and what it takes
- * of the disk. All of the chat archives, beside SQLite FTS5 and PostgreSQL with the same texts and
- * queries (bench/search/rival.h); or, with --messages N, these archives again and again up to N,
- * alone. Everything is asked once before it is measured. */
+ * one WebSocket, one request at a time; how quickly the index is made on one core, and what it
+ * takes of the disk. All of the chat archives, beside SQLite FTS5 and PostgreSQL with the same
+ * texts and queries (bench/search/rival.h); or, with --messages N, these archives again and again
+ * up to N, alone. Everything is asked once before it is measured. */
 #include <stdio.h>
 #include <stdlib.h>
 

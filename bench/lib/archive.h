@@ -8,10 +8,11 @@
 #include "bench/lib/server.h"
 #include "store/client/source.h"
 
-bool archive_named(const char *name, char *path,
-                   size_t size); /* of the data set; false: not there */
+/* Of the data set; false: it is not there. */
+bool archive_named(const char *name, char *path, size_t size);
 void archive_find(const char *scratch, char *path, size_t size); /* may be made in `scratch` */
-/* By loquat-log, as this user, who comes to be in all conversations; the seconds of processor time that it took. */
+/* By loquat-log, as this user, who comes to be in all conversations; the seconds of processor time
+ * that it took. */
 double archive_import(const struct gateway *gateway, const char *user, const char *path);
 
 #endif

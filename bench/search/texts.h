@@ -42,7 +42,7 @@ enum asked {
     ASKED_COUNT
 };
 extern const char *const ASKED_NAMES[ASKED_COUNT];
-enum { RARE_MAX = 10, COMMON_PART = 100, WORDS_MAX = 3, ASKED_WORD_MAX = 64 };
+enum { RARE_MAX = 40, COMMON_PART = 100, WORDS_MAX = 3, ASKED_WORD_MAX = 64 };
 
 struct query_drawn {
     enum asked kind;
