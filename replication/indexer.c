@@ -22,7 +22,7 @@ struct indexer {
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t cond;
-    bool woken, full;            /* under mutex, as state is */
+    bool woken, full;            /* written under mutex */
     bool stopping;               /* also read by steps, atomically */
     bool damaged;                /* atomic */
     struct indexer_again *again; /* under mutex: asked for; NULL: nothing is */
@@ -153,7 +153,7 @@ static void rest(struct indexer *indexer, uint64_t ms)
         rv = pthread_cond_timedwait(&indexer->cond, &indexer->mutex, &until);
     while (!is_stopping(indexer) && indexer->again == NULL && (!indexer->woken || indexer->full))
         pthread_cond_wait(&indexer->cond, &indexer->mutex);
-    indexer->woken = false;
+    __atomic_store_n(&indexer->woken, false, __ATOMIC_SEQ_CST);
     pthread_mutex_unlock(&indexer->mutex);
 }
 
@@ -223,9 +223,12 @@ static void set(struct indexer *indexer, bool *what, bool to)
     pthread_mutex_unlock(&indexer->mutex);
 }
 
+/* With each batch that is applied: the thread is only woken by the first since it rested. What is
+ * applied before this is read by the round that follows whoever resets it. */
 void indexer_wake(struct indexer *indexer)
 {
-    set(indexer, &indexer->woken, true);
+    if (!__atomic_load_n(&indexer->woken, __ATOMIC_SEQ_CST))
+        set(indexer, &indexer->woken, true);
 }
 
 void indexer_hold(struct indexer *indexer, bool full)

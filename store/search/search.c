@@ -365,11 +365,18 @@ static int look_at(struct search *s, const struct place *place)
 
 /* ---- all of it ---- */
 
+static bool is_with(const Loquat__ConvHeader *header, struct span user)
+{
+    return header->kind == LOQUAT__CONV_KIND__CONV_DIRECT &&
+           (span_is(user, header->user_a) || span_is(user, header->user_b));
+}
+
 static bool is_in(struct search *s, const struct access *access)
 {
     struct span name = span_str(access->header->name);
     for (size_t i = 0; i < s->query.in_count; i++)
         if (span_is(s->query.in[i], access->header->id) ||
+            is_with(access->header, s->query.in[i]) ||
             match_name(&s->content.text, name, s->query.in[i]))
             return true;
     return s->query.in_count == 0;
