@@ -167,8 +167,10 @@ void rival_sqlite(struct rival *rival, const struct texts *texts, const size_t *
 {
     struct lite *lite = xcalloc(1, sizeof *lite);
     char path[SCRATCH_MAX + 16], cache[64];
-    *rival =
-        (struct rival){.name = "SQLite FTS5", .state = lite, .find = find, .close = close_lite};
+    rival->name = "SQLite FTS5";
+    rival->state = lite;
+    rival->find = find;
+    rival->close = close_lite;
     snprintf(path, sizeof path, "%s/texts.db", rival->root);
     must(lite, sqlite3_open(path, &lite->db));
     snprintf(cache, sizeof cache, "PRAGMA cache_size = -%d", CACHE_KIB);
