@@ -11,7 +11,7 @@
 #include "bench/search/ours.h"
 #include "bench/search/rival.h"
 
-enum { MINE = 800, QUERIES = 1050, RIVALS = 2, ROUNDS_MAX = 5, SEED = 1 };
+enum { MINE = 800, QUERIES = 1050, RIVALS = 2, ROUNDS_MAX = 5, SAID_MAX = 5, SEED = 1 };
 #define ONE_MS 5.0
 #define MINE_MS 30.0
 #define RATE 100000.0
@@ -139,8 +139,8 @@ static struct result result_of(const char *bench, struct times *times, uint64_t 
 }
 
 /* The mean of all queries beside that of a rival; each quantile, too. */
-static void compare(const char *where, struct times *ours, struct times *theirs,
-                    const struct rival *rival)
+static void compare(const char *where, const struct queries *queries, struct times *ours,
+                    struct times *theirs, const struct rival *rival)
 {
     char bench[64];
     size_t fewer = 0;
@@ -166,8 +166,15 @@ static void compare(const char *where, struct times *ours, struct times *theirs,
         snprintf(name, sizeof name, "ref_%s", ASKED_NAMES[kind]);
         result_add(&result, name, mean(&theirs->of[kind]));
     }
-    for (size_t i = 0; i < QUERIES; i++)
-        fewer += ours->hits[i] < theirs->hits[i];
+    for (size_t i = 0; i < QUERIES; i++) {
+        const struct query_drawn *query = &queries->all[i];
+        if (ours->hits[i] >= theirs->hits[i])
+            continue;
+        if (fewer++ < SAID_MAX)
+            bench_say("search: %s: %zu hits, %s has %zu: %s '%s' '%s'", where, ours->hits[i],
+                      rival->name, theirs->hits[i], ASKED_NAMES[query->kind], query->words[0],
+                      query->words[1]);
+    }
     result_add(&result, "fewer_hits", (double)fewer); /* queries of which we found fewer */
     result_print(&result);
 }
@@ -241,7 +248,7 @@ static void beside_rivals(const struct texts *texts, const struct archives *arch
         say_rival_index(&rival, &made, texts);
         for (int mine = 0; mine <= 1; mine++) {
             ask_all(NULL, &rival, queries, mine != 0, secs, &theirs);
-            compare(WHERE[mine], &ours_took[mine], &theirs, &rival);
+            compare(WHERE[mine], queries, &ours_took[mine], &theirs, &rival);
             times_close(&theirs);
         }
         rival.close(&rival);
