@@ -24,7 +24,7 @@ FOLDER = os.environ.get("LOQUAT_DATASET", "../shared/data")
 SPACELESS = ("CJK UNIFIED", "CJK COMPATIBILITY IDEOGRAPH", "HIRAGANA", "KATAKANA", "HALFWIDTH KATAKANA",
              "HANGUL", "THAI", "IDEOGRAPHIC ITERATION", "KATAKANA-HIRAGANA PROLONGED")  # fmt: skip
 SEGMENTS = 40  # batches that are searched while the index is behind
-BEHIND_LEAST = 200  # answers that must have come while it was
+BEHIND_LEAST = 100  # answers that must have come while it was
 MISSES_SHOWN = 20
 PAGE = 100
 SAMPLE, SAMPLE_MOST = 1000, 20000  # messages of one language and source; of a conversation
@@ -267,7 +267,7 @@ def main():
         ids = server.ids()
         for conv in convs[first:until]:
             conv.id = ids[conv.name]
-        most = options.queries // 2 // SEGMENTS
+        most = options.queries // 2 // min(SEGMENTS, len(convs))
         while most > 0 and behind.ask(convs[first:until], False) > 0:
             most -= 1
     while server.search("recall")[1] > 0:
