@@ -2,7 +2,7 @@
  * Text:   words, all of which must be there; "several words" in this order; -word: must not be
  *         there; pre*: a word that begins so. A word is found in its other forms as well, by their
  *         stem; what is in quotes, or has signs inside (foo_bar, example.com, c++, #tag, @ann), is
- *         found as it stands. from:USER, in:CONVERSATION (id, part of the name, or whom it is with),
+ *         found as it stands. from:USER, in:CONVERSATION (id, part of the name, whom it is with),
  *         before:, after: (a day, 2026-01-31), on: (that day), has:file|image|link,
  *         mentions:me|USER. What is none of these is looked for as words: no text is wrong.
  * Owner:  a query owns what it has. Thread: one query, one thread.
