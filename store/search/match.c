@@ -126,7 +126,7 @@ static bool stands_at(const struct matcher *m, const struct query_piece *piece, 
 
 static void add_span(struct match_spans *spans, uint32_t from, uint32_t to)
 {
-    if (spans->count + 2 <= 2 * MATCH_SPANS_MAX) {
+    if (spans->count + 2 <= MATCH_NUMBERS_MAX) {
         spans->at[spans->count++] = from;
         spans->at[spans->count++] = to;
     }

@@ -5,11 +5,11 @@
 
 #include "store/search/query.h"
 
-enum { MATCH_SPANS_MAX = 64 };
+enum { MATCH_SPANS_MAX = 64, MATCH_NUMBERS_MAX = 2 * MATCH_SPANS_MAX };
 
 struct match_spans {
-    uint32_t at[2 * MATCH_SPANS_MAX]; /* from, to, from, to, … in UTF-16 units; rising */
-    size_t count;                     /* of numbers */
+    uint32_t at[MATCH_NUMBERS_MAX]; /* from, to, from, to, … in UTF-16 units; rising */
+    size_t count;                   /* of numbers */
 };
 
 /* Author, time, mentions, kind: all but the text. */

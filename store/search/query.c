@@ -29,9 +29,10 @@ static void take_piece(struct query *query, const struct text *text, size_t from
 static char sign_of(const struct text *text, size_t i)
 {
     const struct atom *atom = &text->atoms[i];
-    if (atom->kind != ATOM_SIGN)
-        return 0;
-    return atom->norm_n == 1 ? text->bytes.p[atom->norm] : '?';
+    char sign = 0;
+    if (atom->kind == ATOM_SIGN && atom->norm_n == 1)
+        sign = text->bytes.p[atom->norm];
+    return sign;
 }
 
 static bool is_all_signs(const struct text *text, size_t from, size_t until)
@@ -306,8 +307,8 @@ static void need_word(struct needs *needs, const struct query_piece *piece, size
         add_term(need, term_of(TERM_WORD, buf_span(&piece->stem)));
         add_term(need, term_stem(buf_span(&piece->stem)));
     }
-    char sign = i == 1 ? sign_of(text, 0) : 0;
-    if (prefix || (sign != '#' && sign != '@'))
+    char sign = sign_of(text, 0);
+    if (i != 1 || prefix || (sign != '#' && sign != '@'))
         return;
     char room[1 + ATOM_BYTES_MAX] = {sign};
     memcpy(room + 1, fold.p, fold.n);

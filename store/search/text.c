@@ -466,9 +466,8 @@ void text_split(struct text *text, struct span utf8)
     struct splitter s = {
         .text = text, .p = utf8.p, .n = utf8.n > INT32_MAX ? INT32_MAX : (int32_t)utf8.n};
     while (s.at < s.n && text->count < TEXT_ATOMS_MAX) {
-        if (!take_ascii(&s) && s.at < s.n)
-            take_next(&s);
-        else if (s.at < s.n && (uint8_t)s.p[s.at] >= 0x80)
+        bool took = take_ascii(&s);
+        if (s.at < s.n && (!took || (uint8_t)s.p[s.at] >= 0x80))
             take_next(&s);
     }
     end_word(&s);

@@ -13,7 +13,7 @@
 static struct machine m;
 static char conv[64];
 static struct filter *filter;
-static char steps[64];      /* r: floors, t: trim, s: seal */
+static char steps[64];      /* r: floors, t: trim, s: seal, i: index */
 static long calls, stop_at; /* of progress */
 static uint64_t room;
 
@@ -69,11 +69,22 @@ static uint64_t on_room(void *arg)
     return room;
 }
 
+static int on_index(void *arg, const Loquat__Control *ask, bool all, uint64_t *segments)
+{
+    (void)arg;
+    (void)ask;
+    note('i');
+    cr_assert(eq(int, all, 0));
+    *segments = 7;
+    return on_progress(NULL, "index", 0, 0);
+}
+
 static const struct keeper_ops ops = {.progress = on_progress,
                                       .retain = on_retain,
                                       .trim = on_trim,
                                       .seal = on_seal,
-                                      .room = on_room};
+                                      .room = on_room,
+                                      .index = on_index};
 
 static void setup(void)
 {
@@ -145,7 +156,8 @@ Test(keeper, steps_in_order)
     cr_assert(gt(u64, folds(), (uint64_t)TRIM_ROWS_MAX));
     Loquat__Report *report = do_run(&ops);
     cr_assert(eq(int, report->err, 0), "%s", report->msg);
-    cr_assert(eq(str, steps, "rts"));
+    cr_assert(eq(str, steps, "rtsi"));
+    cr_assert(eq(u64, report->segments, 7));
     cr_assert(eq(u64, report->raised, 1));
     cr_assert(lt(u64, folds(), 101));
     cr_assert(eq(u64, machine_conv(&m, "bob", conv)->unread, 100));
