@@ -38,6 +38,8 @@ struct cluster_ops {
     /* A node is reached, or not any more, or all links have ended: look what is so now. */
     void (*on_change)(void *arg);
 };
+/* Of who follows nothing, and only reads and writes. */
+extern const struct cluster_ops CLUSTER_FOLLOWS_NOTHING;
 
 struct cluster_node {
     struct cluster *cluster;

@@ -341,49 +341,6 @@ static void on_async(uv_async_t *async)
     begin_stop(async->data);
 }
 
-/* None of these comes: nothing is followed. */
-static void on_tail(void *arg, const Loquat__Tail *tail)
-{
-    (void)arg;
-    (void)tail;
-}
-
-static void on_mark(void *arg, const Loquat__MarkEvent *mark)
-{
-    (void)arg;
-    (void)mark;
-}
-
-static void on_typing(void *arg, const Loquat__Typing *typing)
-{
-    (void)arg;
-    (void)typing;
-}
-
-static void on_presence(void *arg, const Loquat__Presence *presence)
-{
-    (void)arg;
-    (void)presence;
-}
-
-static void on_routed(void *arg, const bool *partitions)
-{
-    (void)arg;
-    (void)partitions;
-}
-
-static void on_change(void *arg)
-{
-    (void)arg;
-}
-
-static const struct cluster_ops CLUSTER_OPS = {.on_tail = on_tail,
-                                               .on_mark = on_mark,
-                                               .on_typing = on_typing,
-                                               .on_presence = on_presence,
-                                               .on_routed = on_routed,
-                                               .on_change = on_change};
-
 static void *run(void *arg)
 {
     struct hooks *hooks = arg;
@@ -409,8 +366,8 @@ struct hooks *hooks_start(const struct settings *settings)
     hooks->timer.data = hooks->async.data = hooks;
     uv_timer_start(&hooks->timer, on_timer, HOOKS_TICK_MS, HOOKS_TICK_MS);
     hook_curl_open(&hooks->curl, &hooks->loop, &settings->hook_rules, settings->hook_ca);
-    cluster_init(&hooks->cluster, &hooks->loop, settings->nodes, settings->node_count, &CLUSTER_OPS,
-                 hooks);
+    cluster_init(&hooks->cluster, &hooks->loop, settings->nodes, settings->node_count,
+                 &CLUSTER_FOLLOWS_NOTHING, hooks);
     if (settings->node_count == 0) {
         int fd = settings->connect(settings->connect_arg);
         if (fd < 0 || cluster_open(&hooks->cluster, fd) != 0)

@@ -120,49 +120,6 @@ static void on_timer(uv_timer_t *timer)
     kafka_groups_tick(kafka);
 }
 
-/* None of these comes: nothing is followed. */
-static void on_tail(void *arg, const Loquat__Tail *tail)
-{
-    (void)arg;
-    (void)tail;
-}
-
-static void on_mark(void *arg, const Loquat__MarkEvent *mark)
-{
-    (void)arg;
-    (void)mark;
-}
-
-static void on_typing(void *arg, const Loquat__Typing *typing)
-{
-    (void)arg;
-    (void)typing;
-}
-
-static void on_presence(void *arg, const Loquat__Presence *presence)
-{
-    (void)arg;
-    (void)presence;
-}
-
-static void on_routed(void *arg, const bool *partitions)
-{
-    (void)arg;
-    (void)partitions;
-}
-
-static void on_change(void *arg)
-{
-    (void)arg;
-}
-
-static const struct cluster_ops CLUSTER_OPS = {.on_tail = on_tail,
-                                               .on_mark = on_mark,
-                                               .on_typing = on_typing,
-                                               .on_presence = on_presence,
-                                               .on_routed = on_routed,
-                                               .on_change = on_change};
-
 static void *run(void *arg)
 {
     struct kafka *kafka = arg;
@@ -213,8 +170,8 @@ struct kafka *kafka_start(struct settings *settings, int fd, const struct addres
     kafka->in = xmalloc(KAFKA_IN_BYTES);
     kafka->plain = settings->tls != NULL ? xmalloc(SECURE_PLAIN_BYTES) : NULL;
     init_handles(kafka);
-    cluster_init(&kafka->cluster, &kafka->loop, settings->nodes, settings->node_count, &CLUSTER_OPS,
-                 kafka);
+    cluster_init(&kafka->cluster, &kafka->loop, settings->nodes, settings->node_count,
+                 &CLUSTER_FOLLOWS_NOTHING, kafka);
     if (settings->node_count == 0) {
         int link = settings->connect(settings->connect_arg);
         if (link < 0 || cluster_open(&kafka->cluster, link) != 0)

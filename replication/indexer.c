@@ -24,7 +24,6 @@ struct indexer {
     pthread_cond_t cond;
     bool woken, full;            /* written under mutex */
     bool stopping;               /* also read by steps, atomically */
-    bool damaged;                /* atomic */
     struct indexer_again *again; /* under mutex: asked for; NULL: nothing is */
     bool again_stops;            /* atomic: who asked has gone */
     uint64_t looked_at;          /* atomic: of it */
@@ -136,17 +135,16 @@ static void make_again(struct indexer *indexer, struct build *build)
     pthread_mutex_unlock(&indexer->mutex);
 }
 
+static struct timespec in_ms(uint64_t ms)
+{
+    uint64_t at = clock_mono_us() + ms * 1000;
+    return (struct timespec){(time_t)(at / 1000000), (long)(at % 1000000) * 1000};
+}
+
 /* Until something came and a while has gone, or it is to stop. */
 static void rest(struct indexer *indexer, uint64_t ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += (time_t)(ms / 1000);
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
+    struct timespec until = in_ms(ms);
     pthread_mutex_lock(&indexer->mutex);
     int rv = 0;
     while (!is_stopping(indexer) && indexer->again == NULL && rv == 0)
@@ -165,7 +163,7 @@ static void *run(void *arg)
     bool condemned = false;
     while (!is_stopping(indexer)) {
         int err = condemned ? 0 : take_all(indexer, build);
-        bool damaged = err == ERR_CORRUPT || __atomic_load_n(&indexer->damaged, __ATOMIC_RELAXED);
+        bool damaged = err == ERR_CORRUPT;
         if (damaged && !condemned)
             condemn(indexer);
         else if (err != 0)
@@ -236,12 +234,6 @@ void indexer_hold(struct indexer *indexer, bool full)
     set(indexer, &indexer->full, full);
 }
 
-void indexer_damaged(struct indexer *indexer)
-{
-    __atomic_store_n(&indexer->damaged, true, __ATOMIC_RELAXED);
-    set(indexer, &indexer->woken, true);
-}
-
 int indexer_again(struct indexer *indexer, struct indexer_again *again)
 {
     int err = 0;
@@ -254,13 +246,7 @@ int indexer_again(struct indexer *indexer, struct indexer_again *again)
     __atomic_store_n(&indexer->again_stops, false, __ATOMIC_RELAXED);
     pthread_cond_broadcast(&indexer->cond);
     while (indexer->again != NULL) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += ASK_MS * 1000000L;
-        if (until.tv_nsec >= 1000000000) {
-            until.tv_sec++;
-            until.tv_nsec -= 1000000000;
-        }
+        struct timespec until = in_ms(ASK_MS);
         pthread_cond_timedwait(&indexer->cond, &indexer->mutex, &until);
         pthread_mutex_unlock(&indexer->mutex);
         if (err == 0 && again->progress != NULL)

@@ -25,7 +25,6 @@ struct kv *indexer_kv(const struct indexer *indexer); /* NULL: there is none */
 void indexer_wake(struct indexer *indexer);           /* something was applied */
 /* The disk is full: nothing is written until it is not. */
 void indexer_hold(struct indexer *indexer, bool full);
-void indexer_damaged(struct indexer *indexer); /* who reads it found it so */
 /* Makes segments anew (build_again), on the index's thread, and waits for it. ERR_UNAVAILABLE:
  * there is no index. */
 struct indexer_again {
