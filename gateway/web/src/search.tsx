@@ -1,6 +1,6 @@
 /** The field that finds conversations and messages, and what was found. */
 
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Conv } from "../sdk/index.ts";
 import { ConvRow, type RowProps } from "./convrow.tsx";
 import { excerpt, keyOf, type Finder, type FoundHit } from "./finder.ts";
@@ -31,7 +31,8 @@ export function SearchBox({ store }: { store: Store }) {
   const [tips, setTips] = useState(false);
   const field = useRef<HTMLInputElement>(null);
   const id = useId();
-  useEffect(() => {
+  // Before the next key, which may come at once.
+  useLayoutEffect(() => {
     if (finder.calls === 0) return;
     field.current?.focus();
     field.current?.select();
