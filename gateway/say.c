@@ -241,6 +241,12 @@ int say_conv(struct buf *out, const struct say_place *place, const Loquat__ConvI
         NAME(out, "announce");
         buf_add_str(out, "true");
     }
+    if (info->lang[0] != 0)
+        TEXT(out, "lang", span_str(info->lang));
+    if (info->search_off) {
+        NAME(out, "searchable");
+        buf_add_str(out, "false");
+    }
     NAME(out, "pins");
     buf_add_byte(out, '[');
     for (size_t i = 0; i < info->n_pins; i++) {

@@ -249,6 +249,26 @@ static int take_setting(struct request *request, Loquat__Command *command, const
     return err;
 }
 
+static int take_lang(struct request *request, Loquat__Command *command)
+{
+    int err = take_setting(request, command, "lang", LOQUAT__META_FIELD__META_LANG, LANG_MAX,
+                           &command->lang);
+    if (err == 0 && !lang_valid(span_str(command->lang)))
+        err = field_error(request, ERR_BAD_REQUEST, "lang",
+                          "is a code of two or three letters, as en or de");
+    return err;
+}
+
+/* *on: whether it is on; `field`, if it is given. */
+static int take_switch(struct request *request, Loquat__Command *command, const char *name,
+                       uint32_t field, bool *on)
+{
+    if (json_get(request->obj, name) == NULL)
+        return 0;
+    command->fields |= field;
+    return field_switch(request, name, on);
+}
+
 static int take_history(struct request *request, Loquat__Command *command)
 {
     const struct json_val *history = json_get(request->obj, "history");
@@ -264,7 +284,7 @@ static int take_history(struct request *request, Loquat__Command *command)
 int op_meta(struct request *request)
 {
     Loquat__Command command = write_command(request, LOQUAT__OP__OP_META);
-    bool announce = false;
+    bool announce = false, searchable = true;
     int err = write_take_cid(request, &command);
     if (err == 0)
         err = take_setting(request, &command, "name", LOQUAT__META_FIELD__META_NAME, PROTO_NAME_MAX,
@@ -276,17 +296,23 @@ int op_meta(struct request *request)
         err = take_history(request, &command);
     if (err == 0)
         err = field_whole(request, "ttl", 0, PROTO_TTL_MAX_S, &command.ttl_s);
-    if (err == 0 && json_get(request->obj, "announce") != NULL)
-        err = field_switch(request, "announce", &announce);
+    if (err == 0)
+        err = take_switch(request, &command, "announce", LOQUAT__META_FIELD__META_ANNOUNCE,
+                          &announce);
+    if (err == 0)
+        err = take_lang(request, &command);
+    if (err == 0)
+        err = take_switch(request, &command, "searchable", LOQUAT__META_FIELD__META_SEARCH,
+                          &searchable);
     if (err != 0)
         return err;
     command.announce = announce;
+    command.search_off = !searchable;
     if (json_get(request->obj, "ttl") != NULL)
         command.fields |= LOQUAT__META_FIELD__META_TTL;
-    if (json_get(request->obj, "announce") != NULL)
-        command.fields |= LOQUAT__META_FIELD__META_ANNOUNCE;
     if (command.fields == 0)
-        return field_error(request, ERR_BAD_REQUEST, "name, topic, ttl, history or announce",
+        return field_error(request, ERR_BAD_REQUEST,
+                           "name, topic, ttl, history, announce, lang or searchable",
                            "must be given");
     call_write(request->call, &command, write_answered);
     return 0;

@@ -26,8 +26,9 @@ enum {
     DATADIR_FORMAT_CHAT = 5,   /* from here on entries of ENTRY_VERSION_CHAT are written */
     DATADIR_FORMAT_SOCIAL = 6, /* and of ENTRY_VERSION_SOCIAL */
     DATADIR_FORMAT_JOBS = 7,   /* and of ENTRY_VERSION_JOBS */
-    DATADIR_FORMAT_NEWEST = 7,
-    DATADIR_NEWEST_WIRE = 5, /* nodes that speak this version read it, see WIRE_VERSION */
+    DATADIR_FORMAT_FIND = 8,   /* and of ENTRY_VERSION_FIND */
+    DATADIR_FORMAT_NEWEST = 8,
+    DATADIR_NEWEST_WIRE = 6, /* nodes that speak this version read it, see WIRE_VERSION */
     DATADIR_PATH_MAX = 4096
 };
 

@@ -17,7 +17,9 @@ unsigned node_entry_version(const struct node *node)
         return ENTRY_VERSION_OLDEST;
     if (node->dir.format < DATADIR_FORMAT_SOCIAL)
         return ENTRY_VERSION_CHAT;
-    return node->dir.format < DATADIR_FORMAT_JOBS ? ENTRY_VERSION_SOCIAL : ENTRY_VERSION_JOBS;
+    if (node->dir.format < DATADIR_FORMAT_JOBS)
+        return ENTRY_VERSION_SOCIAL;
+    return node->dir.format < DATADIR_FORMAT_FIND ? ENTRY_VERSION_JOBS : ENTRY_VERSION_FIND;
 }
 
 static bool reads_newest(const struct node *node, uint64_t id)

@@ -406,8 +406,7 @@ static int dispatch(struct apply *apply, const Loquat__Command *command)
     if (op >= sizeof OPS / sizeof *OPS || OPS[op].run == NULL)
         return state_refuse(apply, ERR_BAD_REQUEST, "unknown command");
     if (OPS[op].version > apply->entry_version)
-        return state_refuse(apply, ERR_AGAIN,
-                            "not before all nodes of the cluster have been brought up to date");
+        return state_refuse_old(apply);
     return OPS[op].run(apply, command);
 }
 

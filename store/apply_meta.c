@@ -1,19 +1,31 @@
-/* store/apply_meta.c: the settings of a conversation: name, topic, ttl, history, who may write. */
+/* store/apply_meta.c: the settings of a conversation: name, topic, ttl, history, who may write, what
+ * can be searched. */
 #include "store/base/err.h"
 #include "store/base/json.h"
+#include "store/command.h"
 #include "store/state.h"
 
 enum {
-    FIELDS_DIRECT = LOQUAT__META_FIELD__META_TTL,
+    FIELDS_FIND = LOQUAT__META_FIELD__META_LANG | LOQUAT__META_FIELD__META_SEARCH,
+    FIELDS_DIRECT = LOQUAT__META_FIELD__META_TTL | FIELDS_FIND,
     FIELDS_ALL = LOQUAT__META_FIELD__META_NAME | LOQUAT__META_FIELD__META_TOPIC |
                  LOQUAT__META_FIELD__META_TTL | LOQUAT__META_FIELD__META_HISTORY |
-                 LOQUAT__META_FIELD__META_ANNOUNCE,
+                 LOQUAT__META_FIELD__META_ANNOUNCE | FIELDS_FIND,
 };
 
 /* A comma but before the first, then the name. */
 static void key(struct buf *body, const char *name)
 {
     buf_addf(body, body->n > 1 ? ",\"%s\":" : "\"%s\":", name);
+}
+
+static void text_or_null(struct buf *body, const char *name, const char *text)
+{
+    key(body, name);
+    if (text[0] != 0)
+        json_put_string(body, span_str(text));
+    else
+        buf_add_str(body, "null");
 }
 
 /* What the record says: the fields that are set, as `open` and a Conv have them. */
@@ -24,13 +36,8 @@ static void meta_body(struct buf *body, const Loquat__Command *command)
         key(body, "name");
         json_put_string(body, span_str(command->name));
     }
-    if (command->fields & LOQUAT__META_FIELD__META_TOPIC) {
-        key(body, "topic");
-        if (command->topic[0] != 0)
-            json_put_string(body, span_str(command->topic));
-        else
-            buf_add_str(body, "null");
-    }
+    if (command->fields & LOQUAT__META_FIELD__META_TOPIC)
+        text_or_null(body, "topic", command->topic);
     if (command->fields & LOQUAT__META_FIELD__META_TTL) {
         key(body, "ttl");
         if (command->ttl_s != 0)
@@ -45,6 +52,12 @@ static void meta_body(struct buf *body, const Loquat__Command *command)
     if (command->fields & LOQUAT__META_FIELD__META_ANNOUNCE) {
         key(body, "announce");
         buf_add_str(body, command->announce ? "true" : "false");
+    }
+    if (command->fields & LOQUAT__META_FIELD__META_LANG)
+        text_or_null(body, "lang", command->lang);
+    if (command->fields & LOQUAT__META_FIELD__META_SEARCH) {
+        key(body, "searchable");
+        buf_add_str(body, command->search_off ? "false" : "true");
     }
     buf_add_byte(body, '}');
 }
@@ -70,6 +83,10 @@ static uint32_t changed(const Loquat__ConvHeader *header, const Loquat__Command 
         fields |= LOQUAT__META_FIELD__META_HISTORY;
     if (header->announce != command->announce)
         fields |= LOQUAT__META_FIELD__META_ANNOUNCE;
+    if (strcmp(header->lang, command->lang) != 0)
+        fields |= LOQUAT__META_FIELD__META_LANG;
+    if (header->search_off != command->search_off)
+        fields |= LOQUAT__META_FIELD__META_SEARCH;
     return fields & command->fields;
 }
 
@@ -89,6 +106,10 @@ static void set(struct apply *apply, struct conv *conv, const Loquat__Command *c
         header->history_joined = command->history_joined;
     if (command->fields & LOQUAT__META_FIELD__META_ANNOUNCE)
         header->announce = command->announce;
+    if (command->fields & LOQUAT__META_FIELD__META_LANG)
+        state_text_set(&header->lang, command->lang);
+    if (command->fields & LOQUAT__META_FIELD__META_SEARCH)
+        header->search_off = command->search_off;
     state_conv_save(apply, conv);
 }
 
@@ -99,16 +120,21 @@ int apply_op_meta(struct apply *apply, const Loquat__Command *command)
     int err = apply_begin(apply, command, same_meta, &conv, &member);
     if (err != 0 || conv == NULL)
         return err;
+    if ((command->fields & FIELDS_FIND) != 0 && apply->entry_version < ENTRY_VERSION_FIND)
+        return state_refuse_old(apply);
     bool direct = conv->header->kind == LOQUAT__CONV_KIND__CONV_DIRECT;
     if (command->fields == 0 || (command->fields & ~(uint32_t)FIELDS_ALL) != 0)
         return state_refuse(apply, ERR_BAD_REQUEST, "no setting is named");
     if (direct && (command->fields & ~(uint32_t)FIELDS_DIRECT) != 0)
-        return state_refuse(apply, ERR_BAD_REQUEST, "a direct conversation has no setting but ttl");
+        return state_refuse(apply, ERR_BAD_REQUEST,
+                            "a direct conversation has no settings but ttl, lang and searchable");
     if (!direct && !command->admin &&
         (member == NULL || member->row->role < LOQUAT__ROLE__ROLE_ADMIN))
         return state_refuse(apply, ERR_FORBIDDEN, "only an owner or admin changes settings");
     if ((command->fields & LOQUAT__META_FIELD__META_NAME) && command->name[0] == 0)
         return state_refuse(apply, ERR_BAD_REQUEST, "a group has a name");
+    if ((command->fields & LOQUAT__META_FIELD__META_LANG) && !lang_valid(span_str(command->lang)))
+        return state_refuse(apply, ERR_BAD_REQUEST, "lang is a code of two or three letters");
     if (changed(conv->header, command) != 0) /* else it is so already: seq 0 */
         set(apply, conv, command);
     return 0;

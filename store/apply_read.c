@@ -141,6 +141,8 @@ static int fill_info(struct apply *apply, struct conv *conv, const struct member
     info->created = header->created;
     info->history_joined = header->history_joined;
     info->announce = header->announce;
+    info->lang = copy_text(arena, header->lang);
+    info->search_off = header->search_off;
     info->since = 1;
     int err = 0;
     if (member != NULL) {

@@ -15,7 +15,8 @@ enum {
     ENTRY_VERSION_SOCIAL = 3, /* hide, invites, places in threads, block, privacy; what is noted of
                                  roles, threads and expiry */
     ENTRY_VERSION_JOBS = 4,   /* consumers and their cursors */
-    ENTRY_VERSION = 4,        /* the newest */
+    ENTRY_VERSION_FIND = 5,   /* what of a conversation can be searched */
+    ENTRY_VERSION = 5,        /* the newest */
     ENTRY_HEAD_SIZE = 9,
     ENTRY_BYTES_TARGET = 64 << 10,
     ENTRY_COMMANDS_MAX = 4096, /* feed offsets count them in 12 bits */

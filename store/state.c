@@ -508,6 +508,12 @@ int state_refuse(struct apply *apply, int err, const char *msg)
     return 0;
 }
 
+int state_refuse_old(struct apply *apply)
+{
+    return state_refuse(apply, ERR_AGAIN,
+                        "not before all nodes of the cluster have been brought up to date");
+}
+
 void state_out(struct apply *apply, uint32_t partition, const Loquat__Command *command)
 {
     ASSERT(apply->out_counter < OUTS_PER_ENTRY_MAX);

@@ -124,6 +124,7 @@ void state_out(struct apply *apply, uint32_t partition, const Loquat__Command *c
 /* Between batches: forgets all but members that are newer than their row; `all`: these too. */
 void state_caches_trim(struct apply *apply, bool all);
 int state_refuse(struct apply *apply, int err, const char *msg); /* sets the result; returns 0 */
+int state_refuse_old(struct apply *apply); /* the entry is of a version before this command's */
 /* A record of the command's author with this body, which is closed. */
 uint64_t state_append_body(struct apply *apply, struct conv *conv, const Loquat__Command *command,
                            uint32_t kind, struct buf *body);

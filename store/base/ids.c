@@ -91,3 +91,11 @@ bool conv_name_valid(struct span conv)
             return false;
     return true;
 }
+
+bool lang_valid(struct span lang)
+{
+    for (size_t i = 0; i < lang.n; i++)
+        if (lang.p[i] < 'a' || lang.p[i] > 'z')
+            return false;
+    return lang.n == 0 || (lang.n >= 2 && lang.n <= LANG_MAX);
+}

@@ -15,6 +15,7 @@ enum {
     DRAFT_MAX = 4096, /* bytes of a draft */
     USER_MAX = 64,
     DEVICE_MAX = 64,
+    LANG_MAX = 3, /* of a language's code */
     PARTITIONS_MAX = 1024,
     PARTITIONS_DEFAULT = 16,
 };
@@ -35,6 +36,7 @@ enum { MADE_ID_SIZE = 28 };
 void direct_id(struct span user, struct span with, char out[MADE_ID_SIZE + 1]);
 void group_id(struct span user, struct span cid, char out[MADE_ID_SIZE + 1]);
 bool user_valid(struct span user); /* 1–64 of A-Z a-z 0-9 . _ @ -; so are names of consumers */
+bool lang_valid(struct span lang); /* empty, or 2–3 of a-z: a code of ISO 639 */
 bool conv_name_valid(struct span conv); /* 1–64 bytes of printable ASCII without space, '/', '"' */
 
 /* mid: 41 bits of ms since 2020-01-01, 10 bits partition, 12 bits counter. */

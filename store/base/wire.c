@@ -149,6 +149,8 @@ void command_pack(const Loquat__Command *command, struct buf *out)
     if (command->webhook != NULL)
         add_message(out, 49, &command->webhook->base);
     add_number(out, 50, command->was);
+    add_text(out, 51, command->lang);
+    add_number(out, 52, command->search_off != 0);
 }
 
 void record_pack(const Loquat__Record *record, struct buf *out)

@@ -15,13 +15,14 @@
 /* Said in every Hello and NodeHello: the newest that is spoken; on a link the older one of the two
  * sides' is, so whoever is newer speaks as the other one. And the oldest that are understood. */
 enum {
-    WIRE_VERSION = 5,
+    WIRE_VERSION = 6,
     WIRE_VERSION_MIN = 1,    /* between gateways and nodes */
     WIRE_VERSION_LEADS = 2,  /* from this one on nodes say what they lead */
     WIRE_VERSION_NODES = 2,  /* between nodes */
     WIRE_VERSION_CHAT = 3,   /* entries of ENTRY_VERSION_CHAT, and what they make, are read */
     WIRE_VERSION_SOCIAL = 4, /* and of ENTRY_VERSION_SOCIAL */
-    WIRE_VERSION_JOBS = 5    /* and of ENTRY_VERSION_JOBS */
+    WIRE_VERSION_JOBS = 5,   /* and of ENTRY_VERSION_JOBS */
+    WIRE_VERSION_FIND = 6    /* and of ENTRY_VERSION_FIND */
 };
 
 static inline uint32_t wire_spoken_with(uint32_t other)

@@ -1,5 +1,6 @@
 #include "store/search/build.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "store/base/check.h"
@@ -122,12 +123,13 @@ static void take_record(struct build *build, const struct record_view *record, u
     if (kind_is_message(record->kind)) {
         build->messages++;
         content_add_traits(record, build->builder, place);
-        content_add_text(&build->content, "", record->kind, record->body, build->builder, place);
+        content_add_text(&build->content, build->row.lang, record->kind, record->body,
+                         build->builder, place);
     } else if (record->kind == LOQUAT__KIND__KIND_EDIT) {
         put_dirty(build, record->target); /* it may have terms that it has no more */
         if (record->target >> SEGMENT_BITS == seq >> SEGMENT_BITS)
-            content_add_text(&build->content, "", LOQUAT__KIND__KIND_TEXT, record->body,
-                             build->builder, (uint16_t)record->target);
+            content_add_text(&build->content, build->row.lang, LOQUAT__KIND__KIND_TEXT,
+                             record->body, build->builder, (uint16_t)record->target);
         else
             add_late(build, record->target, seq);
     } else if (record->kind == LOQUAT__KIND__KIND_DELETE) {
@@ -159,7 +161,7 @@ static int take_late(struct build *build, uint64_t through)
         if (err == 0)
             err = record_view(buf_span(&build->value), &record);
         if (err == 0 && !record.erased && !record.stripped)
-            content_add_text(&build->content, "", LOQUAT__KIND__KIND_TEXT, record.body,
+            content_add_text(&build->content, build->row.lang, LOQUAT__KIND__KIND_TEXT, record.body,
                              build->builder, (uint16_t)late->target);
         if (err == ERR_NOT_FOUND) /* trimmed meanwhile */
             err = 0;
@@ -198,105 +200,6 @@ static int take_rows(struct build *build, uint64_t through, uint64_t until)
     return err == 0 ? take_late(build, until) : err;
 }
 
-static int take_conv(struct build *build, const struct wanted *wanted)
-{
-    build->conv = wanted->conv;
-    int err = index_conv(build->index, build->partition, wanted->conv, &build->row);
-    uint64_t through = build->row.through;
-    if (err != 0 || through >= wanted->until)
-        return err;
-    build->segment = (uint32_t)((through + 1) >> SEGMENT_BITS);
-    return take_rows(build, through, wanted->until);
-}
-
-/* ---- the feed ---- */
-
-static int want(struct build *build, struct map *places, const struct feedlog_run *run)
-{
-    bool fresh;
-    uint64_t last = run->first + run->count - 1;
-    union map_val *val = map_put(places, (struct map_key){run->conv.hi, run->conv.lo}, &fresh);
-    if (fresh) {
-        val->u = build->wanted_count;
-        if (build->wanted_count == build->wanted_cap) {
-            build->wanted_cap = build->wanted_cap == 0 ? 256 : build->wanted_cap * 2;
-            build->wanted = xrealloc(build->wanted, build->wanted_cap * sizeof *build->wanted);
-        }
-        build->wanted[build->wanted_count++] = (struct wanted){run->conv, last};
-    } else if (build->wanted[val->u].until < last) {
-        build->wanted[val->u].until = last;
-    }
-    return 0;
-}
-
-/* Which conversations have something new behind `after`; *fed: up to which entry. */
-static int look_at_feed(struct build *build, uint64_t after, uint64_t *fed, struct build_step *step)
-{
-    struct key from = key_number(build->partition, after + 1);
-    struct key until = key_number(build->partition, UINT64_MAX);
-    struct map places;
-    struct kv_iter iter;
-    int err = 0;
-    map_init(&places);
-    kv_iter_open_scan(&iter, build->data, NULL, KV_FEED, key_span(&from), key_span(&until));
-    for (kv_iter_first(&iter); err == 0 && kv_iter_valid(&iter); kv_iter_next(&iter)) {
-        if (step->records >= BUILD_RECORDS_MAX || build->wanted_count >= BUILD_CONVS_MAX) {
-            step->more = true;
-            break;
-        }
-        struct span row = kv_iter_value(&iter);
-        while (err == 0 && row.n > 0) {
-            struct feedlog_run run;
-            err = feedlog_run(&row, &run);
-            if (err == 0)
-                err = want(build, &places, &run);
-            step->records += err == 0 ? run.count : 0;
-        }
-        *fed = get_be64(kv_iter_key(&iter).p + 2);
-    }
-    if (err == 0 && !step->more)
-        err = kv_iter_error(&iter);
-    kv_iter_close(&iter);
-    map_close(&places);
-    return err;
-}
-
-static int by_conv(const void *a, const void *b)
-{
-    const struct wanted *x = a, *y = b;
-    if (x->conv.hi != y->conv.hi)
-        return x->conv.hi < y->conv.hi ? -1 : 1;
-    return x->conv.lo < y->conv.lo ? -1 : x->conv.lo > y->conv.lo;
-}
-
-int build_step(struct build *build, uint32_t partition, const bool *stop, struct build_step *step)
-{
-    uint64_t after, fed = 0;
-    build->partition = partition;
-    build->wanted_count = build->late_count = 0;
-    build->messages = 0;
-    *step = (struct build_step){0};
-    int err = index_fed(build->index, partition, &after);
-    if (err == 0)
-        err = look_at_feed(build, after, &fed, step);
-    if (build->wanted_count > 0)
-        qsort(build->wanted, build->wanted_count, sizeof *build->wanted, by_conv);
-    size_t i = 0;
-    for (; i < build->wanted_count && err == 0; i++) {
-        if (stop != NULL && __atomic_load_n(stop, __ATOMIC_RELAXED))
-            break;
-        err = take_conv(build, &build->wanted[i]);
-    }
-    if (err == 0 && i == build->wanted_count && fed != 0)
-        index_put_fed(&build->batch, partition, fed);
-    if (err == 0)
-        err = write_batch(build);
-    else
-        kv_batch_clear(&build->batch);
-    step->messages = build->messages;
-    return err;
-}
-
 /* ---- again ---- */
 
 /* A message as it is now. */
@@ -319,7 +222,7 @@ static int take_folded(struct build *build, uint64_t seq, const struct record_vi
     if (fold != NULL && fold->body.len > 0)
         body = span_of(fold->body.data, fold->body.len);
     content_add_traits(record, build->builder, place);
-    content_add_text(&build->content, "", record->kind, body, build->builder, place);
+    content_add_text(&build->content, build->row.lang, record->kind, body, build->builder, place);
     if (fold != NULL)
         loquat__fold__free_unpacked(fold, NULL);
     return 0;
@@ -355,10 +258,12 @@ static int make_segment(struct build *build, const struct build_again *again, ui
     return err == 0 ? write_batch(build) : err;
 }
 
-/* What decides which segments of a conversation are made anew. */
+/* What decides which segments of a conversation are made anew, and how. */
 struct old {
     uint64_t floor, expiring_from, expiring_until;
     bool gone; /* there is no such conversation here */
+    bool off;
+    char lang[LANG_MAX + 1];
 };
 
 static int find_old(struct build *build, struct old *old)
@@ -375,6 +280,8 @@ static int find_old(struct build *build, struct old *old)
     old->floor = header->floor > 0 ? header->floor : 1;
     old->expiring_from = header->expiring_from;
     old->expiring_until = header->expiring_until;
+    old->off = header->search_off;
+    snprintf(old->lang, sizeof old->lang, "%s", header->lang);
     loquat__conv_header__free_unpacked(header, NULL);
     return 0;
 }
@@ -485,5 +392,138 @@ int build_again(struct build *build, uint32_t partition, struct build_again *aga
         kv_batch_clear(&build->batch);
     else if (again->segments > segments)
         kv_compact(build->index, KV_LOG, key_span(&from), key_span(&until));
+    return err;
+}
+
+/* ---- a conversation ---- */
+
+/* What is set of it is another than the index was made with: terms are made anew in the language,
+ * or go. Who searches meanwhile is told that some are missing. */
+static int change(struct build *build, const struct old *old)
+{
+    struct index_conv *row = &build->row;
+    struct build_again again = {.all = true};
+    bool was_off = row->off;
+    row->off = old->off;
+    memcpy(row->lang, old->lang, sizeof row->lang);
+    row->changing = !row->off && (was_off || row->changing || row->through > 0);
+    if (row->off)
+        index_drop(&build->batch, build->partition, build->conv, UINT32_MAX);
+    if (was_off)
+        row->through = 0;
+    index_put_conv(&build->batch, build->partition, build->conv, row);
+    int err = write_batch(build);
+    return err == 0 && row->changing ? again_segments(build, &again, old) : err;
+}
+
+static int take_conv(struct build *build, const struct wanted *wanted)
+{
+    struct old old;
+    struct index_conv *row = &build->row;
+    build->conv = wanted->conv;
+    int err = index_conv(build->index, build->partition, wanted->conv, row);
+    if (err == 0)
+        err = find_old(build, &old);
+    if (err == 0 && !old.gone &&
+        (row->changing || row->off != old.off || strcmp(row->lang, old.lang) != 0))
+        err = change(build, &old);
+    if (err == 0 && row->through < wanted->until && !row->off) {
+        build->segment = (uint32_t)((row->through + 1) >> SEGMENT_BITS);
+        err = take_rows(build, row->through, wanted->until);
+    }
+    if (err == 0 && (row->changing || row->off)) {
+        row->changing = false;
+        if (row->off && row->through < wanted->until)
+            row->through = wanted->until;
+        index_put_conv(&build->batch, build->partition, wanted->conv, row);
+    }
+    return err;
+}
+
+/* ---- the feed ---- */
+
+static int want(struct build *build, struct map *places, const struct feedlog_run *run)
+{
+    bool fresh;
+    uint64_t last = run->first + run->count - 1;
+    union map_val *val = map_put(places, (struct map_key){run->conv.hi, run->conv.lo}, &fresh);
+    if (fresh) {
+        val->u = build->wanted_count;
+        if (build->wanted_count == build->wanted_cap) {
+            build->wanted_cap = build->wanted_cap == 0 ? 256 : build->wanted_cap * 2;
+            build->wanted = xrealloc(build->wanted, build->wanted_cap * sizeof *build->wanted);
+        }
+        build->wanted[build->wanted_count++] = (struct wanted){run->conv, last};
+    } else if (build->wanted[val->u].until < last) {
+        build->wanted[val->u].until = last;
+    }
+    return 0;
+}
+
+/* Which conversations have something new behind `after`; *fed: up to which entry. */
+static int look_at_feed(struct build *build, uint64_t after, uint64_t *fed, struct build_step *step)
+{
+    struct key from = key_number(build->partition, after + 1);
+    struct key until = key_number(build->partition, UINT64_MAX);
+    struct map places;
+    struct kv_iter iter;
+    int err = 0;
+    map_init(&places);
+    kv_iter_open_scan(&iter, build->data, NULL, KV_FEED, key_span(&from), key_span(&until));
+    for (kv_iter_first(&iter); err == 0 && kv_iter_valid(&iter); kv_iter_next(&iter)) {
+        if (step->records >= BUILD_RECORDS_MAX || build->wanted_count >= BUILD_CONVS_MAX) {
+            step->more = true;
+            break;
+        }
+        struct span row = kv_iter_value(&iter);
+        while (err == 0 && row.n > 0) {
+            struct feedlog_run run;
+            err = feedlog_run(&row, &run);
+            if (err == 0)
+                err = want(build, &places, &run);
+            step->records += err == 0 ? run.count : 0;
+        }
+        *fed = get_be64(kv_iter_key(&iter).p + 2);
+    }
+    if (err == 0 && !step->more)
+        err = kv_iter_error(&iter);
+    kv_iter_close(&iter);
+    map_close(&places);
+    return err;
+}
+
+static int by_conv(const void *a, const void *b)
+{
+    const struct wanted *x = a, *y = b;
+    if (x->conv.hi != y->conv.hi)
+        return x->conv.hi < y->conv.hi ? -1 : 1;
+    return x->conv.lo < y->conv.lo ? -1 : x->conv.lo > y->conv.lo;
+}
+
+int build_step(struct build *build, uint32_t partition, const bool *stop, struct build_step *step)
+{
+    uint64_t after, fed = 0;
+    build->partition = partition;
+    build->wanted_count = build->late_count = 0;
+    build->messages = 0;
+    *step = (struct build_step){0};
+    int err = index_fed(build->index, partition, &after);
+    if (err == 0)
+        err = look_at_feed(build, after, &fed, step);
+    if (build->wanted_count > 0)
+        qsort(build->wanted, build->wanted_count, sizeof *build->wanted, by_conv);
+    size_t i = 0;
+    for (; i < build->wanted_count && err == 0; i++) {
+        if (stop != NULL && __atomic_load_n(stop, __ATOMIC_RELAXED))
+            break;
+        err = take_conv(build, &build->wanted[i]);
+    }
+    if (err == 0 && i == build->wanted_count && fed != 0)
+        index_put_fed(&build->batch, partition, fed);
+    if (err == 0)
+        err = write_batch(build);
+    else
+        kv_batch_clear(&build->batch);
+    step->messages = build->messages;
     return err;
 }

@@ -9,6 +9,8 @@
 #include "store/base/log.h"
 #include "store/key.h"
 
+enum { INDEX_CONV_OFF = 1, INDEX_CONV_CHANGING = 2 };
+
 static const char META_KEY[] = {(char)0xff, (char)0xff, 0};
 
 static int read_number(struct kv *index, struct span key, uint64_t *number)
@@ -126,16 +128,33 @@ int index_fed(struct kv *index, uint32_t partition, uint64_t *offset)
     return read_number(index, key_span(&key), offset);
 }
 
+static int read_conv(struct span value, struct index_conv *row)
+{
+    uint64_t bits = 0;
+    size_t n = get_varint(value.p, value.n, &row->through);
+    size_t more = n > 0 ? get_varint(value.p + n, value.n - n, &row->floor) : 0;
+    if (more == 0)
+        return ERR_CORRUPT;
+    n += more;
+    if (n == value.n)
+        return 0;
+    more = get_varint(value.p + n, value.n - n, &bits);
+    if (more == 0 || value.n - n - more > LANG_MAX)
+        return ERR_CORRUPT;
+    row->off = bits & INDEX_CONV_OFF;
+    row->changing = bits & INDEX_CONV_CHANGING;
+    memcpy(row->lang, value.p + n + more, value.n - n - more);
+    return 0;
+}
+
 int index_conv(struct kv *index, uint32_t partition, struct conv_id conv, struct index_conv *row)
 {
     struct index_key key = index_conv_key(partition, conv);
     struct buf value = {0};
     int err = kv_get(index, KV_LOG, index_key_span(&key), &value);
     *row = (struct index_conv){0};
-    if (err == 0) {
-        size_t n = get_varint(value.p, value.n, &row->through);
-        err = n > 0 && get_varint(value.p + n, value.n - n, &row->floor) > 0 ? 0 : ERR_CORRUPT;
-    }
+    if (err == 0)
+        err = read_conv(buf_span(&value), row);
     buf_close(&value);
     return err == ERR_NOT_FOUND ? 0 : err;
 }
@@ -150,9 +169,15 @@ void index_put_conv(struct kv_batch *batch, uint32_t partition, struct conv_id c
                     const struct index_conv *row)
 {
     struct index_key key = index_conv_key(partition, conv);
-    char room[2 * VARINT_MAX];
-    size_t n = put_varint(room, row->through);
+    char room[3 * VARINT_MAX + LANG_MAX];
+    uint64_t bits = (row->off ? INDEX_CONV_OFF : 0) | (row->changing ? INDEX_CONV_CHANGING : 0);
+    size_t lang = strlen(row->lang), n = put_varint(room, row->through);
     n += put_varint(room + n, row->floor);
+    if (bits != 0 || lang > 0) {
+        n += put_varint(room + n, bits);
+        memcpy(room + n, row->lang, lang);
+        n += lang;
+    }
     kv_put(batch, KV_LOG, index_key_span(&key), span_of(room, n));
 }
 

@@ -2,8 +2,9 @@
  * are. All of it is made from the logs (build.h): it is in no snapshot and no backup, and one that
  * is lost, damaged or of another version is made anew.
  * Keys:   [p]                            how far the feed of the partition has been taken
- *         [p][conv 16]                   how far the conversation has: sequence, varint; and its
- *                                        floor when that was last looked at
+ *         [p][conv 16]                   how far the conversation has: sequence, varint; its floor
+ *                                        when that was last looked at; if it is not as usual, also
+ *                                        INDEX_CONV_ bits and the language of its stems
  *         [p][conv 16][segment 4][0]     there is something in the segment that has gone
  *         [p][conv 16][segment 4][term]  where the term is (posting.h)
  *         [ff ff][0]                     version, and whose logs these are
@@ -48,6 +49,9 @@ static inline struct span index_key_span(const struct index_key *key)
 int index_fed(struct kv *index, uint32_t partition, uint64_t *offset);
 struct index_conv {
     uint64_t through, floor;
+    bool off;      /* nothing of it is here */
+    bool changing; /* off, or the language, are becoming what they are: terms are missing */
+    char lang[LANG_MAX + 1];
 };
 int index_conv(struct kv *index, uint32_t partition, struct conv_id conv, struct index_conv *row);
 void index_put_fed(struct kv_batch *batch, uint32_t partition, uint64_t offset);

@@ -19,6 +19,7 @@ struct place {
     char *conv;
     struct access access;
     struct index_conv row;
+    const char *lang;
     uint64_t *tail; /* messages to be looked at beside the index, falling */
     size_t tail_count, tail_cap, tail_at;
     uint32_t segment; /* that `set` is of */
@@ -37,7 +38,8 @@ struct search {
     Loquat__Reply *reply;
     struct kv_view view;
     struct query query;
-    const struct need *needs;
+    const char *lang; /* that query and needs are prepared for */
+    struct need *needs;
     size_t need_count;
     struct posting_set other;
     struct place *places, **heap; /* heap: those with a next one, newest at the top */
@@ -106,11 +108,12 @@ static int find_tails(struct search *s, uint64_t fed)
     struct key until = key_number(s->partition, UINT64_MAX);
     struct kv_iter iter;
     size_t looked = 0;
+    bool cut = false;
     int err = 0;
     kv_iter_open(&iter, s->data, &s->view, KV_FEED, key_span(&from), key_span(&until));
     for (kv_iter_last(&iter); err == 0 && kv_iter_valid(&iter); kv_iter_prev(&iter)) {
         if (looked >= SEARCH_TAIL_MAX || s->reply->behind >= FEEDLOG_LAG_MAX) {
-            s->reply->partial = true;
+            cut = true;
             break;
         }
         struct span row = kv_iter_value(&iter);
@@ -121,8 +124,9 @@ static int find_tails(struct search *s, uint64_t fed)
                 err = tail_run(s, &run, &looked);
         }
     }
-    if (err == 0 && !s->reply->partial)
+    if (err == 0 && !cut)
         err = kv_iter_error(&iter);
+    s->reply->partial |= cut;
     kv_iter_close(&iter);
     for (size_t i = 0; i < s->place_count; i++)
         if (s->places[i].tail_count > 0)
@@ -151,6 +155,16 @@ static int find_need(struct search *s, const struct place *place, const struct n
     return err;
 }
 
+/* What is looked for is found by the stems of the conversation's language. */
+static void speak(struct search *s, const struct place *place)
+{
+    if (s->lang != NULL && strcmp(s->lang, place->lang) == 0)
+        return;
+    s->lang = place->lang;
+    query_prepare(&s->query, s->content.stemmer, s->lang);
+    s->need_count = query_needs(&s->query, s->needs);
+}
+
 /* Nothing is needed: every message may be it. */
 static void take_all(struct place *place)
 {
@@ -173,6 +187,7 @@ static void add_tail(struct place *place)
 static int load_segment(struct search *s, struct place *place)
 {
     int err = 0;
+    speak(s, place);
     posting_set_clear(&place->set);
     if (s->index != NULL && s->need_count == 0)
         take_all(place);
@@ -339,7 +354,7 @@ static bool text_fits(struct search *s, const struct record_view *record, const 
     if (s->query.has_link && !term_has_link(utf8))
         return false;
     text_split(&s->content.text, utf8);
-    return match_text(&s->query, &s->content.text, s->content.stemmer, "", spans);
+    return match_text(&s->query, &s->content.text, s->content.stemmer, s->lang, spans);
 }
 
 static int look_at(struct search *s, const struct place *place)
@@ -354,6 +369,7 @@ static int look_at(struct search *s, const struct place *place)
         return 0;
     arena_reset(&s->scratch);
     err = find_fold(s, place, &s->scratch, &item);
+    speak(s, place);
     if (err != 0 || !text_fits(s, &record, &item, &spans))
         return err;
     loquat__item__init(&item);
@@ -391,12 +407,16 @@ static int take_place(struct search *s, char *conv)
         return ERR_BAD_REQUEST;
     int err = access_find(&place->access, &s->view, s->partition, conv, s->read->user, s->read->all,
                           s->arena, &s->room);
-    if (err == ERR_NOT_FOUND || (err == 0 && !is_in(s, &place->access)))
+    if (err == ERR_NOT_FOUND ||
+        (err == 0 && (place->access.header->search_off || !is_in(s, &place->access))))
         return 0;
     if (err == 0 && s->index != NULL)
         err = index_conv(s->index, s->partition, place->access.id, &place->row);
     if (err != 0)
         return err;
+    const char *lang = place->access.header->lang;
+    place->lang = place->row.through > 0 ? place->row.lang : lang;
+    s->reply->partial |= place->row.changing || place->row.off || strcmp(place->lang, lang) != 0;
     union map_val *val =
         map_put(&s->by_conv, (struct map_key){place->access.id.hi, place->access.id.lo}, &fresh);
     if (!fresh)
@@ -452,8 +472,6 @@ int search_read(struct kv *data, struct kv *index, uint32_t partition, const Loq
     arena_init(&s->scratch);
     content_open(&s->content);
     query_open(&s->query, read->search, span_str(read->user));
-    query_prepare(&s->query, s->content.stemmer, "");
-    s->need_count = query_needs(&s->query, needs);
     s->needs = needs;
     int err = query_is_empty(&s->query) ? 0 : run(s);
     for (size_t i = 0; i < s->place_count; i++) {

@@ -121,6 +121,8 @@ static Loquat__Command some_command(bool all, char **mentions, uint64_t *done)
     c.offset = some();
     c.generation = some();
     c.was = some();
+    c.lang = text();
+    c.search_off = maybe();
     return c;
 }
 
@@ -139,7 +141,7 @@ static void check_command(struct span packed)
 
 Test(wire, commands_as_protobuf_packs_them)
 {
-    cr_assert(eq(int, loquat__command__descriptor.n_fields, 50), "command_pack knows so many");
+    cr_assert(eq(int, loquat__command__descriptor.n_fields, 52), "command_pack knows so many");
     for (int round = 0; round < ROUNDS; round++) {
         uint64_t done[] = {some(), some(), some(), some()};
         char *mentions[TEXTS];

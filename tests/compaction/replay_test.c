@@ -193,7 +193,9 @@ static void random_step(int step)
         break;
     case 8:
         command = command_meta("ann", conv, cid);
-        command.fields = LOQUAT__META_FIELD__META_TTL | LOQUAT__META_FIELD__META_ANNOUNCE;
+        command.fields = LOQUAT__META_FIELD__META_TTL | LOQUAT__META_FIELD__META_ANNOUNCE |
+                         LOQUAT__META_FIELD__META_LANG;
+        command.lang = up_to(2) == 0 ? "de" : "";
         command.ttl_s = up_to(4);
         command.announce = up_to(4) == 0;
         break;

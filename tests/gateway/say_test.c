@@ -223,6 +223,8 @@ Test(say, conversations)
     info.ttl_s = 60;
     info.history_joined = true;
     info.announce = true;
+    info.lang = "de";
+    info.search_off = true;
     uint64_t pins[] = {3, 9007199254740991};
     info.pins = pins;
     info.n_pins = 2;
@@ -234,7 +236,7 @@ Test(say, conversations)
        "1,"
        "\"read\":5,"
        "\"delivered\":6,\"since\":1,\"created\":0,"
-       "\"history\":\"joined\",\"ttl\":60,\"announce\":true,"
+       "\"history\":\"joined\",\"ttl\":60,\"announce\":true,\"lang\":\"de\",\"searchable\":false,"
        "\"pins\":[3,9007199254740991],\"muted_until\":5,\"pinned\":true,"
        "\"hidden\":true,\"draft\":\"a\\nb\",\"last\":null}");
     info = info_of(LOQUAT__CONV_KIND__CONV_DIRECT);

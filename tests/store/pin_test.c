@@ -237,10 +237,10 @@ Test(pin, announcements)
 
 /* ---- what an older program would not know ---- */
 
-static struct apply_result run_old(const Loquat__Command *command)
+static struct apply_result run_old(const Loquat__Command *command, unsigned version)
 {
     struct buf entry = {0}, bytes = {0};
-    entry_begin(&entry, ENTRY_VERSION_OLDEST, m.now_ms);
+    entry_begin(&entry, version, m.now_ms);
     command_pack(command, &bytes);
     entry_add(&entry, buf_span(&bytes));
     machine_replay(&m, buf_span(&entry));
@@ -259,10 +259,33 @@ Test(pin, not_in_entries_of_before)
     commands[2].fields = LOQUAT__META_FIELD__META_TOPIC;
     commands[2].topic = "x";
     for (size_t i = 0; i < 3; i++) {
-        cr_assert(eq(int, run_old(&commands[i]).err, ERR_AGAIN));
+        cr_assert(eq(int, run_old(&commands[i], ENTRY_VERSION_OLDEST).err, ERR_AGAIN));
         cr_assert(eq(u64, machine_conv(&m, "bob", conv)->head, message));
         cr_assert(eq(int, err_of(commands[i]), 0));
         seq_of(command_send("ann", conv, i == 0 ? "a" : i == 1 ? "b" : "c", "x"));
         message = machine_conv(&m, "bob", conv)->head;
     }
+}
+
+/* An older program does not know these settings, and refuses all of such a command. */
+Test(pin, what_is_searched_is_not_in_entries_of_before)
+{
+    Loquat__Command command = command_meta("ann", conv, "1");
+    command.fields = LOQUAT__META_FIELD__META_TOPIC | LOQUAT__META_FIELD__META_LANG;
+    command.topic = "x";
+    command.lang = "de";
+    cr_assert(eq(int, run_old(&command, ENTRY_VERSION_JOBS).err, ERR_AGAIN));
+    cr_assert(eq(u64, machine_conv(&m, "bob", conv)->head, message));
+    seq_of(command);
+    const Loquat__ConvInfo *info = machine_conv(&m, "bob", conv);
+    cr_assert(eq(str, info->lang, "de"));
+    cr_assert(eq(int, info->search_off, 0));
+    char direct[64];
+    seq_of(command_open_direct("ann", "bob", direct));
+    command = command_meta("bob", direct, "2");
+    command.fields = LOQUAT__META_FIELD__META_SEARCH;
+    command.search_off = true;
+    cr_assert(eq(int, run_old(&command, ENTRY_VERSION_JOBS).err, ERR_AGAIN));
+    seq_of(command);
+    cr_assert(machine_conv(&m, "ann", direct)->search_off);
 }

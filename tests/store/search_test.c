@@ -347,6 +347,111 @@ Test(search, what_has_gone_leaves_the_index)
     cr_assert(eq(sz, search("ann", "plan", 0, 10).n_hits, 1));
 }
 
+static struct apply_result set_lang(int c, const char *cid, const char *lang)
+{
+    Loquat__Command meta = command_meta("ann", conv[c], cid);
+    meta.fields = LOQUAT__META_FIELD__META_LANG;
+    meta.lang = (char *)(uintptr_t)lang;
+    return run(meta);
+}
+
+static struct apply_result set_search_off(int c, const char *cid, bool off)
+{
+    Loquat__Command meta = command_meta("ann", conv[c], cid);
+    meta.fields = LOQUAT__META_FIELD__META_SEARCH;
+    meta.search_off = off;
+    return run(meta);
+}
+
+static size_t hits(const char *q)
+{
+    Loquat__Reply reply = search("ann", q, 0, 10);
+    cr_assert(eq(int, reply.partial, 0));
+    return reply.n_hits;
+}
+
+/* Each conversation is searched by the stems of its language, whether its messages are in the index
+ * or not, and so are those that were there before. */
+Test(search, words_have_the_stems_of_the_language_of_their_conversation)
+{
+    say("ann", conv[0], "a", "alte Häuser");
+    say("ann", conv[1], "b", "two Häuser");
+    say("ann", conv[1], "c", "ein Haus");
+    index_all();
+    cr_assert(eq(sz, hits("haus"), 1));
+    cr_assert(set_lang(0, "d", "de").seq != 0);
+    cr_assert(eq(u64, set_lang(0, "e", "de").seq, 0)); /* it is so already */
+    say("ann", conv[0], "f", "neue Häuser");
+    index_all();
+    cr_assert(eq(sz, hits("haus"), 3));
+    cr_assert(eq(sz, hits("häusern"), 2)); /* in English it is no form of it */
+    say("ann", conv[0], "g", "letzte Häuser");
+    cr_assert(eq(sz, hits("haus"), 4)); /* not in the index yet */
+    cr_assert(set_lang(0, "h", "").seq != 0);
+    say("ann", conv[0], "i", "he was running");
+    index_all();
+    cr_assert(eq(sz, hits("haus"), 1));
+    cr_assert(eq(sz, hits("häuser"), 4));
+    cr_assert(eq(sz, hits("run"), 1));
+    cr_assert(set_lang(2, "j", "de").seq != 0);
+    say("ann", conv[2], "k", "Häuser");
+    cr_assert(search("ann", "haus", 0, 10).partial); /* it is of the language before, yet */
+    index_all();
+    cr_assert(eq(sz, hits("haus"), 2));
+    again(true);
+    cr_assert(eq(sz, hits("haus"), 2));
+    cr_assert(eq(int, set_lang(0, "l", "Deutsch").err, ERR_BAD_REQUEST));
+    cr_assert(eq(int, set_lang(0, "m", "d").err, ERR_BAD_REQUEST));
+}
+
+/* Nothing of a conversation that is not to be searched is found or in the index; all of it once it
+ * is again, also what was written and changed meanwhile. */
+Test(search, a_conversation_can_be_left_out)
+{
+    uint64_t seq = say("ann", conv[0], "a", "topsecret plan").seq;
+    say("ann", conv[1], "b", "plan");
+    index_all();
+    cr_assert(eq(sz, hits("plan"), 2));
+    cr_assert(set_search_off(0, "c", true).seq != 0);
+    cr_assert(eq(sz, hits("plan"), 1));
+    say("ann", conv[0], "d", "topsecret plan too");
+    index_all();
+    cr_assert(eq(sz, rows_with("topsecret"), 0));
+    cr_assert(eq(sz, hits("plan"), 1));
+    say("ann", conv[0], "e", "plan three");
+    cr_assert(eq(int, run(command_edit("ann", conv[0], "f", seq, "{\"text\":\"edited\"}")).err, 0));
+    index_all();
+    again(true);
+    cr_assert(eq(sz, rows_with("edited"), 0));
+    cr_assert(set_search_off(0, "g", false).seq != 0);
+    cr_assert(search("ann", "plan", 0, 10).partial); /* it says that it has not all of it yet */
+    index_all();
+    cr_assert(eq(sz, hits("plan"), 3));
+    cr_assert(eq(sz, hits("edited"), 1));
+    cr_assert(eq(sz, hits("topsecret"), 1));
+}
+
+/* A step that a crash cut off between two batches is done again, whole. */
+Test(search, a_change_that_was_cut_off_is_made_again)
+{
+    struct index_conv row;
+    struct kv_batch batch;
+    say("ann", conv[0], "a", "alte Häuser");
+    index_all();
+    cr_assert(set_lang(0, "b", "de").seq != 0);
+    struct conv_id id = conv_id_of(span_str(conv[0]));
+    cr_assert(eq(int, index_conv(idx, 0, id, &row), 0));
+    kv_batch_init(&batch, idx);
+    row.changing = true;
+    memcpy(row.lang, "de", 3);
+    index_put_conv(&batch, 0, id, &row);
+    cr_assert(eq(int, kv_write(&batch), 0));
+    kv_batch_close(&batch);
+    cr_assert(search("ann", "haus", 0, 10).partial);
+    index_all();
+    cr_assert(eq(sz, hits("haus"), 1));
+}
+
 /* A crash takes what the data DB had not flushed, while the index may be further: it is applied
  * again, and found. */
 Test(search, a_crash_changes_nothing)
