@@ -136,13 +136,21 @@ static void answer(struct call *call)
 
 static void go_on(struct call *call);
 
+/* What is asked is in order: who says that it is not is a node of before, which does not know it. */
+static int why_not(const struct call *call, const Loquat__Reply *reply)
+{
+    if (conn_gone(call->conn))
+        return ERR_CLOSED;
+    return reply->err == ERR_BAD_REQUEST ? ERR_UNAVAILABLE : reply->err;
+}
+
 static void on_hits(void *owner, const Loquat__Reply *reply)
 {
     struct call *call = owner;
     struct search *search = call->state;
     search->waiting--;
     if (search->err == 0)
-        search->err = conn_gone(call->conn) ? ERR_CLOSED : reply->err;
+        search->err = why_not(call, reply);
     for (size_t i = 0; i < reply->n_hits && search->err == 0; i++)
         search->err = take_hit(call, reply->hits[i]);
     if (reply->next > search->bound)

@@ -217,6 +217,7 @@ async function talk(server, judge) {
   await alice.call("react", { c, cid: cid(), s: sent.s, emoji: "👍", on: false });
   await alice.call("pin", { c, cid: cid(), s: sent.s });
   await alice.call("meta", { c, cid: cid(), topic: null, ttl: null, announce: true, history: "all" });
+  await alice.call("meta", { c, cid: cid(), lang: "en", searchable: false });
   await bob.call("list");
   await alice.call("prefs", { c, pinned: true, draft: "a", hidden: false, muted_until: 5 });
   await alice.event("user");

@@ -207,9 +207,11 @@ class Maker:
         all_of = {"name": f"name {self.rng.randint(1, 9)}",
                   "history": self.rng.choice(["all", "joined"]),
                   "topic": self.rng.choice([None, "a topic", "another"]),
-                  "announce": self.rng.random() < 0.3, "ttl": self.rng.choice([None, 0, 7200])}
+                  "announce": self.rng.random() < 0.3, "ttl": self.rng.choice([None, 0, 7200]),
+                  "lang": self.rng.choice([None, "de", "en", "German"]),
+                  "searchable": self.rng.random() < 0.7}
         if conv.kind == "direct" and self.rng.random() < 0.9:
-            return {"ttl": all_of["ttl"]}
+            return {k: all_of[k] for k in self.rng.choice([["ttl"], ["lang", "searchable"]])}
         return {k: all_of[k] for k in self.rng.sample(list(all_of), self.rng.randint(1, 2))}
 
     def mark(self, user, conv):

@@ -30,7 +30,9 @@ class Reads:
         }
         if conv.kind == "direct":
             shown["with"] = conv.users[0] if conv.users[1] == user else conv.users[1]
-        optional = {"announce": conv.announce, "hidden": conv.hidden(user),
+        if not conv.searchable:
+            shown["searchable"] = False
+        optional = {"announce": conv.announce, "lang": conv.lang, "hidden": conv.hidden(user),
                     "draft": prefs["draft"]}
         return {**shown, **{k: v for k, v in optional.items() if v}}
 
@@ -117,7 +119,7 @@ class Reads:
                     continue
                 there = set(re.findall(r"[^\W_]+", text.lower()))
                 words |= {each for each in there if each.isascii()}
-                if word in there:
+                if word in there and conv.searchable:
                     hits.append(conv.shown(record, user, True))
         return sorted(hits, key=lambda hit: -int(hit["mid"])), sorted(words)
 

@@ -3,11 +3,12 @@
 import re
 
 from model_state import (
-    ADMIN, DRAFT_MAX, EXPIRES_S, HIDES_MAX, INVITE_S, INVITES_MAX, MENTION_ALL_MAX, MENTIONS_MAX,
-    NAME_MAX, PINS_MAX, RANK, REACTIONS_ALL, REACTIONS_OWN, TEXT_MAX, TOPIC_MAX, TTL_MAX, USES_MAX,
-    WRITES, Plan, Refused, bytes_of, content, some_of)
+    ADMIN, DRAFT_MAX, EXPIRES_S, HIDES_MAX, INVITE_S, INVITES_MAX, LANG_MAX, MENTION_ALL_MAX,
+    MENTIONS_MAX, NAME_MAX, PINS_MAX, RANK, REACTIONS_ALL, REACTIONS_OWN, TEXT_MAX, TOPIC_MAX,
+    TTL_MAX, USES_MAX, WRITES, Plan, Refused, bytes_of, content, some_of)
 
 NAME = "[A-Za-z0-9._@-]{1,64}"
+SETTINGS = ("name", "topic", "ttl", "history", "announce", "lang", "searchable")
 REFUSED = ("send", "edit", "react", "pin", "meta", "member", "invite", "uninvite")  # of the blocked
 
 
@@ -103,8 +104,10 @@ class Rules:
 
     @staticmethod
     def shape_meta(fields):
-        if not set(fields) & {"name", "topic", "ttl", "history", "announce"}:
+        if not set(fields) & set(SETTINGS):
             raise Refused("bad_request")
+        if bytes_of(fields.get("lang") or "") > LANG_MAX:
+            raise Refused("too_large")
         Rules.shape_settings(fields)
 
     @staticmethod
@@ -284,8 +287,8 @@ class Rules:
 
     @staticmethod
     def plan_meta(conv, user, fields, now):
-        given = some_of(fields, "name", "topic", "ttl", "history", "announce")
-        if conv.kind == "direct" and set(given) != {"ttl"}:
+        given = some_of(fields, *SETTINGS)
+        if conv.kind == "direct" and set(given) - {"ttl", "lang", "searchable"}:
             raise Refused("bad_request")
         if conv.kind == "group" and conv.role(user) == "member":
             raise Refused("forbidden")

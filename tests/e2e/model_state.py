@@ -2,7 +2,7 @@
 
 import json
 
-TEXT_MAX, NAME_MAX, TOPIC_MAX, DRAFT_MAX = 32768, 256, 1024, 4096
+TEXT_MAX, NAME_MAX, TOPIC_MAX, DRAFT_MAX, LANG_MAX = 32768, 256, 1024, 4096, 3
 TTL_MAX, MENTIONS_MAX, MENTION_ALL_MAX, PINS_MAX = 316224000, 100, 32, 50
 INVITES_MAX, USES_MAX, EXPIRES_S = 50, 100000, range(60, 31536001)
 INVITE_S = 7 * 24 * 3600
@@ -75,6 +75,7 @@ class Conv:
         self.name, self.topic = fields.get("name"), fields.get("topic")
         self.ttl, self.history = fields.get("ttl"), fields.get("history", "all")
         self.announce, self.created = False, None
+        self.lang, self.searchable = None, True
         self.records, self.members, self.pins, self.cids = [], {}, [], {}
         self.hides = {}  # user → {sequence: group of the deleting}
         self.invites = {}  # sequence → Invite

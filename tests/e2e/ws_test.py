@@ -346,6 +346,18 @@ async def test_settings():
     await alice.err("meta", "bad_request", c=c, cid=cid(), name=None)
     await alice.err("meta", "too_large", c=c, cid=cid(), topic="x" * 1025)
     assert (await alice.ok("meta", c=c, cid=cid(), announce=True))["s"] is None
+    assert not {"lang", "searchable"} & set(got), got
+    await alice.ok("meta", c=c, cid=cid(), lang="de", searchable=False)
+    event = await bob.event("rec", kind="meta")
+    assert event["body"] == {"lang": "de", "searchable": False}, event
+    got = await conv_of(bob)
+    assert (got["lang"], got["searchable"]) == ("de", False)
+    for wrong in {"lang": "German"}, {"lang": "DE"}, {"lang": 1}, {"searchable": 1}:
+        await alice.err("meta", "too_large" if wrong == {"lang": "German"} else "bad_request",
+                        c=c, cid=cid(), **wrong)
+    await alice.ok("meta", c=c, cid=cid(), lang=None, searchable=True)
+    got = await conv_of(bob)
+    assert not {"lang", "searchable"} & set(got), got
     for client in alice, bob:
         await client.close()
 

@@ -9,6 +9,9 @@
 import { isHole, isMessage, type Conv, type Hole, type Millis } from "./types.ts";
 import type { Prefs, Rec, Seq, Thread } from "./types.ts";
 
+/** What a `meta` may set. */
+const SETTINGS = ["name", "topic", "ttl", "history", "announce", "lang", "searchable"] as const;
+
 /** `me`: whose view this is. */
 export function foldMessage(old: Rec, change: Rec, me: string | null): Rec | Hole {
   if (change.thread === old.s && isMessage(change))
@@ -79,7 +82,7 @@ export function foldConv(conv: Conv, change: Rec, me: string | null): Conv {
       return { ...conv, pins: unpinned };
     case "meta": {
       const settings = { ...conv };
-      for (const key of ["name", "topic", "ttl", "history", "announce"] as const)
+      for (const key of SETTINGS)
         if (key in body) Object.assign(settings, { [key]: body[key] });
       return settings;
     }

@@ -53,13 +53,16 @@ export interface Hole {
 
 export type History = "all" | "joined";
 
-/** What `meta` sets; null takes a topic or a ttl away. A direct conversation has only `ttl`. */
+/** What `meta` sets; null takes a topic, a ttl or a language away. A direct conversation has only
+ * `ttl`, `lang` and `searchable`. */
 export interface Settings {
   name?: string;
   topic?: string | null;
   ttl?: number | null;
   history?: History;
   announce?: boolean;
+  lang?: string | null;
+  searchable?: boolean;
 }
 
 /** What a user sets of a conversation for all of the own devices; what is left out stays. */
@@ -90,6 +93,10 @@ export interface Conv extends Prefs {
   history?: History;
   /** Only owners and admins write. */
   announce?: boolean;
+  /** The code of the language whose forms of words a search knows; none: by the script. */
+  lang?: string | null;
+  /** Not there: true. */
+  searchable?: boolean;
   /** Pinned messages, in the order of pinning. */
   pins?: Seq[];
   members: number;

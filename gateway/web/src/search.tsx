@@ -235,7 +235,8 @@ function End(props: { store: Store; list: { current: HTMLElement | null } }) {
           More
         </button>
       )}
-      {state === "ready" && hits.length === 0 && (
+      {state === "ready" && conv?.searchable === false && <p>Search is off here.</p>}
+      {state === "ready" && hits.length === 0 && conv?.searchable !== false && (
         <p>No message{conv ? ` in ${titleOf(conv)}` : ""} has all of this.</p>
       )}
       {state === "ready" && !complete && (

@@ -6,13 +6,16 @@ import { explain } from "./dialogs.tsx";
 import { Invites } from "./invites.tsx";
 import { Dialog } from "./parts.tsx";
 import type { Store } from "./store.ts";
-import { spanOf } from "./words.ts";
+import { languageOf, spanOf } from "./words.ts";
 
 const HOUR = 3600;
 const TTLS = [HOUR, 8 * HOUR, 24 * HOUR, 7 * 24 * HOUR, 28 * 24 * HOUR];
 /** The server's bounds are in bytes. */
 const NAME_MAX = 100;
 const TOPIC_MAX = 300;
+/** Those that the server knows the forms of words of. */
+const LANGUAGES =
+  "ar ca da de el en es eu fi fr ga hu id it lt nl no pt ro ru sr sv tr".split(" ");
 
 export function maySet(conv: Conv): boolean {
   return conv.kind === "direct" || conv.role === "owner" || conv.role === "admin";
@@ -114,6 +117,33 @@ export function SettingsDialog(props: { store: Store; conv: Conv; onClose: () =>
               </label>
             </>
           )}
+          <label>
+            Language, for search
+            <select
+              name="lang"
+              value={now.lang ?? ""}
+              onChange={(event) => set({ lang: event.currentTarget.value })}
+            >
+              <option value="">not set</option>
+              {[...new Set([...LANGUAGES, ...(now.lang ? [now.lang] : [])])]
+                .map((code) => ({ code, name: languageOf(code) }))
+                .sort((a, b) => a.name.localeCompare(b.name))
+                .map(({ code, name }) => (
+                  <option key={code} value={code}>
+                    {name}
+                  </option>
+                ))}
+            </select>
+          </label>
+          <label class="check">
+            <input
+              name="searchable"
+              type="checkbox"
+              checked={now.searchable ?? true}
+              onChange={(event) => set({ searchable: event.currentTarget.checked })}
+            />
+            Messages can be searched
+          </label>
         </fieldset>
         {error && (
           <p class="error" role="alert">
@@ -141,12 +171,15 @@ export function SettingsDialog(props: { store: Store; conv: Conv; onClose: () =>
 /** What would be other than it is, as the server takes it. */
 function difference(conv: Conv, changed: Settings): Settings {
   const out: Settings = {};
-  const { name, topic, ttl, history, announce } = changed;
+  const { name, topic, ttl, history, announce, lang, searchable } = changed;
   if (name !== undefined && name.trim() !== conv.name) out.name = name.trim();
   if (topic !== undefined && (topic ?? "").trim() !== (conv.topic ?? ""))
     out.topic = topic?.trim() || null;
   if (ttl !== undefined && (ttl ?? 0) !== (conv.ttl ?? 0)) out.ttl = ttl || null;
   if (history !== undefined && history !== (conv.history ?? "all")) out.history = history;
   if (announce !== undefined && announce !== (conv.announce ?? false)) out.announce = announce;
+  if (lang !== undefined && (lang ?? "") !== (conv.lang ?? "")) out.lang = lang || null;
+  if (searchable !== undefined && searchable !== (conv.searchable ?? true))
+    out.searchable = searchable;
   return out;
 }

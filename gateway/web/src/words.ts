@@ -99,7 +99,7 @@ export function eventOf(rec: Rec, me: string): string | null {
 
 /** What was done to the settings that a `meta` names. */
 function settingsOf(body: Record<string, unknown>): string[] {
-  const { name, topic, ttl, history, announce } = body;
+  const { name, topic, ttl, history, announce, lang, searchable } = body;
   const deeds: string[] = [];
   if (typeof name === "string") deeds.push(`named the group “${name}”`);
   if ("topic" in body)
@@ -118,7 +118,22 @@ function settingsOf(body: Record<string, unknown>): string[] {
     );
   if ("announce" in body)
     deeds.push(announce ? "let only owners and admins write" : "let everybody write");
+  if ("lang" in body)
+    deeds.push(
+      lang
+        ? `set the language of search to ${languageOf(String(lang))}`
+        : "took the language of search away",
+    );
+  if ("searchable" in body)
+    deeds.push(searchable === false ? "turned search off" : "turned search on");
   return deeds;
+}
+
+const languages = new Intl.DisplayNames("en", { type: "language" });
+
+/** Its name; of no language: the code. */
+export function languageOf(code: string): string {
+  return languages.of(code) ?? code;
 }
 
 const UNITS: [string, number][] = [

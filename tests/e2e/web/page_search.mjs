@@ -210,6 +210,50 @@ test("others' conversations are not searched; one alone is, by button and by swi
   await finish(alice, carol);
 });
 
+test("what is searched of a group: its language, or nothing at all", async () => {
+  const alice = await open("alice");
+  const c = await group("Deutsch", []);
+  const w = word();
+  const first = (await send(c, `${w} Die Häuser am Fluss`)).s;
+  await alice.click(conv(c));
+  await alice.waitForSelector(".composer textarea");
+  const set = async (change) => {
+    await alice.click("[aria-label=Settings]");
+    await change();
+    await alice.click("dialog button:text-is('Save')");
+    await alice.waitForSelector("dialog", { state: "detached" });
+  };
+  await alice.fill(FIELD, `häusern ${w}`);
+  await settled(alice);
+  await finds(alice, []);
+  await set(async () => {
+    await picture(alice, "settings");
+    await alice.selectOption("dialog [name=lang]", { label: "German" });
+  });
+  await alice.waitForSelector(".line:has-text('set the language of search to German')");
+  await until("it is found by another form", async () => {
+    await alice.fill(FIELD, "");
+    await alice.fill(FIELD, `häusern ${w}`);
+    await settled(alice);
+    return `${await found(alice)}` === `${first}`;
+  });
+  await set(() => alice.setChecked("dialog [name=searchable]", false));
+  await alice.waitForSelector(".line:has-text('turned search off')");
+  await alice.click(".bar [aria-label='Search in this conversation']");
+  await alice.fill(FIELD, w);
+  await alice.waitForSelector(".end :text('Search is off here')");
+  await finds(alice, []);
+  await set(() => alice.setChecked("dialog [name=searchable]", true));
+  await until("it is found again", async () => {
+    await alice.fill(FIELD, "");
+    await alice.fill(FIELD, w);
+    await settled(alice);
+    return `${await found(alice)}` === `${first}`;
+  });
+  assert.equal(await alice.locator(".end :text('Search is off here')").count(), 0);
+  await finish(alice);
+});
+
 test("by the keyboard alone: / and Ctrl+K, arrows, Enter, Escape", async () => {
   const page = await open("alice");
   const c = await group("keys", []);

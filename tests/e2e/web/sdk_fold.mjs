@@ -173,7 +173,8 @@ test("settings: what is set is told to all, the rest stays; only announcements",
   await assert.rejects(bob.send(c, { body: { text: "may I?" } }).done, { code: "forbidden" });
   bob.discard(bob.queue()[0].cid);
   await alice.send(c, { body: { text: "nobody may" } }).done;
-  await set({ announce: false });
+  await set({ announce: false, lang: "de", searchable: false });
+  await set({ lang: null, searchable: true });
   await bob.send(c, { body: { text: "now I may" } }).done;
 
   const direct = await alice.open({ kind: "direct", with: "bob" });

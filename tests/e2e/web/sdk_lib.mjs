@@ -115,8 +115,11 @@ export async function assertSame(view, from, c) {
   const plain = (rec) =>
     isHole(rec) ? rec.hole : { ...rec, reactions: Object.entries(rec.reactions ?? {}) };
   assert.deepEqual([...view.messages.values()].map(plain), page.records.map(plain));
-  const settings = ({ name, topic, ttl, history, announce = false, pins, members, role }) =>
-    Object.assign({ name, topic, ttl, history, announce }, { pins, members, role });
+  const settings = (conv) => {
+    const { name, topic, ttl, history, pins, members, role } = conv;
+    const { announce = false, lang = null, searchable = true } = conv;
+    return { name, topic, ttl, history, pins, members, role, announce, lang, searchable };
+  };
   assert.deepEqual(settings(view.conv), settings(await convOf(from, c)));
 }
 export const reactionsOf = (view, s) => Object.entries(view.messages.get(s).reactions ?? {});
