@@ -29,7 +29,7 @@ enum { DONE = 0, FAILED = 1, USAGE = 2, WHY_SIZE = DATADIR_PATH_MAX + 1024 };
 struct program {
     char name[48]; /* "loquat-compact run" */
     char *data, *max_age, *conv;
-    uint64_t max_count, top;
+    uint64_t max_count, top, rate;
     bool json, yes;
     char *convs[KEEPER_CONVS_MAX + 1];
     size_t conv_count;
@@ -414,6 +414,10 @@ static int load(struct program *program, int argc, char **argv, int command)
     if (COMMANDS[command].op == LOQUAT__CONTROL_OP__CONTROL_RUN)
         options[n++] = (struct config_option){"yes",        'y',           CONFIG_FLAG, NULL,
                                               "Do not ask", &program->yes, 0,           0};
+    if (COMMANDS[command].op == LOQUAT__CONTROL_OP__CONTROL_REINDEX)
+        options[n++] = (struct config_option){
+            "rate",         'r', CONFIG_UINT, "COUNT", "Take so many messages a second at most",
+            &program->rate, 1,   1000000000};
     ASSERT(n < OPTIONS_MAX);
     program->top = KEEPER_TOP_DEFAULT;
     return config_load(argc, argv, program->name, "--data DIR", COMMANDS[command].more, options);
@@ -448,6 +452,7 @@ static int run_command(int argc, char **argv, int command)
     program.ask.convs = program.convs;
     program.ask.n_convs = program.conv_count;
     program.ask.top = (uint32_t)program.top;
+    program.ask.rate = program.rate;
     arena_init(&program.arena);
     int status = COMMANDS[command].op == LOQUAT__CONTROL_OP__CONTROL_RUN
                      ? do_run(&program)

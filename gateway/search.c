@@ -136,7 +136,7 @@ static void answer(struct call *call)
 
 static void go_on(struct call *call);
 
-/* What is asked is in order: who says that it is not is a node of before, which does not know it. */
+/* What is asked is in order: who says that it is not is a node of before, which can't search. */
 static int why_not(const struct call *call, const Loquat__Reply *reply)
 {
     if (conn_gone(call->conn))

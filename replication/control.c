@@ -212,8 +212,8 @@ static uint64_t on_room(void *arg)
 static int on_index(void *arg, const Loquat__Control *ask, bool all, uint64_t *segments)
 {
     struct control *control = arg;
-    struct indexer_again again = {all,     ask->convs, ask->n_convs, clock_wall_ms(), on_progress,
-                                  control, 0};
+    struct indexer_again again = {all,       ask->convs,  ask->n_convs, clock_wall_ms(),
+                                  ask->rate, on_progress, control,      0};
     int err = indexer_again(control->env.indexer, &again);
     *segments = again.segments;
     return err;

@@ -27,6 +27,8 @@ struct indexer {
     struct indexer_again *again; /* under mutex: asked for; NULL: nothing is */
     bool again_stops;            /* atomic: who asked has gone */
     uint64_t looked_at;          /* atomic: of it */
+    uint64_t again_us, taken_us; /* monotonic: since when; what came meanwhile was last taken */
+    struct build *beside;        /* takes what comes meanwhile */
     int again_err;               /* once it is done */
 };
 
@@ -56,6 +58,16 @@ static bool is_stopping(struct indexer *indexer)
 }
 
 /* ---- the thread ---- */
+
+static void set(struct indexer *indexer, bool *what, bool to)
+{
+    if (indexer->index == NULL)
+        return;
+    pthread_mutex_lock(&indexer->mutex);
+    __atomic_store_n(what, to, __ATOMIC_RELAXED);
+    pthread_cond_broadcast(&indexer->cond);
+    pthread_mutex_unlock(&indexer->mutex);
+}
 
 /* The next start makes it anew. */
 static void condemn(struct indexer *indexer)
@@ -87,13 +99,60 @@ static int take_all(struct indexer *indexer, struct build *build)
     return err;
 }
 
-static void on_progress(void *arg, uint64_t looked_at)
+static struct timespec in_ms(uint64_t ms)
 {
-    __atomic_store_n(&((struct indexer *)arg)->looked_at, looked_at, __ATOMIC_RELAXED);
+    uint64_t at = clock_mono_us() + ms * 1000;
+    return (struct timespec){(time_t)(at / 1000000), (long)(at % 1000000) * 1000};
+}
+
+/* What has come since this was last asked; false: nothing, or it can't be written. */
+static bool take_woken(struct indexer *indexer)
+{
+    pthread_mutex_lock(&indexer->mutex);
+    bool woken = indexer->woken && !indexer->full;
+    if (woken)
+        __atomic_store_n(&indexer->woken, false, __ATOMIC_SEQ_CST);
+    pthread_mutex_unlock(&indexer->mutex);
+    return woken;
+}
+
+/* A while in which nothing is done, unless it is to end. */
+static void pause_ms(struct indexer *indexer, uint64_t ms)
+{
+    struct timespec until = in_ms(ms);
+    int rv = 0;
+    pthread_mutex_lock(&indexer->mutex);
+    while (!is_stopping(indexer) && rv == 0)
+        rv = pthread_cond_timedwait(&indexer->cond, &indexer->mutex, &until);
+    pthread_mutex_unlock(&indexer->mutex);
+}
+
+/* Between two conversations that are made anew: what has come meanwhile, and a rest, if there is a
+ * rate. */
+static void on_progress(void *arg, const struct build_again *part)
+{
+    struct indexer *indexer = arg;
+    uint64_t rate = indexer->again->rate;
+    __atomic_store_n(&indexer->looked_at, part->looked_at, __ATOMIC_RELAXED);
+    for (;;) {
+        uint64_t now_us = clock_mono_us(), gone_us = now_us - indexer->again_us;
+        uint64_t due_us = rate == 0 ? 0 : (uint64_t)((double)part->messages / (double)rate * 1e6);
+        bool over = is_stopping(indexer) || __atomic_load_n(part->stop, __ATOMIC_RELAXED);
+        if (!over && now_us - indexer->taken_us >= INDEXER_REST_MS * 1000 && take_woken(indexer)) {
+            indexer->taken_us = now_us;
+            if (take_all(indexer, indexer->beside) != 0)
+                set(indexer, &indexer->woken, true); /* the next round says why */
+        }
+        if (over || gone_us >= due_us)
+            return;
+        uint64_t left_ms = (due_us - gone_us) / 1000 + 1;
+        pause_ms(indexer, left_ms < ASK_MS ? left_ms : ASK_MS);
+    }
 }
 
 static int again_partition(struct indexer *indexer, struct build *build,
-                           struct indexer_again *again, uint32_t partition, uint64_t *looked_at)
+                           struct indexer_again *again, uint32_t partition,
+                           struct build_again *done)
 {
     struct conv_id *convs = xcalloc(again->count + 1, sizeof *convs);
     struct build_again part = {.all = again->all,
@@ -102,7 +161,8 @@ static int again_partition(struct indexer *indexer, struct build *build,
                                .stop = &indexer->again_stops,
                                .progress = on_progress,
                                .arg = indexer,
-                               .looked_at = *looked_at};
+                               .looked_at = done->looked_at,
+                               .messages = done->messages};
     for (size_t i = 0; i < again->count; i++) {
         struct conv_id id = conv_id_of(span_str(again->convs[i]));
         if (partition_of(id, indexer->partitions) == partition)
@@ -110,7 +170,7 @@ static int again_partition(struct indexer *indexer, struct build *build,
     }
     int err = again->count == 0 || part.conv_count > 0 ? build_again(build, partition, &part) : 0;
     again->segments += part.segments;
-    *looked_at = part.looked_at;
+    *done = part;
     free(convs);
     return err;
 }
@@ -118,27 +178,23 @@ static int again_partition(struct indexer *indexer, struct build *build,
 /* What was asked for, if anything was. */
 static void make_again(struct indexer *indexer, struct build *build)
 {
-    uint64_t looked_at = 0;
+    struct build_again done = {0};
     int err = 0;
     pthread_mutex_lock(&indexer->mutex);
     struct indexer_again *again = indexer->again;
     pthread_mutex_unlock(&indexer->mutex);
-    for (uint32_t p = 0; again != NULL && p < indexer->partitions && err == 0; p++)
-        err = is_stopping(indexer) ? ERR_CLOSED
-                                   : again_partition(indexer, build, again, p, &looked_at);
+    if (again == NULL)
+        return;
+    indexer->again_us = indexer->taken_us = clock_mono_us();
+    indexer->beside = build_new(indexer->data, indexer->index);
+    for (uint32_t p = 0; p < indexer->partitions && err == 0; p++)
+        err = is_stopping(indexer) ? ERR_CLOSED : again_partition(indexer, build, again, p, &done);
+    build_free(indexer->beside);
     pthread_mutex_lock(&indexer->mutex);
-    if (again != NULL) {
-        indexer->again_err = err;
-        indexer->again = NULL;
-        pthread_cond_broadcast(&indexer->cond);
-    }
+    indexer->again_err = err;
+    indexer->again = NULL;
+    pthread_cond_broadcast(&indexer->cond);
     pthread_mutex_unlock(&indexer->mutex);
-}
-
-static struct timespec in_ms(uint64_t ms)
-{
-    uint64_t at = clock_mono_us() + ms * 1000;
-    return (struct timespec){(time_t)(at / 1000000), (long)(at % 1000000) * 1000};
 }
 
 /* Until something came and a while has gone, or it is to stop. */
@@ -209,16 +265,6 @@ struct indexer *indexer_start(struct kv *data, const char *dir, const char *id, 
 struct kv *indexer_kv(const struct indexer *indexer)
 {
     return indexer->index;
-}
-
-static void set(struct indexer *indexer, bool *what, bool to)
-{
-    if (indexer->index == NULL)
-        return;
-    pthread_mutex_lock(&indexer->mutex);
-    __atomic_store_n(what, to, __ATOMIC_RELAXED);
-    pthread_cond_broadcast(&indexer->cond);
-    pthread_mutex_unlock(&indexer->mutex);
 }
 
 /* With each batch that is applied: the thread is only woken by the first since it rested. What is

@@ -2,6 +2,7 @@
  * what the feeds of all partitions have into it, soon after it is applied, with the processor's
  * time that nobody else wants. Nothing waits for it: what it has not taken is looked for in the
  * logs themselves.
+ * It goes on with what is applied while it makes old segments anew.
  * Thread: indexer_start and indexer_stop the node's; indexer_again one that may wait, one at a
  *         time; the rest any.
  * Errors: without a directory that can be written there is no index, which is logged; a damaged one
@@ -32,6 +33,7 @@ struct indexer_again {
     char **convs; /* of these conversations */
     size_t count; /* 0: of all */
     uint64_t now_ms;
+    uint64_t rate; /* messages a second, in the mean of some conversations; 0: no bound */
     /* Often: conversations looked at so far. An error ends the work with it. */
     int (*progress)(void *arg, const char *phase, uint64_t at, uint64_t all);
     void *arg;

@@ -1,5 +1,5 @@
-/* store/apply_meta.c: the settings of a conversation: name, topic, ttl, history, who may write, what
- * can be searched. */
+/* store/apply_meta.c: the settings of a conversation: name, topic, ttl, history, who may write,
+ * what can be searched. */
 #include "store/base/err.h"
 #include "store/base/json.h"
 #include "store/command.h"

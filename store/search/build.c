@@ -221,6 +221,7 @@ static int take_folded(struct build *build, uint64_t seq, const struct record_vi
     struct span body = record->body;
     if (fold != NULL && fold->body.len > 0)
         body = span_of(fold->body.data, fold->body.len);
+    build->messages++;
     content_add_traits(record, build->builder, place);
     content_add_text(&build->content, build->row.lang, record->kind, body, build->builder, place);
     if (fold != NULL)
@@ -344,6 +345,9 @@ static int again_conv(struct build *build, struct build_again *again)
     if (err == 0)
         err = write_batch(build);
     again->looked_at++;
+    again->messages = build->messages;
+    if (again->progress != NULL)
+        again->progress(again->arg, again);
     return err;
 }
 
@@ -364,8 +368,6 @@ static int again_every(struct build *build, struct build_again *again)
     while (err == 0 && kv_iter_valid(&iter) && !is_stopped(again)) {
         build->conv = key_conv_id(kv_iter_key(&iter));
         err = again_conv(build, again);
-        if (again->progress != NULL)
-            again->progress(again->arg, again->looked_at);
         struct index_key next = index_conv_key(build->partition, build->conv);
         next.p[next.n++] = (char)0xff;
         kv_iter_seek(&iter, index_key_span(&next));
@@ -382,6 +384,7 @@ int build_again(struct build *build, uint32_t partition, struct build_again *aga
     uint64_t segments = again->segments;
     int err = 0;
     build->partition = partition;
+    build->messages = again->messages;
     for (size_t i = 0; i < again->conv_count && err == 0 && !is_stopped(again); i++) {
         build->conv = again->convs[i];
         err = again_conv(build, again);

@@ -38,11 +38,12 @@ struct build_again {
     size_t conv_count;           /* 0: of every one */
     uint64_t now_ms;
     const bool *stop;
-    /* Now and then: conversations looked at so far. */
-    void (*progress)(void *arg, uint64_t convs);
+    /* After each conversation. The index may be written to by another builder meanwhile. */
+    void (*progress)(void *arg, const struct build_again *again);
     void *arg;
     /* what was done */
     uint64_t looked_at, segments; /* conversations; made anew, or removed */
+    uint64_t messages;            /* in those segments */
 };
 int build_again(struct build *build, uint32_t partition, struct build_again *again);
 

@@ -126,6 +126,19 @@ unread=$(field .unread)
 is "unread counts what is left, and has not expired" \
     $((142 - floor + 1 - $(log_of_bob | grep -c expired))) "$unread"
 
+found() { req "$bob" GET "/v1/search?q=words+$1" && field ' " \(.hits | length) \(.indexed.complete)"'; }
+is "what is there is found" "200 1 true" "$(found m140)"
+is "what was removed is not" "200 0 true" "$(found m1)"
+compact reindex
+is "reindex of all" "0 true" "$? $(report '.segments >= .conversations')"
+begin=$SECONDS
+compact reindex --conv "$c" --rate 25
+is "reindex of one conversation, in no hurry" "0 1" "$? $(report .segments)"
+took=$((SECONDS - begin))
+((took >= 3))
+check "a hundred messages took their time ($took s)" $?
+is "it is found still" "200 1 true" "$(found m140)"
+
 # ---- at rest ----
 stop_server
 check "drained" $?
@@ -143,6 +156,10 @@ compact run --max-count 5 --yes --conv "$c"
 is "run at rest" "0 1 false" "$? $(report '"\(.raised) \(.running)"')"
 compact run --max-count 5 --yes --conv "$c"
 is "run again: nothing" "0 0" "$(report '"\(.raised) \(.gone)"')"
+compact reindex --conv "$c"
+is "reindex at rest" "0 1 false" "$? $(report '"\(.segments) \(.running)"')"
+compact reindex --rate 0
+is "a rate is at least 1" 2 $?
 "$build/loquat-compact" status --data "$dir" >"$scratch/text" 2>"$scratch/errors"
 is "status for people" 0 $?
 grep -q 'at rest' "$scratch/text" && grep -q 'below the floor' "$scratch/text"
