@@ -118,10 +118,10 @@ static bool idle(const struct node *node)
     for (uint32_t i = 0; i < node->dir.partitions; i++)
         if (!shard_idle(&node->shards[i]))
             return false;
-    return !node->flushing && !node->raise.running && !node->warm.running && wal_idle(node->wal) &&
-           applier_idle(node->applier) && node->feed.reads == 0 && node->rpc.reads == 0 &&
-           node->rpc.peer_count == 0 && node->rpc.wait_count == 0 && control_idle(node->control) &&
-           door_idle(node->door) &&
+    return !node->flushing && !node->raise.running && !node->warm.running &&
+           lags_idle(node->lags) && wal_idle(node->wal) && applier_idle(node->applier) &&
+           node->feed.reads == 0 && node->rpc.reads == 0 && node->rpc.peer_count == 0 &&
+           node->rpc.wait_count == 0 && control_idle(node->control) && door_idle(node->door) &&
            (node->net == NULL || (rnet_idle(node->net) && readindex_idle(&node->readindex)));
 }
 
@@ -284,6 +284,8 @@ static void on_tick(uv_timer_t *timer)
     if (node->ticks % GAUGE_TICKS == 0) {
         node_format_tick(node);
         gauges_take(&node->gauges);
+        if (node->phase == NODE_SERVING)
+            lags_tick(node->lags, now);
     }
     if (node->net == NULL)
         return;
@@ -419,6 +421,7 @@ void node_stop(struct node *node)
     wal_free(node->wal);
     applier_free(node->applier);
     control_free(node->control);
+    lags_free(node->lags);
     presence_close(&node->presence);
     feed_close(&node->feed);
     rpc_free(&node->rpc);

@@ -8,6 +8,7 @@
 #include "replication/datadir.h"
 #include "replication/effects.h"
 #include "replication/gauges.h"
+#include "replication/lags.h"
 #include "replication/node.h"
 #include "replication/presence.h"
 #include "replication/readindex.h"
@@ -73,6 +74,7 @@ struct node {
     struct filter *filter;
     struct control *control;
     struct gauges_env gauges;
+    struct lags *lags;
     struct effects effects;
     struct readindex readindex; /* of a node among others */
     uint64_t id;

@@ -341,6 +341,7 @@ static int read_drained(struct node *node, char *why, size_t size)
 int node_start(const struct node_config *config, struct node **out, char *why, size_t size)
 {
     gauges_register();
+    lags_register();
     struct node *node = node_new(config);
     uint64_t start = clock_mono_ms();
     int err = datadir_open(&node->dir, config->dir, config->partitions, true, why, size);
@@ -395,6 +396,7 @@ int node_start(const struct node_config *config, struct node **out, char *why, s
         .net = node->net,
     };
     gauges_take(&node->gauges);
+    node->lags = lags_new(&node->loop, node->data, node->shards, node->dir.partitions);
     node_launch(node);
     *out = node;
     if (node->net != NULL)

@@ -7,7 +7,6 @@
 #include "store/state.h"
 
 enum {
-    CONSUMERS_MAX = 256,
     WORKERS_MAX = 64, /* of a consumer */
     WORKER_TTL_MAX_MS = 600000,
 };
@@ -52,7 +51,7 @@ static int move_count(struct apply *apply, int by, bool *full)
         count = get_le64(apply->value.p);
     if (err != 0 && err != ERR_NOT_FOUND)
         return err;
-    *full = by > 0 && count >= CONSUMERS_MAX;
+    *full = by > 0 && count >= FEEDLOG_CONSUMERS_MAX;
     char value[8];
     put_le64(value, count + (uint64_t)(int64_t)by);
     if (!*full)

@@ -414,33 +414,62 @@ int feedlog_read(struct kv *kv, uint32_t partition, const Loquat__Read *read, ui
 
 /* ---- consumers ---- */
 
-/* Counts what lies behind the cursor, and finds since when. */
-static int find_lag(struct reader *r, uint64_t after)
+static int by_offset(const void *a, const void *b)
+{
+    uint64_t x = ((const struct feedlog_lag *)a)->offset,
+             y = ((const struct feedlog_lag *)b)->offset;
+    return x > y ? -1 : x < y;
+}
+
+/* Since when the first record behind the cursor has been there. */
+static int find_since(struct reader *r, struct kv_iter *iter, struct feedlog_lag *lag)
+{
+    uint64_t index = lag->offset >> FEEDLOG_BITS, count = 0, ms = UINT64_MAX;
+    struct key key = key_number(r->partition, index);
+    kv_iter_seek(iter, key_span(&key));
+    if (kv_iter_valid(iter) && row_index(iter) == index) {
+        int err = count_records(kv_iter_value(iter), &count);
+        if (err != 0)
+            return err;
+    }
+    if (lag->offset + 1 >= (index << FEEDLOG_BITS) + count)
+        index++;
+    int err = time_at(r, iter, index, &ms);
+    if (err == 0 && ms != UINT64_MAX)
+        lag->ms = r->now_ms > ms ? r->now_ms - ms : 1;
+    return err;
+}
+
+/* Counts what lies behind the cursors, in one walk backwards from the head. */
+static int find_lags(struct reader *r, struct feedlog_lag *lags, size_t count)
 {
     struct kv_iter iter;
-    uint64_t behind = 0, ms = UINT64_MAX; /* behind: the first entry with such records */
+    uint64_t behind = 0; /* records from here on */
+    size_t at = 0;       /* the next one that is not passed yet */
     int err = 0;
-    open_rows(r, &iter, after >> FEEDLOG_BITS);
-    kv_iter_first(&iter);
-    for (; err == 0 && kv_iter_valid(&iter) && r->reply->lag < FEEDLOG_LAG_MAX;
-         kv_iter_next(&iter)) {
-        uint64_t count = 0, first = row_index(&iter) << FEEDLOG_BITS;
-        err = count_records(kv_iter_value(&iter), &count);
-        uint64_t done = after < first ? 0 : after - first + 1;
-        if (count <= done)
-            continue;
-        r->reply->lag += count - done;
-        if (behind == 0)
-            behind = row_index(&iter);
+    qsort(lags, count, sizeof *lags, by_offset);
+    open_rows(r, &iter, 0);
+    for (kv_iter_last(&iter);
+         at < count && err == 0 && kv_iter_valid(&iter) && behind < FEEDLOG_LAG_MAX;
+         kv_iter_prev(&iter)) {
+        uint64_t n = 0, first = row_index(&iter) << FEEDLOG_BITS;
+        err = count_records(kv_iter_value(&iter), &n);
+        for (; at < count && lags[at].offset >= first; at++) {
+            uint64_t done = lags[at].offset - first + 1;
+            lags[at].records = behind + (done < n ? n - done : 0);
+        }
+        behind += n;
     }
     if (err == 0)
-        err = kv_iter_error(&iter);
-    if (r->reply->lag > FEEDLOG_LAG_MAX)
-        r->reply->lag = FEEDLOG_LAG_MAX;
-    if (err == 0 && behind != 0)
-        err = time_at(r, &iter, behind, &ms);
-    if (ms != UINT64_MAX)
-        r->reply->lag_ms = r->now_ms > ms ? r->now_ms - ms : 1;
+        err = kv_iter_valid(&iter) ? 0 : kv_iter_error(&iter);
+    for (; at < count; at++)
+        lags[at].records = behind;
+    for (size_t i = 0; err == 0 && i < count; i++) {
+        if (lags[i].records > FEEDLOG_LAG_MAX)
+            lags[i].records = FEEDLOG_LAG_MAX;
+        if (lags[i].records > 0)
+            err = find_since(r, &iter, &lags[i]);
+    }
     kv_iter_close(&iter);
     return err;
 }
@@ -449,6 +478,7 @@ int feedlog_read_cursor(struct kv *kv, uint32_t partition, const Loquat__Read *r
                         uint64_t now_ms, struct arena *arena, Loquat__Reply *reply)
 {
     struct reader r;
+    struct feedlog_lag lag = {0};
     struct key key = key_named(partition, KEY_TAG_CURSOR, span_str(read->after));
     begin(&r, kv, partition, now_ms, arena, reply);
     int err = kv_view_get(&r.view, KV_APL, key_span(&key), &r.value);
@@ -457,8 +487,53 @@ int feedlog_read_cursor(struct kv *kv, uint32_t partition, const Loquat__Read *r
             loquat__cursor__unpack(&arena->allocator, r.value.n, (const uint8_t *)r.value.p);
         err = reply->cursor != NULL ? find_ends(&r) : ERR_CORRUPT;
     }
-    if (err == 0 && reply->cursor->offset < reply->head)
-        err = find_lag(&r, reply->cursor->offset);
+    if (err == 0) {
+        lag.offset = reply->cursor->offset;
+        err = find_lags(&r, &lag, 1);
+    }
+    reply->lag = lag.records;
+    reply->lag_ms = lag.ms;
+    end(&r);
+    return err;
+}
+
+/* Every cursor of the partition. */
+static int read_cursors(struct reader *r, struct feedlog_lag *lags, size_t *count)
+{
+    struct kv_iter iter;
+    struct key from = key_named(r->partition, KEY_TAG_CURSOR, (struct span){0});
+    struct key until = key_named(r->partition, KEY_TAG_CURSOR + 1, (struct span){0});
+    int err = 0;
+    kv_iter_open(&iter, r->kv, &r->view, KV_APL, key_span(&from), key_span(&until));
+    for (kv_iter_first(&iter); err == 0 && kv_iter_valid(&iter) && *count < FEEDLOG_CONSUMERS_MAX;
+         kv_iter_next(&iter)) {
+        struct span key = kv_iter_key(&iter), value = kv_iter_value(&iter);
+        struct span name = span_of(key.p + from.n, key.n - from.n);
+        const Loquat__Cursor *cursor =
+            loquat__cursor__unpack(&r->arena->allocator, value.n, (const uint8_t *)value.p);
+        if (cursor != NULL)
+            lags[(*count)++] =
+                (struct feedlog_lag){.name = span_of(arena_copy(r->arena, name.p, name.n), name.n),
+                                     .offset = cursor->offset};
+        else
+            err = ERR_CORRUPT;
+    }
+    if (err == 0)
+        err = kv_iter_valid(&iter) ? 0 : kv_iter_error(&iter);
+    kv_iter_close(&iter);
+    return err;
+}
+
+int feedlog_lags(struct kv *kv, uint32_t partition, uint64_t now_ms, struct arena *arena,
+                 struct feedlog_lag **lags, size_t *count)
+{
+    struct reader r;
+    begin(&r, kv, partition, now_ms, arena, NULL);
+    *lags = arena_alloc(arena, FEEDLOG_CONSUMERS_MAX * sizeof **lags);
+    *count = 0;
+    int err = read_cursors(&r, *lags, count);
+    if (err == 0)
+        err = find_lags(&r, *lags, *count);
     end(&r);
     return err;
 }

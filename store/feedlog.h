@@ -22,6 +22,7 @@ enum {
     FEEDLOG_BYTES_MAX = 1 << 20,
     FEEDLOG_VISIT_MAX = 20000, /* records, there or not, of one page */
     FEEDLOG_LAG_MAX = 100000,  /* records behind a cursor are counted so far */
+    FEEDLOG_CONSUMERS_MAX = 256,
 };
 
 struct feedlog_run {
@@ -40,5 +41,15 @@ int feedlog_read_cursor(struct kv *kv, uint32_t partition, const Loquat__Read *r
 /* READ_CONSUMERS: consumers; `after`: where the next page begins. */
 int feedlog_read_consumers(struct kv *kv, uint32_t partition, const Loquat__Read *read,
                            struct arena *arena, Loquat__Reply *reply);
+
+/* How far a consumer is behind: as READ_CURSOR says it. */
+struct feedlog_lag {
+    struct span name;
+    uint64_t offset, records, ms;
+};
+/* Of all that have a cursor here, FEEDLOG_CONSUMERS_MAX at most; in one walk of FEEDLOG_LAG_MAX
+ * records, however many they are. */
+int feedlog_lags(struct kv *kv, uint32_t partition, uint64_t now_ms, struct arena *arena,
+                 struct feedlog_lag **lags, size_t *count);
 
 #endif

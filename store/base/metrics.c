@@ -53,6 +53,8 @@ static void check(const struct metric *metric)
     ASSERT(metric->labels == NULL || labels_valid(metric->labels));
     if (metric->type == METRIC_HISTOGRAM)
         ASSERT(ends_with(name, "_seconds") && metric->read == NULL);
+    if (metric->series != NULL)
+        ASSERT(metric->type != METRIC_HISTOGRAM && metric->labels == NULL && metric->read == NULL);
 }
 
 static bool same_labels(const struct metric *a, const struct metric *b)
@@ -70,7 +72,8 @@ void metric_register(struct metric *metric)
         if (strcmp((*link)->name, metric->name) == 0) {
             ASSERT((*link)->type == metric->type);
             ASSERT(strcmp((*link)->help, metric->help) == 0);
-            ASSERT(!same_labels(*link, metric));
+            ASSERT(!same_labels(*link, metric) && metric->series == NULL &&
+                   (*link)->series == NULL);
         }
         link = &(*link)->next;
     }
@@ -169,14 +172,26 @@ static void write_head(const struct metric *metric, struct buf *out)
     buf_addf(out, "# TYPE %s %s\n", metric->name, TYPES[metric->type]);
 }
 
-static void write_value(struct metric *metric, struct buf *out)
+static void write_value(const struct metric *metric, int64_t value, struct buf *out)
+{
+    if (metric->micros)
+        write_seconds(out, value);
+    else
+        buf_addf(out, "%" PRId64, value);
+    buf_add_byte(out, '\n');
+}
+
+void metric_series(const struct metric *metric, const char *label, struct span is, int64_t value,
+                   struct buf *out)
+{
+    buf_addf(out, "%s{%s=\"%.*s\"} ", metric->name, label, (int)is.n, is.p);
+    write_value(metric, value, out);
+}
+
+static void write_one(struct metric *metric, struct buf *out)
 {
     write_series(metric, "", out);
-    if (metric->micros)
-        write_seconds(out, value_of(metric));
-    else
-        buf_addf(out, "%" PRId64, value_of(metric));
-    buf_add_byte(out, '\n');
+    write_value(metric, value_of(metric), out);
 }
 
 void metrics_write(struct buf *out)
@@ -188,8 +203,10 @@ void metrics_write(struct buf *out)
             write_head(metric, out);
         if (metric->type == METRIC_HISTOGRAM)
             write_histogram(metric, out);
+        else if (metric->series != NULL)
+            metric->series(metric, out);
         else
-            write_value(metric, out);
+            write_one(metric, out);
     }
     pthread_mutex_unlock(&lock);
 }

@@ -23,10 +23,16 @@ struct metric {
     _Atomic int64_t buckets[METRIC_BUCKETS];
     int64_t (*read)(void *arg); /* gauge or counter taken at the moment of writing; may be NULL */
     void *arg;
+    /* Of one whose series come and go: says them by metric_series, when they are written. No others
+     * have its name. */
+    void (*series)(const struct metric *metric, struct buf *out);
     struct metric *next;
 };
 
 void metric_register(struct metric *metric);
+/* A line of a metric with `series`; the value of a label has no quotes, backslashes, newlines. */
+void metric_series(const struct metric *metric, const char *label, struct span is, int64_t value,
+                   struct buf *out);
 static inline void metric_add(struct metric *metric, int64_t v)
 {
     atomic_fetch_add_explicit(&metric->value, v, memory_order_relaxed);

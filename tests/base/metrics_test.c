@@ -116,6 +116,42 @@ Test(metrics, counter_and_gauge)
                          "loquat_sends_total 3\n"));
 }
 
+static const char *const NOW[] = {"a", "b.c-d"};
+static size_t now_count;
+
+static void say_now(const struct metric *metric, struct buf *to)
+{
+    for (size_t i = 0; i < now_count && i < 2; i++)
+        metric_series(metric, "who", span_str(NOW[i]), (int64_t)i + 1500000, to);
+}
+
+/* Series that come and go are those that there are when it is written. */
+Test(metrics, series)
+{
+    static struct metric lag = {
+        .name = "lag_records", .help = "Behind", .type = METRIC_GAUGE, .series = say_now};
+    static struct metric late = {.name = "lag_seconds",
+                                 .help = "For so long",
+                                 .type = METRIC_GAUGE,
+                                 .micros = true,
+                                 .series = say_now};
+    metric_register(&late);
+    metric_register(&lag);
+    now_count = 2;
+    cr_assert(eq(str, (char *)text(),
+                 (char *)"# HELP lag_records Behind\n"
+                         "# TYPE lag_records gauge\n"
+                         "lag_records{who=\"a\"} 1500000\n"
+                         "lag_records{who=\"b.c-d\"} 1500001\n"
+                         "# HELP lag_seconds For so long\n"
+                         "# TYPE lag_seconds gauge\n"
+                         "lag_seconds{who=\"a\"} 1.500000\n"
+                         "lag_seconds{who=\"b.c-d\"} 1.500001\n"));
+    now_count = 0;
+    cr_assert(eq(int, times("who="), 0));
+    cr_assert(eq(int, times("# TYPE lag_"), 2));
+}
+
 /* Metrics of one name stand together under one HELP and TYPE, whatever came between them. */
 Test(metrics, one_name_has_one_head)
 {

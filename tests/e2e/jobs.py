@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+import urllib.request
 
 import async_lib
 from hooks_lib import Gateway, Server, free_port, wait_for
@@ -13,15 +14,16 @@ from hooks_lib import Gateway, Server, free_port, wait_for
 BUILD, SCRATCH = sys.argv[1:3]
 PARTITIONS = 6
 GROUPS = 24
-nodes, gateways = [], []
+nodes, gateways, admins = [], [], []
 
 
 def start_all():
     ports = [free_port() for _ in range(3)]
+    admins.extend(free_port() for _ in range(3))
     cluster = ",".join(f"{i + 1}=127.0.0.1:{port}" for i, port in enumerate(ports))
     for i in range(3):
         nodes.append(Server(SCRATCH, f"n{i + 1}", f"{BUILD}/loquat-node", "--id", str(i + 1), "--data",
-                            f"{SCRATCH}/d{i + 1}", "--cluster", cluster, "--partitions",
+                            f"{SCRATCH}/d{i + 1}", "--admin-listen", f"127.0.0.1:{admins[i]}", "--cluster", cluster, "--partitions",
                             str(PARTITIONS), "--cluster-secret-file", f"{SCRATCH}/cluster"))
     starts = [threading.Thread(target=node.start) for node in nodes]
     for thread in starts:
@@ -164,6 +166,33 @@ async def test_feeds_have_everything_in_order():
     assert time.monotonic() - since < 15
     page = ok("GET", f"/v1/partitions/{p}/feed?after={page['next']}&wait_ms=300")
     assert page["records"] == []
+
+
+def lags(consumer):
+    """(records over all nodes, the most seconds of any), None where no node says either."""
+    records, seconds = [], []
+    for port in admins:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+            for line in answer.read().decode().splitlines():
+                name, _, value = line.rpartition(" ")
+                if name == f'loquat_consumer_lag_records{{consumer="{consumer}"}}':
+                    records.append(int(value))
+                elif name == f'loquat_consumer_lag_seconds{{consumer="{consumer}"}}':
+                    seconds.append(float(value))
+    return (sum(records), max(seconds)) if records and seconds else None
+
+
+async def test_nodes_say_how_far_consumers_are_behind():
+    ok("PUT", "/v1/consumers/late", {"from": "start"})
+    ok("PUT", "/v1/consumers/soon", {"from": "now"})
+    lag = ok("GET", "/v1/consumers/late")["lag"]
+    assert lag >= 240
+    wait_for("each record counted by one node", lambda: (lags("late") or (0,))[0] == lag)
+    assert lags("late")[1] > 0
+    wait_for("nobody behind", lambda: lags("soon") == (0, 0))
+    for name in "late", "soon":
+        ok("DELETE", f"/v1/consumers/{name}")
+        wait_for("it is forgotten", lambda: lags(name) is None)
 
 
 async def test_workers_share_and_nothing_is_passed_over():

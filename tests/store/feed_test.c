@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "store/apply.h"
 #include "store/base/err.h"
@@ -343,6 +344,65 @@ Test(feed, a_cursor_moves_as_far_as_its_worker_says)
     cr_assert(eq(int, run(cursor("c", 99, 0, 9)).err, ERR_BAD_REQUEST));
     machine_crash(&m);
     cr_assert(all(eq(int, read_cursor("c", &reply), 0), eq(u64, reply.cursor->offset, 3)));
+}
+
+static struct feedlog_lag *lags(size_t *count)
+{
+    struct feedlog_lag *found;
+    arena_reset(&m.arena);
+    cr_assert(eq(int, feedlog_lags(m.kv, 0, m.now_ms, &m.arena, &found, count), 0));
+    return found;
+}
+
+/* Of all cursors at once, and of each alone, what is really behind them and since when. */
+Test(feed, says_how_far_each_is_behind)
+{
+    enum { CURSORS = 60 };
+    uint64_t dice = 11, offsets[CURSORS], behind[CURSORS], since[CURSORS];
+    size_t count;
+    lags(&count);
+    cr_assert(zero(sz, count));
+    say_many(&dice, 60);
+    uint64_t head = page(0, 0).head;
+    for (int i = 0; i < CURSORS; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "c%d", i);
+        offsets[i] = i == 0 ? 0 : i == 1 ? head : dice_roll(&dice, (uint32_t)head + 1);
+        fine(cursor(name, LOQUAT__CURSOR_STEP__CURSOR_BEGIN, offsets[i], 0));
+        behind[i] = 0;
+        for (uint64_t after = offsets[i]; after < head;) {
+            Loquat__Reply reply = page(after, FEEDLOG_RECORDS_MAX);
+            struct record_view first;
+            if (behind[i] == 0 && record_view(span_of(reply.feed[0]->item->record.data,
+                                                      reply.feed[0]->item->record.len),
+                                              &first) == 0)
+                since[i] = mid_ms(record_mid(first.ts, first.mid_off, 0));
+            behind[i] += reply.n_feed;
+            after = reply.next;
+        }
+    }
+    m.now_ms += 5000;
+    struct feedlog_lag *found = lags(&count), copy[CURSORS];
+    cr_assert(eq(sz, count, CURSORS));
+    for (size_t k = 0; k < count; k++) {
+        int i = atoi(found[k].name.p + 1);
+        cr_assert(all(eq(u64, found[k].offset, offsets[i]), eq(u64, found[k].records, behind[i])));
+        cr_assert(eq(u64, found[k].ms, behind[i] > 0 ? m.now_ms - since[i] : 0));
+        copy[i] = found[k];
+    }
+    for (int i = 0; i < CURSORS; i++) {
+        char name[8];
+        Loquat__Reply reply;
+        snprintf(name, sizeof name, "c%d", i);
+        cr_assert(eq(int, read_cursor(name, &reply), 0));
+        cr_assert(all(eq(u64, reply.lag, copy[i].records), eq(u64, reply.lag_ms, copy[i].ms)));
+    }
+    fine(command_send("ann", conv[0], "one more", "x"));
+    run(command_of(LOQUAT__OP__OP_CONSUMER_DROP, "c0"));
+    found = lags(&count);
+    cr_assert(eq(sz, count, CURSORS - 1));
+    for (size_t k = 0; k < count; k++)
+        cr_assert(eq(u64, found[k].records, behind[atoi(found[k].name.p + 1)] + 1));
 }
 
 static Loquat__Reply consumers(const char *one, const char *after)
