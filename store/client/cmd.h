@@ -3,6 +3,7 @@
 #ifndef LOQUAT_CLIENT_CMD_H
 #define LOQUAT_CLIENT_CMD_H
 
+#include "store/base/buf.h"
 #include "store/base/config.h"
 #include "store/client/loquat.h"
 
@@ -39,6 +40,10 @@ int cmd_export(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
 int cmd_feed(int argc, char **argv);
 int cmd_consumer(int argc, char **argv);
+/* What `consumer list' prints, when there are any and the token may know of them; false after
+ * saying what went wrong. */
+bool cmd_list_consumers(const struct cmd *cmd, const struct loquat_options *server,
+                        struct buf *out);
 
 /* Digits, at most 15. */
 bool cmd_whole(const char *text, uint64_t *number);

@@ -212,18 +212,24 @@ static bool add_line(struct consumer *c)
     return true;
 }
 
+static bool add_list(struct consumer *c, const struct names *names)
+{
+    char target[TARGET_MAX];
+    bool fine = true;
+    if (!c->cmd.json)
+        buf_addf(&c->out, "%-24s%10s%10s%9s  %s\n", "consumer", "lag", "behind", "workers",
+                 "webhook");
+    for (size_t i = 0; fine && i < names->count; i++) {
+        target_of(target, names->all[i]);
+        fine = ask(c, "GET", target, NULL) && add_line(c);
+    }
+    return fine;
+}
+
 static bool do_list(struct consumer *c)
 {
     struct names names = {0};
-    char target[TARGET_MAX];
-    bool fine = ask_names(c, &names);
-    if (fine && !c->cmd.json)
-        buf_addf(&c->out, "%-24s%10s%10s%9s  %s\n", "consumer", "lag", "behind", "workers",
-                 "webhook");
-    for (size_t i = 0; fine && i < names.count; i++) {
-        target_of(target, names.all[i]);
-        fine = ask(c, "GET", target, NULL) && add_line(c);
-    }
+    bool fine = ask_names(c, &names) && add_list(c, &names);
     free(names.all);
     return fine;
 }
@@ -436,6 +442,23 @@ static int run(struct consumer *c, const struct action *action)
     buf_close(&c->out);
     int status = cmd_finish(&c->cmd);
     return fine ? status : CMD_FAILED;
+}
+
+bool cmd_list_consumers(const struct cmd *cmd, const struct loquat_options *server, struct buf *out)
+{
+    struct consumer c = {.cmd = *cmd, .server = *server};
+    struct names names = {0};
+    int err = loquat_get(server, "/v1/consumers", NULL, keep_text, &c.text, c.why, sizeof c.why);
+    c.json = json_new(ANSWER_MAX);
+    bool fine = err == LOQUAT_FORBIDDEN || ask_names(&c, &names);
+    if (fine && names.count > 0)
+        fine = add_list(&c, &names);
+    buf_add_span(out, buf_span(&c.out));
+    free(names.all);
+    json_free(c.json);
+    buf_close(&c.text);
+    buf_close(&c.out);
+    return fine;
 }
 
 int cmd_consumer(int argc, char **argv)

@@ -82,7 +82,28 @@ static void add_metrics(struct buf *out, struct span text, bool as_json)
         text = span_of(text.p + n, text.n - n);
     }
     if (as_json)
-        buf_add_str(out, first ? "{}\n" : "}\n");
+        buf_add_str(out, first ? "{" : "");
+}
+
+/* Of --url: an address for operators alone has none. */
+static bool add_consumers(struct cmd *cmd, struct buf *out)
+{
+    struct loquat_options server;
+    struct buf lines = {0};
+    if (cmd->token == NULL && cmd->token_file == NULL)
+        return true;
+    bool fine = cmd_connect(cmd, &server) && cmd_list_consumers(cmd, &server, &lines);
+    if (lines.n > 0 && !cmd->json) {
+        buf_add_byte(out, '\n');
+        buf_add_span(out, buf_span(&lines));
+    } else if (lines.n > 0) {
+        buf_add_str(out, out->n > 1 ? ",\"consumers\":[" : "\"consumers\":[");
+        for (size_t i = 0; i + 1 < lines.n; i++) /* an object a line; none within has a newline */
+            buf_add_byte(out, lines.p[i] == '\n' ? ',' : lines.p[i]);
+        buf_add_byte(out, ']');
+    }
+    buf_close(&lines);
+    return fine;
 }
 
 int cmd_stat(int argc, char **argv)
@@ -99,7 +120,9 @@ int cmd_stat(int argc, char **argv)
     };
     int first =
         cmd_load(&cmd, argc, argv, "[CONVERSATION]",
-                 "Numbers of a conversation, or of the whole server (its metrics).", true, options);
+                 "Numbers of a conversation, or of the whole server: its metrics and, with a "
+                 "token that may know of them, its consumers.",
+                 true, options);
     struct loquat_options server = {.url = cmd.url, .ca = cmd.ca};
     char target[512] = "/metrics", why[CMD_WHY_SIZE] = "";
     bool conv = first < argc;
@@ -123,10 +146,14 @@ int cmd_stat(int argc, char **argv)
         buf_addf(&out, "%.*s\n", (int)text.n, text.p);
     else if (err == 0)
         add_metrics(&out, buf_span(&text), cmd.json);
+    bool listed = conv || err != 0 || add_consumers(&cmd, &out);
+    if (err == 0 && !conv && cmd.json)
+        buf_add_str(&out, "}\n");
     fwrite(out.p, 1, out.n, stdout);
     buf_close(&out);
     buf_close(&text);
     if (err != 0 || !fine)
         return cmd_fail(&cmd, err != 0 ? why : "the server sent what is no conversation", NULL);
-    return cmd_finish(&cmd);
+    int status = cmd_finish(&cmd);
+    return listed ? status : CMD_FAILED;
 }

@@ -36,6 +36,12 @@ same() { cmp "$1" "$2" >&2; }
 lag_is() { [[ $("$log" consumer show --json "$1" | jq .lag) == "$2" ]]; } # CONSUMER N
 shares() { [[ $("$log" consumer show --json "$1" | jq '.workers | length') == "$2" ]]; } # CONSUMER N
 
+metric_is() { # CONSUMER N, or - when it has none
+    local said
+    said=$(env -u LOQUAT_TOKEN "$log" stat --json | jq -r ".[\"loquat_consumer_lag_records{consumer=\\\"$1\\\"}\"] // \"-\"")
+    [[ $said == "$2" ]]
+}
+
 work() { # CONSUMER NAME: a worker, its lines in $scratch/CONSUMER.NAME
     "$log" feed --consumer "$1" --worker "$2" --follow --json \
         >"$scratch/$1.$2" 2>"$scratch/$1.$2.errors" &
@@ -188,8 +194,28 @@ timeout 30 "$log" feed --consumer one --json |
 check 'seek to an offset: what lies behind it' $?
 "$log" consumer seek one --at '1h ago' >"$scratch/out" && lag_is one "$(wc -l <"$scratch/feed")"
 check 'seek --at a time' $?
+"$log" stat >"$scratch/out" &&
+    grep -qE '^one +[0-9,]+ +[0-9a-z.]+ +0' "$scratch/out" && grep -q '^loquat_partitions ' "$scratch/out"
+check 'stat: the metrics, and who is how far behind' $?
+[[ $("$log" stat --json | jq -c '[.loquat_partitions, .consumers[].name, .consumers[0].lag]') == \
+    "[16,\"one\",$(wc -l <"$scratch/feed")]" ]]
+check 'stat --json' $?
+[[ $(LOQUAT_TOKEN=$(token alice) "$log" stat --json | jq .consumers) == null ]] &&
+    [[ $(env -u LOQUAT_TOKEN "$log" stat --json | jq .consumers) == null ]]
+check 'stat of who may not know: no consumers' $?
+until_ metric_is one "$(wc -l <"$scratch/feed")"
+check 'the metrics have it' $?
+curl -sS "$LOQUAT_URL/metrics" >"$scratch/metrics"
+[[ $(sed -n 's/^loquat_consumer_lag_seconds{consumer="one"} //p' "$scratch/metrics") =~ ^[0-9]+\.[0-9]{6}$ ]]
+check 'and for how long' $?
+if command -v promtool >/dev/null; then
+    promtool check metrics <"$scratch/metrics" >"$scratch/promtool" 2>&1
+    check 'promtool accepts them' $?
+fi
 "$log" consumer seek one --now >"$scratch/out" && lag_is one 0
 check 'seek --now' $?
+until_ metric_is one 0
+check 'the metrics follow' $?
 "$log" consumer list | grep -qE '^one +0 +- +0'
 check 'consumer list: lag, time and workers' $?
 "$log" consumer add late --from now >"$scratch/out" && lag_is late 0
@@ -276,12 +302,14 @@ check 'and end with 0' $?
 # ---- removed, and what goes wrong ----------------------------------------
 work late a
 until_ shares late 1
-"$log" consumer remove late
+until_ metric_is late 0 && "$log" consumer remove late
 check 'consumer remove' $?
 wait "${workers[a]}"
 [[ $? == 1 ]] && grep -q 'no such consumer' "$scratch/late.a.errors"
 check 'a worker of what was removed ends with 1, and says so' $?
 unset 'workers[a]'
+until_ metric_is late -
+check 'its metrics are gone' $?
 fails 'a second remove' 'late: not_found: no such consumer' consumer remove late
 fails 'feed of no consumer says what makes one' 'loquat-log consumer add NAME' feed --consumer late
 fails 'add of one that is there' 'is there already' consumer add one
