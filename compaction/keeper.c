@@ -197,6 +197,43 @@ static void flush(struct job *job)
     kv_compact(job->keeper->kv, KV_APL, key_span(&from), key_span(&until));
 }
 
+/* The first and the last entry of a feed; both 0: it has none. */
+static int feed_ends(struct kv *kv, uint32_t partition, uint64_t *first, uint64_t *last)
+{
+    struct key from = key_partition(partition), until = key_partition(partition + 1);
+    struct kv_iter iter;
+    int err = 0;
+    *first = *last = 0;
+    kv_iter_open(&iter, kv, NULL, KV_FEED, key_span(&from), key_span(&until));
+    kv_iter_first(&iter);
+    if (kv_iter_valid(&iter)) {
+        *first = get_be64(kv_iter_key(&iter).p + 2);
+        kv_iter_last(&iter);
+    }
+    if (kv_iter_valid(&iter))
+        *last = get_be64(kv_iter_key(&iter).p + 2);
+    else
+        err = kv_iter_error(&iter);
+    kv_iter_close(&iter);
+    return err;
+}
+
+static int raise_filter(struct job *job)
+{
+    const struct keeper *keeper = job->keeper;
+    int err = 0;
+    for (size_t i = 0; i < job->floor_count; i++)
+        filter_raise(keeper->filter, job->floors[i].partition, job->floors[i].id,
+                     job->floors[i].floor);
+    for (uint32_t p = 0; p < keeper->partitions && err == 0; p++) {
+        uint64_t first, last;
+        err = feed_ends(keeper->kv, p, &first, &last);
+        if (err == 0)
+            filter_raise_feed(keeper->filter, p, last);
+    }
+    return err;
+}
+
 static int seal_all(struct job *job)
 {
     const struct keeper *keeper = job->keeper;
@@ -214,9 +251,8 @@ static int seal_all(struct job *job)
             err = ERR_IO;
         }
     }
-    for (size_t i = 0; i < job->floor_count && err == 0; i++)
-        filter_raise(keeper->filter, job->floors[i].partition, job->floors[i].id,
-                     job->floors[i].floor);
+    if (err == 0)
+        err = raise_filter(job);
     free(sealed);
     return err;
 }
@@ -232,10 +268,8 @@ static struct key boundary(uint32_t at)
     return key;
 }
 
-static int compact_range(struct job *job, struct key from, struct key until, uint64_t bytes,
-                         uint64_t step)
+static int check_room(struct job *job, uint64_t bytes)
 {
-    struct kv *kv = job->keeper->kv;
     uint64_t room = job->keeper->ops->room(job->keeper->arg);
     if (room < bytes + KEEPER_ROOM_BYTES) {
         outcome_note(&job->outcome, "compaction needs %llu MiB free at a time, the disk has %llu",
@@ -245,10 +279,25 @@ static int compact_range(struct job *job, struct key from, struct key until, uin
                    "be run again";
         return ERR_NO_SPACE;
     }
-    kv_compact(kv, KV_LOG, key_span(&from), key_span(&until));
-    kv_compact(kv, KV_FOLD, key_span(&from), key_span(&until));
+    return 0;
+}
+
+static int went_on(struct job *job, uint64_t step)
+{
     job->at += step;
     return job->keeper->ops->progress(job->keeper->arg, job->phase, job->at, job->all);
+}
+
+static int compact_range(struct job *job, struct key from, struct key until, uint64_t bytes,
+                         uint64_t step)
+{
+    struct kv *kv = job->keeper->kv;
+    int err = check_room(job, bytes);
+    if (err != 0)
+        return err;
+    kv_compact(kv, KV_LOG, key_span(&from), key_span(&until));
+    kv_compact(kv, KV_FOLD, key_span(&from), key_span(&until));
+    return went_on(job, step);
 }
 
 static uint64_t size_of(struct job *job, struct key from, struct key until)
@@ -257,11 +306,34 @@ static uint64_t size_of(struct job *job, struct key from, struct key until)
            kv_size(job->keeper->kv, KV_FOLD, key_span(&from), key_span(&until));
 }
 
+/* In pieces of about as many entries each. */
+static int compact_feed(struct job *job, uint32_t partition)
+{
+    struct kv *kv = job->keeper->kv;
+    struct key from = key_partition(partition), until = key_partition(partition + 1);
+    uint64_t bytes = kv_size(kv, KV_FEED, key_span(&from), key_span(&until));
+    uint64_t first, last, pieces = bytes / KEEPER_SLICE_BYTES + 1;
+    int err = feed_ends(kv, partition, &first, &last);
+    uint64_t step = (last - first) / pieces + 1;
+    for (uint64_t at = first; last > 0 && at <= last && err == 0; at += step) {
+        from = key_number(partition, at);
+        until = key_number(partition, at + step);
+        err = check_room(job, bytes / pieces);
+        if (err != 0)
+            break;
+        kv_compact(kv, KV_FEED, key_span(&from), key_span(&until));
+        err = went_on(job, bytes / pieces);
+    }
+    return err;
+}
+
 static int compact_all(struct job *job)
 {
+    const struct key whole = key_partition(0), behind = key_partition(job->keeper->partitions);
     uint32_t end = job->keeper->partitions * SPLITS;
     int err = 0;
-    job->all = size_of(job, boundary(0), boundary(end));
+    job->all = size_of(job, boundary(0), boundary(end)) +
+               kv_size(job->keeper->kv, KV_FEED, key_span(&whole), key_span(&behind));
     for (uint32_t first = 0; first < end && err == 0;) {
         uint32_t last = first + 1;
         uint64_t bytes = size_of(job, boundary(first), boundary(last));
@@ -270,6 +342,8 @@ static int compact_all(struct job *job)
         err = compact_range(job, boundary(first), boundary(last), bytes, bytes);
         first = last;
     }
+    for (uint32_t p = 0; p < job->keeper->partitions && err == 0; p++)
+        err = compact_feed(job, p);
     return err;
 }
 

@@ -6,7 +6,8 @@
  *   1. floors: policy → RETAIN commands, through consensus like any other write
  *   2. trim: what the filter can't judge, in slices on the apply thread
  *   3. seal and flush: floors and cids are on disk, so that no replay needs what lies below
- *   4. compaction, slice by slice: the filter leaves out what is below the floors or expired
+ *   4. compaction, slice by slice: the filter leaves out what is below the floors or expired; of
+ *      all conversations, not of named ones, the feeds, too
  *   5. the search index: segments that have something in them which has gone are made anew
  * Limits: KEEPER_RETAIN_MAX commands at once; KEEPER_SLICE_BYTES of log per compaction call (a
  *         single file may be larger), which needs that much room on the disk and is not begun

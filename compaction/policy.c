@@ -2,8 +2,8 @@
 
 #include "store/base/check.h"
 
-static const char *const names[CAUSE_COUNT] = {"live",  "floor",  "expired",
-                                               "edits", "erased", "stubs"};
+static const char *const names[CAUSE_COUNT] = {"live",   "floor", "expired", "edits",
+                                               "erased", "stubs", "feed"};
 
 const char *cause_name(enum cause cause)
 {

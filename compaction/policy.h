@@ -15,6 +15,7 @@ enum cause {
     CAUSE_EDIT,    /* an edit that a later one replaced, or whose target went: the content goes */
     CAUSE_ERASED,  /* deleted for all: what is left keeps the sequence */
     CAUSE_STUB,    /* left of what went before: keeps sequence, ordinal and cid */
+    CAUSE_FEED,    /* an entry of a feed: all its records are below the floor */
     CAUSE_COUNT
 };
 const char *cause_name(enum cause cause);

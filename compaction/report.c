@@ -6,7 +6,8 @@
 #include "store/base/json.h"
 
 static const char *const words[CAUSE_COUNT] = {
-    "live", "below the floor", "expired", "replaced edits", "deleted", "already stripped"};
+    "live",    "below the floor",  "expired",         "replaced edits",
+    "deleted", "already stripped", "entries of feeds"};
 
 static unsigned long long num(uint64_t number)
 {
@@ -48,7 +49,8 @@ static void text_causes(const Loquat__Report *report, bool went, struct buf *out
              went ? "went" : "can go");
     for (size_t i = 0; i < report->n_tallies; i++) {
         const Loquat__Tally *tally = report->tallies[i];
-        if (tally->cause >= CAUSE_COUNT || (went && tally->rows == 0))
+        bool only_went = went || tally->cause == CAUSE_FEED; /* no plan looks at feeds */
+        if (tally->cause >= CAUSE_COUNT || (only_went && tally->rows == 0))
             continue;
         buf_addf(out, "  %-16s %14s %14s %14s\n", words[tally->cause], count(tally->rows, a),
                  size(tally->bytes, b), size(tally->gone, c));

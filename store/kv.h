@@ -34,9 +34,9 @@ struct kv_options {
     /* Another number for each database that gets the same rows: they are flushed, and compacted, at
      * different times, so that most of them are at hand at any time. */
     uint64_t stagger;
-    /* Called in compaction threads for rows of KV_LOG; NULL: nothing is filtered.
+    /* Called in compaction threads for rows of KV_LOG and KV_FEED; NULL: nothing is filtered.
      * KV_KEEP, KV_DROP, or KV_REPLACE with the new value in `value`. */
-    int (*filter)(void *arg, struct span key, struct span old, struct buf *value);
+    int (*filter)(void *arg, enum kv_cf cf, struct span key, struct span old, struct buf *value);
     void *filter_arg;
 };
 enum { KV_KEEP, KV_DROP, KV_REPLACE };

@@ -7,6 +7,13 @@
 #include "store/kv.h"
 #include "store/kv_trash.h"
 
+/* A family whose rows the filter sees. */
+struct kv_filtered {
+    const struct kv *kv;
+    enum kv_cf cf;
+    rocksdb_compactionfilter_t *rocks;
+};
+
 struct kv {
     enum kv_kind kind;
     rocksdb_t *db;
@@ -15,7 +22,7 @@ struct kv {
     rocksdb_options_t *options[KV_CF_COUNT];
     rocksdb_cache_t *cache;
     rocksdb_block_based_table_options_t *table;
-    rocksdb_compactionfilter_t *filter;
+    struct kv_filtered filtered[KV_CF_COUNT]; /* rocks NULL: it is not filtered */
     rocksdb_writeoptions_t *write;
     rocksdb_readoptions_t *read, *read_flushed;
     struct kv_options config;

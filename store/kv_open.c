@@ -72,7 +72,7 @@ int kv_translate(char *message)
 static const char *filter_name(void *arg)
 {
     (void)arg;
-    return "loquat-log-filter-1";
+    return "loquat-filter-1";
 }
 
 static void filter_free(void *arg)
@@ -113,11 +113,12 @@ static unsigned char filter_run(void *arg, int level, const char *key, size_t ke
                                 unsigned char *changed)
 {
     (void)level;
-    struct kv *kv = arg;
+    const struct kv_filtered *filtered = arg;
+    const struct kv_options *config = &filtered->kv->config;
     struct buf *room = filter_room();
     room->n = 0;
-    int verdict = kv->config.filter(kv->config.filter_arg, span_of(key, key_size),
-                                    span_of(old, old_size), room);
+    int verdict = config->filter(config->filter_arg, filtered->cf, span_of(key, key_size),
+                                 span_of(old, old_size), room);
     *changed = verdict == KV_REPLACE;
     if (verdict == KV_REPLACE) {
         *value = room->p; /* copied by RocksDB before the next call */
@@ -283,9 +284,12 @@ static rocksdb_options_t *data_options(struct kv *kv, enum kv_cf cf)
     /* A record or an entry of the feed that is asked for is there: filters over most of all rows
      * would take memory for nothing. */
     rocksdb_options_set_optimize_filters_for_hits(o, cf == KV_LOG || cf == KV_FEED);
-    if (cf == KV_LOG && kv->config.filter != NULL) {
-        kv->filter = rocksdb_compactionfilter_create(kv, filter_free, filter_run, filter_name);
-        rocksdb_options_set_compaction_filter(o, kv->filter);
+    if ((cf == KV_LOG || cf == KV_FEED) && kv->config.filter != NULL) {
+        struct kv_filtered *filtered = &kv->filtered[cf];
+        *filtered = (struct kv_filtered){.kv = kv, .cf = cf};
+        filtered->rocks =
+            rocksdb_compactionfilter_create(filtered, filter_free, filter_run, filter_name);
+        rocksdb_options_set_compaction_filter(o, filtered->rocks);
     }
     if (cf == KV_DEDUP)
         set_append(o);
@@ -344,8 +348,9 @@ static void free_parts(struct kv *kv)
     rocksdb_writeoptions_destroy(kv->write);
     rocksdb_readoptions_destroy(kv->read);
     rocksdb_readoptions_destroy(kv->read_flushed);
-    if (kv->filter != NULL)
-        rocksdb_compactionfilter_destroy(kv->filter);
+    for (int cf = 0; cf < KV_CF_COUNT; cf++)
+        if (kv->filtered[cf].rocks != NULL)
+            rocksdb_compactionfilter_destroy(kv->filtered[cf].rocks);
     free(kv);
 }
 

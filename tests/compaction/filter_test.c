@@ -197,3 +197,62 @@ Test(filter, works_in_a_compaction)
     filter_free(filter);
     scratch_remove(dir);
 }
+
+/* ---- the feed ---- */
+
+static const struct conv_id other = {9, 1};
+
+static void add_run(struct conv_id conv, uint64_t first, uint64_t count)
+{
+    char *p = buf_grow(&row, 16);
+    put_be64(p, conv.hi);
+    put_be64(p + 8, conv.lo);
+    buf_add_varint(&row, first);
+    buf_add_varint(&row, count);
+}
+
+static int feed_row(struct filter *filter, uint32_t partition, uint64_t index)
+{
+    struct key key = key_number(partition, index);
+    return filter_row(filter, KV_FEED, key_span(&key), buf_span(&row), &left);
+}
+
+/* An entry goes when all its records are below their floors, unless the feed may end with it. */
+Test(filter, entries_of_a_feed_go_whole_or_stay)
+{
+    struct filter *filter = filter_new();
+    filter_raise(filter, 1, id, 11);
+    filter_raise(filter, 1, other, 4);
+    filter_raise_feed(filter, 1, 100);
+    filter_raise_feed(filter, 1, 90); /* lower: ignored */
+    row.n = 0;
+    cr_assert(eq(int, feed_row(filter, 1, 1), KV_KEEP)); /* nothing in it: damaged */
+    add_run(id, 1, 10);
+    cr_assert(eq(int, feed_row(filter, 1, 1), KV_DROP));
+    cr_assert(eq(int, feed_row(filter, 1, 99), KV_DROP));
+    cr_assert(eq(int, feed_row(filter, 1, 100), KV_KEEP)); /* may be the last */
+    cr_assert(eq(int, feed_row(filter, 2, 1), KV_KEEP));   /* another partition */
+    struct key log = key_seq(1, id, 1);
+    cr_assert(eq(int, filter_row(filter, KV_FEED, key_span(&log), buf_span(&row), &left), KV_KEEP));
+    add_run(other, 3, 1);
+    cr_assert(eq(int, feed_row(filter, 1, 1), KV_DROP)); /* both below */
+    row.n--;
+    cr_assert(eq(int, feed_row(filter, 1, 1), KV_KEEP)); /* the second is cut off */
+    row.n++;
+    add_run(other, 4, 1);
+    cr_assert(eq(int, feed_row(filter, 1, 1), KV_KEEP)); /* the third is at its floor */
+    row.n = 0;
+    add_run(id, 2, 10);
+    cr_assert(eq(int, feed_row(filter, 1, 1), KV_KEEP)); /* its last is */
+    row.n = 0;
+    add_run((struct conv_id){5, 5}, 1, 1);
+    cr_assert(eq(int, feed_row(filter, 1, 1), KV_KEEP)); /* it has no floor */
+    row.n = 0;
+    add_run(id, 2, UINT64_MAX);
+    cr_assert(eq(int, feed_row(filter, 1, 1), KV_KEEP));
+    struct tally went[CAUSE_COUNT];
+    filter_went(filter, went);
+    cr_assert(all(eq(u64, went[CAUSE_FEED].rows, 3), eq(u64, went[CAUSE_FLOOR].rows, 0)));
+    cr_assert(eq(u64, went[CAUSE_FEED].gone, went[CAUSE_FEED].bytes));
+    filter_free(filter);
+}

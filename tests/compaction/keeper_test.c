@@ -130,14 +130,6 @@ static Loquat__Report *do_run(const struct keeper_ops *with)
     return report;
 }
 
-static uint64_t gone(const Loquat__Report *report)
-{
-    uint64_t sum = 0;
-    for (size_t i = 0; i < report->n_tallies; i++)
-        sum += report->tallies[i]->gone;
-    return sum;
-}
-
 static uint64_t folds(void)
 {
     uint64_t count = 0;
@@ -218,7 +210,7 @@ Test(keeper, plan_is_what_happens)
     Loquat__Report *plan =
         loquat__report__unpack(&m.arena.allocator, bytes.n, (const uint8_t *)bytes.p);
     buf_close(&bytes);
-    cr_assert(eq(u64, gone(plan),
+    cr_assert(eq(u64, compact_gone(plan),
                  compact_tally(plan, CAUSE_FLOOR)->gone + compact_tally(plan, CAUSE_EDIT)->gone));
     Loquat__Report *done = do_run(&ops);
     cr_assert(

@@ -11,6 +11,7 @@
 #include "compaction/trim.h"
 #include "store/base/err.h"
 #include "store/base/record.h"
+#include "store/feedlog.h"
 #include "store/key.h"
 #include "tests/lib/machine.h"
 #include "tests/lib/nodelink.h"
@@ -20,6 +21,7 @@ enum { STEPS = 400, ROUNDS = 6, ITEMS_MAX = 1024 };
 static struct machine kept, trimmed;
 static char conv[64];
 static unsigned seed;
+static size_t entries_gone; /* of the feed */
 
 static void setup(void)
 {
@@ -114,6 +116,31 @@ static void filter_rows(uint64_t floor)
     buf_close(&left);
 }
 
+/* And to each of the feed. */
+static void filter_feed(const struct found *found)
+{
+    struct filter *filter = filter_new();
+    struct kv_iter iter;
+    struct kv_batch batch;
+    kv_batch_init(&batch, trimmed.kv);
+    filter_raise(filter, 0, found->id, found->floor);
+    kv_iter_open(&iter, trimmed.kv, NULL, KV_FEED, (struct span){0}, (struct span){0});
+    kv_iter_last(&iter);
+    cr_assert(kv_iter_valid(&iter));
+    filter_raise_feed(filter, 0, get_be64(kv_iter_key(&iter).p + 2));
+    for (kv_iter_first(&iter); kv_iter_valid(&iter); kv_iter_next(&iter)) {
+        struct span key = kv_iter_key(&iter);
+        if (filter_row(filter, KV_FEED, key, kv_iter_value(&iter), NULL) == KV_DROP) {
+            kv_delete(&batch, KV_FEED, key);
+            entries_gone++;
+        }
+    }
+    kv_iter_close(&iter);
+    cr_assert(eq(int, kv_write(&batch), 0));
+    kv_batch_close(&batch);
+    filter_free(filter);
+}
+
 /* Of what is gone for all nobody's reaction is left. */
 static void expect_no_reactions(void)
 {
@@ -153,6 +180,7 @@ static void compact(void)
     machine_seal(&trimmed);
     machine_flush(&trimmed);
     filter_rows(found.floor);
+    filter_feed(&found);
     expect_no_reactions();
 }
 
@@ -274,6 +302,36 @@ static void expect_same_history(int step)
     arena_reset(&trimmed.arena);
 }
 
+static Loquat__Reply feed_of(struct machine *m)
+{
+    Loquat__Read read = LOQUAT__READ__INIT;
+    Loquat__Reply reply = LOQUAT__REPLY__INIT;
+    read.max = FEEDLOG_RECORDS_MAX;
+    cr_assert(eq(int, feedlog_read(m->kv, 0, &read, m->now_ms, &m->arena, &reply), 0));
+    cr_assert(lt(sz, reply.n_feed, FEEDLOG_RECORDS_MAX));
+    return reply;
+}
+
+/* The feed has, at the same offsets, all but what is below the floor, and ends where it ended. */
+static void expect_same_feed(int step)
+{
+    uint64_t floor = machine_conv(&kept, "ann", conv)->floor;
+    arena_reset(&kept.arena);
+    Loquat__Reply a = feed_of(&kept), b = feed_of(&trimmed);
+    cr_assert(eq(u64, a.head, b.head), "LOQUAT_SEED=%u step %d", seed, step);
+    cr_assert(ge(u64, b.floor, a.floor), "LOQUAT_SEED=%u step %d", seed, step);
+    size_t at = 0;
+    for (size_t i = 0; i < a.n_feed; i++) {
+        bool same = at < b.n_feed && b.feed[at]->offset == a.feed[i]->offset;
+        cr_assert(same || a.feed[i]->item->seq < floor, "LOQUAT_SEED=%u step %d", seed, step);
+        if (same)
+            cr_assert(eq(u64, b.feed[at++]->item->seq, a.feed[i]->item->seq));
+    }
+    cr_assert(eq(sz, at, b.n_feed), "LOQUAT_SEED=%u step %d", seed, step);
+    arena_reset(&kept.arena);
+    arena_reset(&trimmed.arena);
+}
+
 static void open_conv(void)
 {
     char *members[] = {"bob", "eve"};
@@ -295,8 +353,11 @@ Test(replay, content_makes_no_difference)
         if (up_to(20) == 0) {
             expect_alike(step);
             expect_same_history(step);
+            expect_same_feed(step);
         }
     }
     expect_alike(STEPS * ROUNDS);
     expect_same_history(STEPS * ROUNDS);
+    expect_same_feed(STEPS * ROUNDS);
+    cr_assert(ne(sz, entries_gone, 0), "LOQUAT_SEED=%u", seed);
 }

@@ -109,14 +109,6 @@ static Loquat__Report *ask(uint32_t op, uint64_t max_age_ms, uint64_t max_count)
     return report;
 }
 
-static uint64_t gone(const Loquat__Report *report)
-{
-    uint64_t sum = 0;
-    for (size_t i = 0; i < report->n_tallies; i++)
-        sum += report->tallies[i]->gone;
-    return sum;
-}
-
 static void expect_whole(void)
 {
     Loquat__Report *report = ask(VERIFY, 0, 0);
@@ -169,36 +161,41 @@ static uint32_t hole_at(const Loquat__Reply *page, uint64_t seq)
     return found;
 }
 
-/* Rows of a family whose key ends with a number below `below`, in the files; after a stop. */
-static uint64_t rows_below(enum kv_cf cf, uint64_t below)
+/* Rows of a family, in the files, that `is` picks; after a stop. */
+static uint64_t rows_of(enum kv_cf cf, bool (*is)(struct span key, struct span value, const void *),
+                        const void *arg)
 {
     struct kv *kv = compact_data(dir, true);
     struct kv_iter iter;
     uint64_t count = 0;
     kv_iter_open(&iter, kv, NULL, cf, (struct span){0}, (struct span){0});
-    for (kv_iter_first(&iter); kv_iter_valid(&iter); kv_iter_next(&iter)) {
-        struct span key = kv_iter_key(&iter);
-        count += key.n == KEY_SEQ_SIZE && get_be64(key.p + KEY_CONV_SIZE) < below;
-    }
+    for (kv_iter_first(&iter); kv_iter_valid(&iter); kv_iter_next(&iter))
+        count += is == NULL || is(kv_iter_key(&iter), kv_iter_value(&iter), arg);
     kv_iter_close(&iter);
     kv_close(kv);
     return count;
 }
 
-/* Whether a text stands in any row of a family. */
+static bool is_below(struct span key, struct span value, const void *below)
+{
+    (void)value;
+    return key.n == KEY_SEQ_SIZE && get_be64(key.p + KEY_CONV_SIZE) < *(const uint64_t *)below;
+}
+
+static uint64_t rows_below(enum kv_cf cf, uint64_t below)
+{
+    return rows_of(cf, is_below, &below);
+}
+
+static bool has_text(struct span key, struct span value, const void *text)
+{
+    (void)key;
+    return memmem(value.p, value.n, text, strlen(text)) != NULL;
+}
+
 static bool stands_in(enum kv_cf cf, const char *text)
 {
-    struct kv *kv = compact_data(dir, true);
-    struct kv_iter iter;
-    bool found = false;
-    kv_iter_open(&iter, kv, NULL, cf, (struct span){0}, (struct span){0});
-    for (kv_iter_first(&iter); kv_iter_valid(&iter) && !found; kv_iter_next(&iter)) {
-        struct span value = kv_iter_value(&iter);
-        found = memmem(value.p, value.n, text, strlen(text)) != NULL;
-    }
-    kv_iter_close(&iter);
-    kv_close(kv);
-    return found;
+    return rows_of(cf, has_text, text) > 0;
 }
 
 /* By count: the oldest go whole, sequences stay, the rest is as before; a plan says it before. */
@@ -229,12 +226,72 @@ Test(run, keeps_the_newest_by_count)
     cr_assert(eq(u64, info("eve")->unread, 5));
     cr_assert(eq(u64, info("bob")->unread, 10)); /* what went is not unread */
     expect_whole();
-    cr_assert(eq(u64, gone(ask(RUN, 0, 10)), 0)); /* a second time there is nothing to do */
+    cr_assert(eq(u64, compact_gone(ask(RUN, 0, 10)), 0)); /* a second time there is nothing to do */
     cr_assert(eq(u64, ok(message(60, 0, 0)), 53));
     stop();
     cr_assert(eq(u64, rows_below(KV_LOG, 42), 0));
     cr_assert(eq(u64, rows_below(KV_FOLD, 42), 0));
     start(dir);
+}
+
+static Loquat__Reply *feed(uint64_t after)
+{
+    Loquat__Read read = LOQUAT__READ__INIT;
+    read.op = LOQUAT__READ_OP__READ_FEED;
+    read.from = after;
+    read.max = 1000;
+    Loquat__Reply *reply = nodelink_reply(&gate, nodelink_read(&gate, &read, conv));
+    cr_assert(eq(int, reply->err, 0), "%s", reply->msg);
+    return reply;
+}
+
+/* What is behind a place in the feed, of sequences from `seq` to 51, as it was. */
+static void expect_feed(uint64_t after, uint64_t seq, const uint64_t *offsets)
+{
+    const Loquat__Reply *page = feed(after);
+    cr_assert(all(eq(u64, page->head, offsets[51]), eq(u64, page->next, offsets[51])));
+    cr_assert(eq(sz, page->n_feed, 52 - seq));
+    for (size_t i = 0; i < page->n_feed; i++, seq++)
+        cr_assert(all(eq(u64, page->feed[i]->item->seq, seq),
+                      eq(u64, page->feed[i]->offset, offsets[seq])));
+}
+
+/* The feed loses the entries of what went, and nothing else: offsets and its end stay. */
+Test(run, the_feed_is_cut)
+{
+    uint64_t offsets[52] = {0};
+    send_many(1, 50); /* sequences 2 to 51 */
+    const Loquat__Reply *page = feed(0);
+    cr_assert(eq(sz, page->n_feed, 51));
+    for (size_t i = 0; i < page->n_feed; i++)
+        offsets[page->feed[i]->item->seq] = page->feed[i]->offset;
+    cr_assert(eq(u64, page->floor, offsets[1]));
+    Loquat__Report *done = ask(RUN, 0, 10); /* floor 42 */
+    cr_assert(eq(u64, compact_tally(done, CAUSE_FLOOR)->rows, 41));
+    cr_assert(eq(u64, compact_tally(done, CAUSE_FEED)->rows, 41));
+    expect_feed(0, 42, offsets);
+    expect_feed(offsets[20], 42, offsets); /* a place that went */
+    expect_feed(offsets[45], 46, offsets);
+    cr_assert(eq(u64, feed(0)->floor, offsets[42]));
+    cr_assert(eq(u64, compact_tally(ask(RUN, 0, 10), CAUSE_FEED)->rows, 0));
+    stop();
+    cr_assert(eq(u64, rows_of(KV_FEED, NULL, NULL), 10));
+    start(dir);
+    expect_feed(0, 42, offsets);
+    Loquat__Reply *again = give(message(7, 0, 0));
+    cr_assert(all(eq(int, again->dup, 1), eq(u64, again->seq, 8)));
+    ok(command_retain(conv, 52)); /* nothing is left: the feed ends where it ended */
+    cr_assert(eq(u64, compact_tally(ask(RUN, 0, 0), CAUSE_FEED)->rows, 9));
+    expect_feed(0, 52, offsets);
+    cr_assert(eq(u64, feed(0)->floor, offsets[51]));
+    stop();
+    cr_assert(eq(u64, rows_of(KV_FEED, NULL, NULL), 1));
+    start(dir);
+    expect_feed(0, 52, offsets);
+    cr_assert(ge(u64, ok(message(60, 0, 0)), 52));
+    page = feed(offsets[51]);
+    cr_assert(all(eq(sz, page->n_feed, 1), ge(u64, page->feed[0]->offset, offsets[51] + 1)));
+    expect_whole();
 }
 
 /* A cid that was used answers again, whether its record is there or not, before and after a
@@ -270,7 +327,8 @@ Test(run, trims_by_age)
     cr_assert(eq(u64, compact_tally(plan, CAUSE_FLOOR)->rows, 5));
     Loquat__Report *done = ask(RUN, 5ull * DAY_MS, 0);
     cr_assert(eq(u64, compact_tally(done, CAUSE_FLOOR)->rows, 5));
-    cr_assert(eq(u64, gone(done), gone(plan)));
+    cr_assert(
+        eq(u64, compact_gone(done) - compact_tally(done, CAUSE_FEED)->gone, compact_gone(plan)));
     cr_assert(eq(u64, range(false, 1)->floor, 6));
     cr_assert(eq(u64, info("bob")->unread, 2));
     usleep(2000);
@@ -531,7 +589,7 @@ Test(run, crashes_between_steps)
     cr_assert(eq(u64, compact_tally(ask(RUN, 0, 0), CAUSE_FLOOR)->rows, 12));
     crash();
     expect_trimmed(12, 33);
-    cr_assert(eq(u64, gone(ask(RUN, 0, 0)), 0));
+    cr_assert(eq(u64, compact_gone(ask(RUN, 0, 0)), 0));
     ok(command_edit("ann", conv, "e3", 20, "{\"text\":\"three\"}")); /* 34 */
     ok(command_edit("ann", conv, "e4", 20, "{\"text\":\"four\"}"));
     ask(RUN, 0, 5);

@@ -111,3 +111,11 @@ const Loquat__Tally *compact_tally(const Loquat__Report *report, enum cause caus
     ASSERT(report->n_tallies == CAUSE_COUNT && report->tallies[cause]->cause == (uint32_t)cause);
     return report->tallies[cause];
 }
+
+uint64_t compact_gone(const Loquat__Report *report)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < report->n_tallies; i++)
+        sum += report->tallies[i]->gone;
+    return sum;
+}

@@ -23,5 +23,6 @@ Loquat__Report *compact_at_rest(const char *dir, uint32_t partitions, const Loqu
 struct kv *compact_data(const char *dir, bool read_only); /* DIR/data */
 
 const Loquat__Tally *compact_tally(const Loquat__Report *report, enum cause cause);
+uint64_t compact_gone(const Loquat__Report *report); /* bytes, of all causes */
 
 #endif

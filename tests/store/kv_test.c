@@ -312,9 +312,11 @@ Test(kv, damage_is_corrupt)
     end();
 }
 
-static int drop_some(void *arg, struct span key, struct span old, struct buf *room)
+static int drop_some(void *arg, enum kv_cf cf, struct span key, struct span old, struct buf *room)
 {
     (void)arg;
+    if (cf == KV_FEED)
+        return key.p[0] == 'f' ? KV_DROP : KV_KEEP;
     if (key.p[0] == 'd')
         return KV_DROP;
     if (key.p[0] != 'r')
@@ -324,7 +326,7 @@ static int drop_some(void *arg, struct span key, struct span old, struct buf *ro
     return KV_REPLACE;
 }
 
-/* The filter of compactions drops and replaces rows of the log, and keeps the rest. */
+/* The filter of compactions drops and replaces rows of log and feed, and keeps the rest. */
 Test(kv, filter_of_compactions)
 {
     struct kv_options options = {.create = true, .filter = drop_some};
@@ -334,9 +336,14 @@ Test(kv, filter_of_compactions)
     put(KV_LOG, "k", "x");
     put(KV_LOG, "r", "x");
     put(KV_CONV, "d", "x");
+    put(KV_FEED, "d", "x");
+    put(KV_FEED, "f", "x");
     cr_assert(eq(int, kv_write(&batch), 0));
     cr_assert(eq(int, kv_flush(kv, tmp), 0));
     kv_compact(kv, KV_LOG, span_str("a"), span_str("z"));
+    kv_compact(kv, KV_FEED, span_str("a"), span_str("z"));
+    cr_assert(has(KV_FEED, "d", "x"));
+    cr_assert(eq(int, kv_get(kv, KV_FEED, span_str("f"), &value), ERR_NOT_FOUND));
     kv_compact(kv, KV_CONV, span_str("a"), span_str("z"));
     cr_assert(eq(int, kv_get(kv, KV_LOG, span_str("d"), &value), ERR_NOT_FOUND));
     cr_assert(has(KV_LOG, "k", "x") && has(KV_LOG, "r", "new x") && has(KV_CONV, "d", "x"));
