@@ -22,7 +22,7 @@ struct indexer {
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t cond;
-    bool woken, full;            /* written under mutex */
+    bool woken, full, damaged;   /* written under mutex */
     bool stopping;               /* also read by steps, atomically */
     struct indexer_again *again; /* under mutex: asked for; NULL: nothing is */
     bool again_stops;            /* atomic: who asked has gone */
@@ -69,12 +69,14 @@ static void set(struct indexer *indexer, bool *what, bool to)
     pthread_mutex_unlock(&indexer->mutex);
 }
 
-/* The next start makes it anew. */
-static void condemn(struct indexer *indexer)
+/* If it is damaged, the next start makes it anew, and nothing is written to it until then. */
+static bool condemned(struct indexer *indexer, int err)
 {
-    if (index_condemn(indexer->index) == 0)
+    bool damaged = err == ERR_CORRUPT || __atomic_load_n(&indexer->damaged, __ATOMIC_RELAXED);
+    if (damaged && index_condemn(indexer->index) == 0)
         log_error("the search index is damaged; it is made anew when the server starts again",
-                  {"what", log_str(kv_error())});
+                  {"what", log_str(err != 0 ? kv_error() : "a search found it so")});
+    return damaged;
 }
 
 static void count(const struct build_step *step, uint64_t start_us)
@@ -138,7 +140,8 @@ static void on_progress(void *arg, const struct build_again *part)
         uint64_t now_us = clock_mono_us(), gone_us = now_us - indexer->again_us;
         uint64_t due_us = rate == 0 ? 0 : (uint64_t)((double)part->messages / (double)rate * 1e6);
         bool over = is_stopping(indexer) || __atomic_load_n(part->stop, __ATOMIC_RELAXED);
-        if (!over && now_us - indexer->taken_us >= INDEXER_REST_MS * 1000 && take_woken(indexer)) {
+        if (!over && now_us - indexer->taken_us >= INDEXER_REST_MS * 1000ull &&
+            take_woken(indexer)) {
             indexer->taken_us = now_us;
             if (take_all(indexer, indexer->beside) != 0)
                 set(indexer, &indexer->woken, true); /* the next round says why */
@@ -216,20 +219,19 @@ static void *run(void *arg)
     struct indexer *indexer = arg;
     (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE);
     struct build *build = build_new(indexer->data, indexer->index);
-    bool condemned = false;
+    bool over = false;
     while (!is_stopping(indexer)) {
-        int err = condemned ? 0 : take_all(indexer, build);
-        bool damaged = err == ERR_CORRUPT;
-        if (damaged && !condemned)
-            condemn(indexer);
-        else if (err != 0)
+        int err = over ? 0 : take_all(indexer, build);
+        over = over || condemned(indexer, err);
+        if (err != 0 && err != ERR_CORRUPT)
             log_warn("the search index can't be written; it is tried again",
                      {"err", log_str(err_name(err))}, {"what", log_str(kv_error())});
-        condemned |= damaged;
         make_again(indexer, build);
         rest(indexer, err != 0 ? INDEXER_AGAIN_MS : INDEXER_REST_MS);
     }
     make_again(indexer, build); /* who waits for it is told that it is not */
+    if (!over)
+        (void)condemned(indexer, 0);
     build_free(build);
     return NULL;
 }
@@ -273,6 +275,14 @@ void indexer_wake(struct indexer *indexer)
 {
     if (!__atomic_load_n(&indexer->woken, __ATOMIC_SEQ_CST))
         set(indexer, &indexer->woken, true);
+}
+
+void indexer_damaged(struct indexer *indexer)
+{
+    if (__atomic_load_n(&indexer->damaged, __ATOMIC_RELAXED))
+        return;
+    set(indexer, &indexer->damaged, true);
+    set(indexer, &indexer->woken, true);
 }
 
 void indexer_hold(struct indexer *indexer, bool full)

@@ -24,6 +24,8 @@ struct indexer *indexer_start(struct kv *data, const char *dir, const char *id,
                               uint32_t partitions);
 struct kv *indexer_kv(const struct indexer *indexer); /* NULL: there is none */
 void indexer_wake(struct indexer *indexer);           /* something was applied */
+/* Who read it found it damaged. */
+void indexer_damaged(struct indexer *indexer);
 /* The disk is full: nothing is written until it is not. */
 void indexer_hold(struct indexer *indexer, bool full);
 /* Makes segments anew (build_again), on the index's thread, and waits for it. ERR_UNAVAILABLE:

@@ -49,6 +49,17 @@ static const char *why_not(const Loquat__Read *read, int err)
     return read->op == LOQUAT__READ_OP__READ_RANGE ? "no such conversation" : "no such consumer";
 }
 
+static int search(struct page_read *job, const Loquat__Read *read, Loquat__Reply *reply)
+{
+    const struct rpc_env *env = job->peer->env;
+    bool damaged;
+    int err = search_read(env->data, indexer_kv(env->indexer), read->partition, read, job->now_ms,
+                          &job->arena, reply, &damaged);
+    if (damaged)
+        indexer_damaged(env->indexer);
+    return err;
+}
+
 static int read_page(struct page_read *job, const Loquat__Read *read, Loquat__Reply *reply)
 {
     struct kv *kv = job->peer->env->data;
@@ -63,8 +74,7 @@ static int read_page(struct page_read *job, const Loquat__Read *read, Loquat__Re
     case LOQUAT__READ_OP__READ_CURSOR:
         return feedlog_read_cursor(kv, read->partition, read, job->now_ms, &job->arena, reply);
     case LOQUAT__READ_OP__READ_SEARCH:
-        return search_read(kv, indexer_kv(job->peer->env->indexer), read->partition, read,
-                           job->now_ms, &job->arena, reply);
+        return search(job, read, reply);
     default:
         return timeline_read(kv, read->partition, read, job->now_ms, &job->arena, reply);
     }

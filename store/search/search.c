@@ -49,7 +49,15 @@ struct search {
     struct arena scratch;
     struct buf row, room, fold;
     size_t visits, hits_max;
+    bool damaged; /* the index */
 };
+
+/* What an error of the index is. */
+static int of_index(struct search *s, int err)
+{
+    s->damaged |= err == ERR_CORRUPT;
+    return err;
+}
 
 /* ---- what the index has not got ---- */
 
@@ -152,7 +160,7 @@ static int find_need(struct search *s, const struct place *place, const struct n
                   : index_find(s->index, s->partition, id, place->segment, term, set);
     }
     posting_set_finish(set);
-    return err;
+    return of_index(s, err);
 }
 
 /* What is looked for is found by the stems of the conversation's language. */
@@ -411,7 +419,7 @@ static int take_place(struct search *s, char *conv)
         (err == 0 && (place->access.header->search_off || !is_in(s, &place->access))))
         return 0;
     if (err == 0 && s->index != NULL)
-        err = index_conv(s->index, s->partition, place->access.id, &place->row);
+        err = of_index(s, index_conv(s->index, s->partition, place->access.id, &place->row));
     if (err != 0)
         return err;
     const char *lang = place->access.header->lang;
@@ -429,7 +437,7 @@ static int take_place(struct search *s, char *conv)
 static int run(struct search *s)
 {
     uint64_t fed = 0;
-    int err = s->index != NULL ? index_fed(s->index, s->partition, &fed) : 0;
+    int err = s->index != NULL ? of_index(s, index_fed(s->index, s->partition, &fed)) : 0;
     kv_view_open(&s->view, s->data); /* behind it: what the index has, this has */
     for (size_t i = 0; i < s->read->n_convs && err == 0; i++)
         err = take_place(s, s->read->convs[i]);
@@ -449,11 +457,9 @@ static int run(struct search *s)
     return err;
 }
 
-int search_read(struct kv *data, struct kv *index, uint32_t partition, const Loquat__Read *read,
-                uint64_t now_ms, struct arena *arena, Loquat__Reply *reply)
+static int look(struct kv *data, struct kv *index, uint32_t partition, const Loquat__Read *read,
+                uint64_t now_ms, struct arena *arena, Loquat__Reply *reply, bool *damaged)
 {
-    if (read->search == NULL || read->n_convs > SEARCH_CONVS_MAX || strlen(read->user) > USER_MAX)
-        return ERR_BAD_REQUEST;
     struct need needs[NEEDS_MAX]; /* many bytes, of which few are used */
     struct search *s = xcalloc(1, sizeof *s);
     *s = (struct search){.data = data,
@@ -488,10 +494,23 @@ int search_read(struct kv *data, struct kv *index, uint32_t partition, const Loq
     buf_close(&s->fold);
     free(s->places);
     free(s->heap);
+    *damaged = s->damaged;
     free(s);
     if (err != 0) {
         reply->n_hits = 0;
         reply->next = reply->behind = 0;
+        reply->partial = false;
     }
     return err;
+}
+
+int search_read(struct kv *data, struct kv *index, uint32_t partition, const Loquat__Read *read,
+                uint64_t now_ms, struct arena *arena, Loquat__Reply *reply, bool *damaged)
+{
+    bool no;
+    *damaged = false;
+    if (read->search == NULL || read->n_convs > SEARCH_CONVS_MAX || strlen(read->user) > USER_MAX)
+        return ERR_BAD_REQUEST;
+    int err = look(data, index, partition, read, now_ms, arena, reply, damaged);
+    return *damaged ? look(data, NULL, partition, read, now_ms, arena, reply, &no) : err;
 }

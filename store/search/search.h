@@ -6,7 +6,7 @@
  * Thread: any; never blocks writers.
  * Limits: SEARCH_HITS_MAX hits, SEARCH_VISITS_MAX messages looked at, SEARCH_TAIL_MAX of them from
  *         behind the index: a read that comes to a limit says where the next goes on.
- * Errors: ERR_BAD_REQUEST, ERR_CORRUPT. */
+ * Errors: ERR_BAD_REQUEST, ERR_CORRUPT. Where the index is damaged, it does without. */
 #ifndef LOQUAT_STORE_SEARCH_SEARCH_H
 #define LOQUAT_STORE_SEARCH_SEARCH_H
 
@@ -22,8 +22,9 @@ enum {
 };
 
 /* READ_SEARCH in those of read->convs that the user is a member of: hits, next (0: all was looked
- * at; else what is older than this mid was not), behind. `index` NULL: this node has none. */
+ * at; else what is older than this mid was not), behind. `index` NULL: this node has none.
+ * *damaged: the index has to be made anew. */
 int search_read(struct kv *data, struct kv *index, uint32_t partition, const Loquat__Read *read,
-                uint64_t now_ms, struct arena *arena, Loquat__Reply *reply);
+                uint64_t now_ms, struct arena *arena, Loquat__Reply *reply, bool *damaged);
 
 #endif

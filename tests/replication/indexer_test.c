@@ -8,6 +8,7 @@
 #include "replication/indexer.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
+#include "store/search/index.h"
 #include "store/search/search.h"
 #include "tests/lib/machine.h"
 #include "tests/lib/nodelink.h"
@@ -16,6 +17,7 @@ enum { CONVS = 20, EACH = 10, RATE = 100, PATIENCE_MS = 20000 };
 
 static struct machine m;
 static struct indexer *indexer;
+static bool damaged; /* as the search before said of the index */
 static char conv[CONVS][64];
 
 static void say(int c, const char *text)
@@ -71,8 +73,9 @@ static Loquat__Reply find(const char *q)
     read.search = &what;
     read.max = 100;
     arena_reset(&m.arena);
-    cr_assert(
-        eq(int, search_read(m.kv, indexer_kv(indexer), 0, &read, m.now_ms, &m.arena, &reply), 0));
+    cr_assert(eq(
+        int, search_read(m.kv, indexer_kv(indexer), 0, &read, m.now_ms, &m.arena, &reply, &damaged),
+        0));
     return reply;
 }
 
@@ -127,4 +130,26 @@ Test(indexer, who_asked_may_go)
     cr_assert(eq(int, indexer_again(indexer, &again), ERR_CLOSED));
     cr_assert(lt(u64, clock_mono_ms() - begin, PATIENCE_MS));
     cr_assert(eq(sz, find("hello").n_hits, 100));
+}
+
+/* It is made anew by the next start, and until then nothing is written to it. */
+Test(indexer, damage_that_a_reader_found_is_mended_by_the_next_start)
+{
+    char dir[SCRATCH_MAX + 32];
+    struct index_key key = index_conv_key(0, conv_id_of(span_str(conv[0])));
+    struct kv_batch batch;
+    await_indexed();
+    kv_batch_init(&batch, indexer_kv(indexer));
+    kv_put(&batch, KV_LOG, index_key_span(&key), (struct span){0});
+    cr_assert(eq(int, kv_write(&batch), 0));
+    kv_batch_close(&batch);
+    cr_assert(eq(sz, find("hello").n_hits, 100));
+    cr_assert(damaged);
+    indexer_damaged(indexer);
+    indexer_stop(indexer);
+    snprintf(dir, sizeof dir, "%s/index", m.root);
+    indexer = indexer_start(m.kv, dir, "test", 1);
+    await_indexed();
+    cr_assert(eq(sz, find("hello").n_hits, 100));
+    cr_assert(eq(int, damaged, 0));
 }

@@ -21,6 +21,7 @@ static const char *const words[WORDS] = {"run",  "running", "日本語", "東京
 static struct machine m;
 static struct kv *idx;
 static struct build *build;
+static bool damaged; /* as the search before said of the index */
 static char conv[CONVS][64], dir[SCRATCH_MAX + 32];
 static struct content content;
 
@@ -90,7 +91,7 @@ static Loquat__Reply search(const char *user, const char *q, uint64_t below, uin
     read.from = below;
     read.max = max;
     arena_reset(&m.arena);
-    cr_assert(eq(int, search_read(m.kv, idx, 0, &read, m.now_ms, &m.arena, &reply), 0));
+    cr_assert(eq(int, search_read(m.kv, idx, 0, &read, m.now_ms, &m.arena, &reply, &damaged), 0));
     return reply;
 }
 
@@ -469,6 +470,23 @@ Test(search, a_crash_changes_nothing)
     expect_same("bob", "the", 9);
     index_all();
     expect_same("bob", "car", 9);
+}
+
+/* Who searches does without a damaged index, and says so. */
+Test(search, a_damaged_index_is_done_without)
+{
+    struct kv_batch batch;
+    say("ann", conv[0], "a", "hello");
+    index_all();
+    cr_assert(eq(sz, hits("hello"), 1));
+    cr_assert(eq(int, damaged, 0));
+    struct index_key key = index_conv_key(0, conv_id_of(span_str(conv[0])));
+    kv_batch_init(&batch, idx);
+    kv_put(&batch, KV_LOG, index_key_span(&key), (struct span){0});
+    cr_assert(eq(int, kv_write(&batch), 0));
+    kv_batch_close(&batch);
+    cr_assert(eq(sz, hits("hello"), 1));
+    cr_assert(damaged);
 }
 
 /* An index of other logs, of another version, or damaged is not believed. */
