@@ -217,7 +217,7 @@ Test(log, lines_of_threads_stay_whole)
     char *got = NULL;
     size_t size = 0;
     for (int i = 0; i < 2000; i++) {
-        cr_assert(gt(i64, getline(&got, &size, in), 0));
+        cr_assert(lt(i64, 0, getline(&got, &size, in)));
         json_t *json = json_loads(got, 0, NULL);
         cr_assert(is_object(json), "%s", got);
         json_decref(json);

@@ -85,11 +85,11 @@ Test(metrics, process)
         close(fds[i]);
     char *memory = malloc(BYTES);
     memset(memory, 1, BYTES);
-    cr_assert(gt(i64, number_of("\nprocess_resident_memory_bytes "), before + BYTES / 2));
+    cr_assert(lt(i64, before + BYTES / 2, number_of("\nprocess_resident_memory_bytes ")));
     free(memory);
     cr_assert(ge(i64, number_of("\nprocess_max_fds "), open));
     cr_assert(le(i64, number_of("\nprocess_start_time_seconds "), (int64_t)time(NULL)));
-    cr_assert(gt(i64, number_of("\nprocess_start_time_seconds "), 1700000000));
+    cr_assert(lt(i64, 1700000000, number_of("\nprocess_start_time_seconds ")));
     for (clock_t end = clock() + CLOCKS_PER_SEC / 5; clock() < end;)
         ;
     cr_assert(eq(int, times("\nprocess_cpu_seconds_total 0.0"), 0)); /* 0.2 at least */

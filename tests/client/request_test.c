@@ -53,7 +53,7 @@ Test(request, window_is_bounded_and_ids_are_new)
     cr_assert_eq(add(&requests, "c"), 0);
     cr_assert(not(requests_take(&requests, id, &fn, &arg)));
     cr_assert(not(requests_take(&requests, 0, &fn, &arg)));
-    cr_assert(gt(u64, requests.slots[requests.last].id, REQUESTS_ID_FREE));
+    cr_assert(lt(u64, REQUESTS_ID_FREE, requests.slots[requests.last].id));
     requests_close(&requests);
 }
 

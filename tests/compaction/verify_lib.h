@@ -106,7 +106,7 @@ static inline void expect(enum kv_cf cf, const char *name, uint64_t seq, const c
 {
     Loquat__Report *report = verify();
     bool found = false;
-    cr_assert(gt(u64, report->damage_count, 0), "no damage was found");
+    cr_assert(lt(u64, 0, report->damage_count), "no damage was found");
     for (size_t i = 0; i < report->n_damages; i++) {
         const Loquat__Damage *damage = report->damages[i];
         found = found ||

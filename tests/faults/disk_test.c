@@ -213,7 +213,7 @@ static void flip_from_end(long back)
     cr_assert(ne(ptr, file, NULL));
     for (long at = 1; (c = getc(file)) != EOF; at++)
         end = c != 0 ? at : end;
-    cr_assert(gt(i64, end, back));
+    cr_assert(lt(i64, back, end));
     cr_assert(zero(int, fseek(file, end - back, SEEK_SET)));
     last = getc(file);
     cr_assert(zero(int, fseek(file, end - back, SEEK_SET)));
@@ -369,7 +369,7 @@ static void full_file_system(uint64_t memtable_bytes)
     for (int life = 0; life < 4; life++) {
         cr_assert(eq(int, in_process(fill_up, said, sizeof said), EXIT_FINE), "%s", said);
         cr_assert(ne(ptr, strstr(said, "the disk is full"), NULL), "%s", said);
-        cr_assert(gt(u64, datadir_free_bytes(dir), RESERVE / 4), "life %d used the reserve up",
+        cr_assert(lt(u64, RESERVE / 4, datadir_free_bytes(dir)), "life %d used the reserve up",
                   life);
     }
     cr_assert(eq(int, mount("tmpfs", dir, "tmpfs", MS_REMOUNT, "size=512m"), 0));

@@ -298,7 +298,7 @@ static void come(struct client *client)
     cr_assert(zero(int, socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds)));
     *client = (struct client){.fd = fds[1]};
     conn_open(gate, fds[0], false);
-    cr_assert(gt(int, (int)send(client->fd, UPGRADE, sizeof UPGRADE - 1, 0), 0));
+    cr_assert(lt(int, 0, (int)send(client->fd, UPGRADE, sizeof UPGRADE - 1, 0)));
     turn();
     snprintf(line, sizeof line, "{\"id\":1,\"op\":\"auth\",\"token\":\"%.*s\"}", (int)token.n,
              token.p);

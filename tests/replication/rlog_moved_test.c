@@ -70,7 +70,7 @@ Test(rlog_moved, as_much_as_asked_for)
     cr_assert(journal_batch_empty(&batch));
     for (uint64_t i = 0; i < 9; i++) {
         uint64_t moved = move(P, 2, 1); /* one more than fits into it */
-        cr_assert(gt(u64, moved, 0));
+        cr_assert(lt(u64, 0, moved));
         cr_assert(eq(u64, rlog_oldest(rlog), 1));
         all += moved;
         comes_back();
@@ -276,7 +276,7 @@ Test(rlog_moved, what_a_trim_left)
 {
     trim(8, 4);
     comes_back();
-    cr_assert(gt(u64, move(P, 2, SOME), 0));
+    cr_assert(lt(u64, 0, move(P, 2, SOME)));
     next_segment();
     comes_back();
     trim(9, 9);

@@ -72,7 +72,7 @@ Test(apply, sequences_ordinals_mids)
         cr_assert(eq(int, result.err, 0));
         cr_assert(eq(u64, result.seq, i + 2));
         cr_assert(eq(u64, result.n, i + 1 - (i + 1) / 5));
-        cr_assert(gt(u64, result.mid, mid));
+        cr_assert(lt(u64, mid, result.mid));
         cr_assert(eq(u64, result.ts, m.now_ms));
         mid = result.mid;
     }
@@ -88,11 +88,11 @@ Test(apply, mids_rise_whatever_the_clock_says)
         snprintf(cid, sizeof cid, "m%d", i);
         m.now_ms--; /* machine_entry puts it back */
         uint64_t next = run(command_send("ann", conv, cid, "x")).mid;
-        cr_assert(gt(u64, next, mid));
+        cr_assert(lt(u64, mid, next));
         mid = next;
     }
     machine_restart(&m);
-    cr_assert(gt(u64, run(command_send("ann", conv, "b", "x")).mid, mid));
+    cr_assert(lt(u64, mid, run(command_send("ann", conv, "b", "x")).mid));
 }
 
 /* The same cid with the same content is answered as the first time; with other content: conflict.
