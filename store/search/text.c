@@ -409,10 +409,11 @@ static void take_next(struct splitter *s)
         return;
     }
     if (of.norm != c) {
+        UChar32 norm = of.norm;
         bool strips = of.strips;
-        of = traits[of.norm];
+        of = traits[norm];
         of.strips |= strips;
-        take(s, traits[c].norm, &of, 1);
+        take(s, norm, &of, (uint32_t)U16_LENGTH(c));
     } else {
         take(s, c, &of, 1);
     }

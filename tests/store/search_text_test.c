@@ -45,6 +45,7 @@ Test(search_text, words_signs_and_characters)
     expect_atoms("👍🏽 ❤️ a\xe2\x80\x8b", "👍 ❤ a");
     expect_atoms("ｶﾞ カ\xe3\x82\x99", "ガ ガ");
     expect_atoms("학교에", "학+교+에");
+    expect_atoms("𝐇𝐞𝐥𝐥𝐨 𝒲𝟙𝟚 \xf0\xaf\xa0\x80", "hello w12 丽"); /* beyond the basic plane */
     expect_atoms("", "");
     expect_atoms(" \n\t", "");
 }
@@ -53,9 +54,10 @@ Test(search_text, words_signs_and_characters)
 Test(search_text, places_are_utf16_units)
 {
     struct text text = {0};
-    text_split(&text, span_str("a😀é b\xcc\x81 日本"));
-    static const uint32_t EXPECTED[][2] = {{0, 1}, {1, 3}, {3, 4}, {5, 7}, {8, 9}, {9, 10}};
-    cr_assert(eq(sz, text.count, 6));
+    text_split(&text, span_str("a😀é b\xcc\x81 日本\xf0\xaf\xa0\x80"));
+    static const uint32_t EXPECTED[][2] = {{0, 1}, {1, 3},  {3, 4},  {5, 7},
+                                           {8, 9}, {9, 10}, {10, 12}};
+    cr_assert(eq(sz, text.count, 7));
     for (size_t i = 0; i < text.count; i++) {
         cr_expect(eq(u32, text.atoms[i].from, EXPECTED[i][0]), "atom %zu", i);
         cr_expect(eq(u32, text.atoms[i].to, EXPECTED[i][1]), "atom %zu", i);
