@@ -118,7 +118,7 @@ const PROGRAMS = {
   "loquat-log": [
     ...["token", "open", "send", "read", "tail", "import", "export", "stat", "feed", "consumer"],
   ],
-  "loquat-compact": ["status", "plan", "run", "verify"],
+  "loquat-compact": ["status", "plan", "run", "verify", "reindex"],
 };
 
 async function checkManuals(build, { read, check, refuses }) {
