@@ -71,14 +71,15 @@ test("in a direct chat the author sees what was read", async () => {
   /* Read is what was in view: with older messages unread the newest is below. */
   await bob.locator(message(text)).scrollIntoViewIfNeeded();
   await alice.waitForSelector(`${message(text)} .tick.read`);
-  // Either pins, and sets how long messages stay; there is nothing else to set.
+  // Either pins, and sets how long messages stay and what is searched; there is nothing else to set.
   await act(bob, text, "Pin");
   await alice.waitForSelector(`.pins .newest:has-text("${text}")`);
   await alice.waitForSelector(".line:has-text('bob pinned a message')");
   await act(alice, text, "Unpin");
   await bob.waitForSelector(".pins", { state: "detached" });
   await bob.click("[aria-label=Settings]");
-  assert.equal(await bob.locator("dialog :is(input, select)").count(), 1);
+  const fields = await bob.$$eval("dialog :is(input, select)", (all) => all.map((x) => x.name));
+  assert.deepEqual(fields, ["ttl", "lang", "searchable"]);
   await bob.selectOption("dialog [name=ttl]", { label: "disappear after 1 day" });
   await bob.click("dialog button:text-is('Save')");
   await alice.waitForSelector(".bar .ttl:has-text('1 day')");
