@@ -35,7 +35,7 @@ static void setup(void)
     char dir[SCRATCH_MAX + 32];
     machine_open(&m);
     for (int c = 0; c < CONVS; c++) {
-        char cid[8];
+        char cid[16];
         char *members[] = {"bob"};
         snprintf(cid, sizeof cid, "o%d", c);
         Loquat__Command command = command_open_group("ann", cid, conv[c], members, 1);

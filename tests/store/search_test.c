@@ -50,7 +50,7 @@ static void setup(void)
     open_index();
     content_open(&content);
     for (int i = 0; i < CONVS; i++) {
-        char cid[8];
+        char cid[16];
         char *members[] = {"bob"};
         snprintf(cid, sizeof cid, "o%d", i);
         cr_assert(eq(int, run(command_open_group("ann", cid, conv[i], members, 1)).err, 0));
