@@ -6,6 +6,7 @@
 
 #include "store/base/check.h"
 #include "store/dedup.h"
+#include "store/search/search.h"
 #include "store/timeline.h"
 
 enum { MEMTABLE = 1 << 20, TERM = 1 };
@@ -253,4 +254,29 @@ uint64_t machine_digest(struct machine *m)
     uint64_t digest = XXH3_64bits_digest(state);
     XXH3_freeState(state);
     return digest;
+}
+
+Loquat__Reply machine_search(struct machine *m, struct kv *index, const char *user, const char *q,
+                             char (*convs)[64], size_t count, uint64_t below, uint32_t max,
+                             bool *damaged)
+{
+    char *names[MACHINE_SEARCH_MAX];
+    Loquat__Search what = LOQUAT__SEARCH__INIT;
+    Loquat__Read read = LOQUAT__READ__INIT;
+    Loquat__Reply reply = LOQUAT__REPLY__INIT;
+    ASSERT(count <= MACHINE_SEARCH_MAX);
+    for (size_t i = 0; i < count; i++)
+        names[i] = convs[i];
+    what.q = (char *)(uintptr_t)q;
+    read.op = LOQUAT__READ_OP__READ_SEARCH;
+    read.user = (char *)(uintptr_t)user;
+    read.convs = names;
+    read.n_convs = count;
+    read.search = &what;
+    read.from = below;
+    read.max = max;
+    arena_reset(&m->arena);
+    int err = search_read(m->kv, index, 0, &read, m->now_ms, &m->arena, &reply, damaged);
+    ASSERT(err == 0);
+    return reply;
 }

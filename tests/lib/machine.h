@@ -49,4 +49,11 @@ Loquat__ConvInfo *machine_conv(struct machine *machine, const char *user, const 
 /* XXH3 of every row of every family, in order. */
 uint64_t machine_digest(struct machine *machine);
 
+/* One page of a search in these conversations, in the machine's arena; `below`: 0, or where the
+ * page before ended. *damaged: as search_read says. */
+enum { MACHINE_SEARCH_MAX = 64 };
+Loquat__Reply machine_search(struct machine *m, struct kv *index, const char *user, const char *q,
+                             char (*convs)[64], size_t count, uint64_t below, uint32_t max,
+                             bool *damaged);
+
 #endif

@@ -58,25 +58,7 @@ TestSuite(indexer, .init = setup, .fini = teardown, .timeout = 60);
 
 static Loquat__Reply find(const char *q)
 {
-    static char *convs[CONVS];
-    static Loquat__Search what;
-    Loquat__Read read = LOQUAT__READ__INIT;
-    Loquat__Reply reply = LOQUAT__REPLY__INIT;
-    what = (Loquat__Search)LOQUAT__SEARCH__INIT;
-    what.q = (char *)(uintptr_t)q;
-    for (int i = 0; i < CONVS; i++)
-        convs[i] = conv[i];
-    read.op = LOQUAT__READ_OP__READ_SEARCH;
-    read.user = "ann";
-    read.convs = convs;
-    read.n_convs = CONVS;
-    read.search = &what;
-    read.max = 100;
-    arena_reset(&m.arena);
-    cr_assert(eq(
-        int, search_read(m.kv, indexer_kv(indexer), 0, &read, m.now_ms, &m.arena, &reply, &damaged),
-        0));
-    return reply;
+    return machine_search(&m, indexer_kv(indexer), "ann", q, conv, CONVS, 0, 100, &damaged);
 }
 
 static void await_indexed(void)

@@ -75,24 +75,7 @@ static void index_all(void)
 
 static Loquat__Reply search(const char *user, const char *q, uint64_t below, uint32_t max)
 {
-    static char *convs[CONVS];
-    static Loquat__Search what;
-    Loquat__Read read = LOQUAT__READ__INIT;
-    Loquat__Reply reply = LOQUAT__REPLY__INIT;
-    what = (Loquat__Search)LOQUAT__SEARCH__INIT;
-    what.q = (char *)(uintptr_t)q;
-    for (int i = 0; i < CONVS; i++)
-        convs[i] = conv[i];
-    read.op = LOQUAT__READ_OP__READ_SEARCH;
-    read.user = (char *)(uintptr_t)user;
-    read.convs = convs;
-    read.n_convs = CONVS;
-    read.search = &what;
-    read.from = below;
-    read.max = max;
-    arena_reset(&m.arena);
-    cr_assert(eq(int, search_read(m.kv, idx, 0, &read, m.now_ms, &m.arena, &reply, &damaged), 0));
-    return reply;
+    return machine_search(&m, idx, user, q, conv, CONVS, below, max, &damaged);
 }
 
 struct one {
