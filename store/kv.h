@@ -80,7 +80,7 @@ int kv_get_flushed(struct kv *kv, enum kv_cf cf, struct span key, struct buf *va
 /* One moment of the whole database. */
 struct kv_view {
     struct kv *kv;
-    const void *snapshot;
+    const void *snapshot; /* NULL: whatever is there now */
 };
 void kv_view_open(struct kv_view *view, struct kv *kv);
 void kv_view_close(struct kv_view *view);

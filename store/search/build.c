@@ -121,6 +121,8 @@ static void take_record(struct build *build, const struct record_view *record, u
     if (record->erased || record->stripped)
         return;
     if (kind_is_message(record->kind)) {
+        uint64_t mid = record_mid(record->ts, record->mid_off, build->partition);
+        build->row.mid = mid > build->row.mid ? mid : build->row.mid;
         build->messages++;
         content_add_traits(record, build->builder, place);
         content_add_text(&build->content, build->row.lang, record->kind, record->body,
@@ -358,23 +360,17 @@ static bool is_stopped(const struct build_again *again)
 
 static int again_every(struct build *build, struct build_again *again)
 {
-    struct conv_id zero = {0};
-    struct index_key from = index_conv_key(build->partition, zero);
-    struct key until = key_partition(build->partition + 1);
-    struct kv_iter iter;
     int err = 0;
-    kv_iter_open(&iter, build->index, NULL, KV_LOG, index_key_span(&from), key_span(&until));
-    kv_iter_first(&iter);
-    while (err == 0 && kv_iter_valid(&iter) && !is_stopped(again)) {
-        build->conv = key_conv_id(kv_iter_key(&iter));
-        err = again_conv(build, again);
-        struct index_key next = index_conv_key(build->partition, build->conv);
-        next.p[next.n++] = (char)0xff;
-        kv_iter_seek(&iter, index_key_span(&next));
+    build->conv = (struct conv_id){0};
+    while (err == 0 && !is_stopped(again)) {
+        err = index_next_conv(build->index, build->partition, &build->conv);
+        if (err == ERR_NOT_FOUND)
+            return 0;
+        if (err == 0)
+            err = again_conv(build, again);
+        if (++build->conv.lo == 0 && ++build->conv.hi == 0)
+            break;
     }
-    if (err == 0 && !is_stopped(again))
-        err = kv_iter_error(&iter);
-    kv_iter_close(&iter);
     return err;
 }
 

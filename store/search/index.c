@@ -11,7 +11,7 @@
 
 enum { INDEX_CONV_OFF = 1, INDEX_CONV_CHANGING = 2 };
 
-static const char META_KEY[] = {(char)0xff, (char)0xff, 0};
+static const char META_KEY[] = {(char)0xff, (char)0xff, 0}, ROWS[] = {(char)0xff, (char)0xfe};
 
 static int read_number(struct kv *index, struct span key, uint64_t *number)
 {
@@ -100,7 +100,8 @@ int index_condemn(struct kv *index)
 
 /* ---- keys ---- */
 
-struct index_key index_conv_key(uint32_t partition, struct conv_id conv)
+/* Before its segments. */
+static struct index_key conv_key(uint32_t partition, struct conv_id conv)
 {
     struct key key = key_conv(partition, conv);
     struct index_key made = {.n = key.n};
@@ -108,11 +109,20 @@ struct index_key index_conv_key(uint32_t partition, struct conv_id conv)
     return made;
 }
 
+struct index_key index_row_key(uint32_t partition, struct conv_id conv)
+{
+    struct key key = key_conv(partition, conv);
+    struct index_key made = {.n = sizeof ROWS + key.n};
+    memcpy(made.p, ROWS, sizeof ROWS);
+    memcpy(made.p + sizeof ROWS, key.p, key.n);
+    return made;
+}
+
 struct index_key index_key(uint32_t partition, struct conv_id conv, uint32_t segment,
                            struct span term)
 {
     ASSERT(term.n <= TERM_BYTES_MAX);
-    struct index_key key = index_conv_key(partition, conv);
+    struct index_key key = conv_key(partition, conv);
     put_be16(key.p + key.n, (uint16_t)(segment >> 16));
     put_be16(key.p + key.n + 2, (uint16_t)segment);
     key.n += 4;
@@ -128,35 +138,60 @@ int index_fed(struct kv *index, uint32_t partition, uint64_t *offset)
     return read_number(index, key_span(&key), offset);
 }
 
-static int read_conv(struct span value, struct index_conv *row)
+static int read_row(struct span value, struct index_conv *row)
 {
     uint64_t bits = 0;
-    size_t n = get_varint(value.p, value.n, &row->through);
-    size_t more = n > 0 ? get_varint(value.p + n, value.n - n, &row->floor) : 0;
-    if (more == 0)
-        return ERR_CORRUPT;
-    n += more;
-    if (n == value.n)
-        return 0;
-    more = get_varint(value.p + n, value.n - n, &bits);
-    if (more == 0 || value.n - n - more > LANG_MAX)
+    uint64_t *const numbers[] = {&row->through, &row->floor, &row->mid, &bits};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        size_t n = get_varint(value.p, value.n, numbers[i]);
+        if (n == 0)
+            return ERR_CORRUPT;
+        value = span_of(value.p + n, value.n - n);
+    }
+    if (value.n > LANG_MAX)
         return ERR_CORRUPT;
     row->off = bits & INDEX_CONV_OFF;
     row->changing = bits & INDEX_CONV_CHANGING;
-    memcpy(row->lang, value.p + n + more, value.n - n - more);
+    memcpy(row->lang, value.p, value.n);
     return 0;
 }
 
 int index_conv(struct kv *index, uint32_t partition, struct conv_id conv, struct index_conv *row)
 {
-    struct index_key key = index_conv_key(partition, conv);
-    struct buf value = {0};
-    int err = kv_get(index, KV_LOG, index_key_span(&key), &value);
-    *row = (struct index_conv){0};
-    if (err == 0)
-        err = read_conv(buf_span(&value), row);
-    buf_close(&value);
-    return err == ERR_NOT_FOUND ? 0 : err;
+    return index_convs(index, partition, &conv, 1, row);
+}
+
+struct rows {
+    struct index_conv *rows;
+    int err;
+};
+static void take_row(void *arg, size_t i, struct span value)
+{
+    struct rows *rows = arg;
+    int err = read_row(value, &rows->rows[i]);
+    if (err != 0)
+        rows->err = err;
+}
+
+int index_convs(struct kv *index, uint32_t partition, const struct conv_id *convs, size_t count,
+                struct index_conv *rows)
+{
+    const struct kv_view now = {.kv = index};
+    struct index_key keys[KV_EACH_MAX];
+    struct span spans[KV_EACH_MAX];
+    int err = 0;
+    memset(rows, 0, count * sizeof *rows);
+    for (size_t at = 0; at < count && err == 0; at += KV_EACH_MAX) {
+        struct rows taken = {.rows = rows + at};
+        size_t n = count - at < KV_EACH_MAX ? count - at : KV_EACH_MAX;
+        for (size_t i = 0; i < n; i++) {
+            keys[i] = index_row_key(partition, convs[at + i]);
+            spans[i] = index_key_span(&keys[i]);
+        }
+        err = kv_view_get_each(&now, KV_LOG, spans, n, take_row, &taken);
+        err = err == 0 ? taken.err : err;
+    }
+    return err;
 }
 
 void index_put_fed(struct kv_batch *batch, uint32_t partition, uint64_t offset)
@@ -168,17 +203,15 @@ void index_put_fed(struct kv_batch *batch, uint32_t partition, uint64_t offset)
 void index_put_conv(struct kv_batch *batch, uint32_t partition, struct conv_id conv,
                     const struct index_conv *row)
 {
-    struct index_key key = index_conv_key(partition, conv);
-    char room[3 * VARINT_MAX + LANG_MAX];
+    struct index_key key = index_row_key(partition, conv);
+    char room[4 * VARINT_MAX + LANG_MAX];
     uint64_t bits = (row->off ? INDEX_CONV_OFF : 0) | (row->changing ? INDEX_CONV_CHANGING : 0);
     size_t lang = strlen(row->lang), n = put_varint(room, row->through);
     n += put_varint(room + n, row->floor);
-    if (bits != 0 || lang > 0) {
-        n += put_varint(room + n, bits);
-        memcpy(room + n, row->lang, lang);
-        n += lang;
-    }
-    kv_put(batch, KV_LOG, index_key_span(&key), span_of(room, n));
+    n += put_varint(room + n, row->mid);
+    n += put_varint(room + n, bits);
+    memcpy(room + n, row->lang, lang);
+    kv_put(batch, KV_LOG, index_key_span(&key), span_of(room, n + lang));
 }
 
 /* Behind all that begins with it. */
@@ -191,13 +224,34 @@ static struct index_key next_key(struct index_key key)
     return key;
 }
 
+int index_next_conv(struct kv *index, uint32_t partition, struct conv_id *conv)
+{
+    struct index_key from = index_row_key(partition, *conv), until = from;
+    struct kv_iter iter;
+    until.n = sizeof ROWS + 2; /* with the partition */
+    until = next_key(until);
+    kv_iter_open(&iter, index, NULL, KV_LOG, index_key_span(&from), index_key_span(&until));
+    kv_iter_first(&iter);
+    int err = kv_iter_valid(&iter) ? 0 : kv_iter_error(&iter);
+    if (err == 0 && !kv_iter_valid(&iter))
+        err = ERR_NOT_FOUND;
+    if (err == 0) {
+        struct span key = kv_iter_key(&iter);
+        *conv = key_conv_id(span_of(key.p + sizeof ROWS, key.n - sizeof ROWS));
+    }
+    kv_iter_close(&iter);
+    return err;
+}
+
 void index_drop(struct kv_batch *batch, uint32_t partition, struct conv_id conv, uint32_t segment)
 {
-    struct index_key from = segment == UINT32_MAX
-                                ? index_conv_key(partition, conv)
-                                : index_key(partition, conv, segment, (struct span){0});
-    struct index_key until = next_key(from);
+    bool whole = segment == UINT32_MAX;
+    struct index_key from =
+        whole ? conv_key(partition, conv) : index_key(partition, conv, segment, (struct span){0});
+    struct index_key until = next_key(from), row = index_row_key(partition, conv);
     kv_delete_range(batch, index_key_span(&from), index_key_span(&until));
+    if (whole)
+        kv_delete(batch, KV_LOG, index_key_span(&row));
 }
 
 /* ---- writing ---- */

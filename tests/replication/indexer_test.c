@@ -118,7 +118,7 @@ Test(indexer, who_asked_may_go)
 Test(indexer, damage_that_a_reader_found_is_mended_by_the_next_start)
 {
     char dir[SCRATCH_MAX + 32];
-    struct index_key key = index_conv_key(0, conv_id_of(span_str(conv[0])));
+    struct index_key key = index_row_key(0, conv_id_of(span_str(conv[0])));
     struct kv_batch batch;
     await_indexed();
     kv_batch_init(&batch, indexer_kv(indexer));
