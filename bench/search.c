@@ -1,8 +1,9 @@
 /* bench/search.c: how long it takes to find texts, in one conversation and in 800 of a user, over
  * one WebSocket, one request at a time; how quickly the index is made on one core, and what it
  * takes of the disk. All of the chat archives, beside SQLite FTS5 and PostgreSQL with the same
- * texts and queries (bench/search/rival.h); or, with --messages N, these archives again and again
- * up to N, alone. Everything is asked once before it is measured. */
+ * texts and queries (bench/search/rival.h), and its store beside SQLite, both as libraries; or,
+ * with --messages N, these archives again and again up to N, alone. Everything is asked once before
+ * it is measured. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -158,7 +159,8 @@ static void compare(const char *where, const struct queries *queries, struct tim
     result_add(&result, "ref_p99", series_at(&theirs->all, 0.99));
     if (theirs->inside.n > 0)
         result_add(&result, "ref_mean_without_socket", mean(&theirs->inside));
-    result_add(&result, "server_cpu", ours->cpu);
+    if (ours->cpu > 0)
+        result_add(&result, "server_cpu", ours->cpu);
     for (int kind = 0; kind < ASKED_COUNT; kind++) {
         char name[32];
         snprintf(name, sizeof name, "%s", ASKED_NAMES[kind]);
@@ -224,8 +226,9 @@ static void say_rival_index(const struct rival *rival, const struct made *made,
 static void beside_rivals(const struct texts *texts, const struct archives *archives,
                           const struct queries *queries, double secs)
 {
-    static const char *const WHERE[] = {"conv", "user"};
-    struct times ours_took[2], theirs;
+    static const char *const WHERE[] = {"conv", "user"}, *const STORE[] = {"conv-store",
+                                                                           "user-store"};
+    struct times ours_took[2], store_took[2], theirs;
     struct ours ours;
     ours_open(&ours, texts, archives, 1);
     for (int mine = 0; mine <= 1; mine++) {
@@ -235,6 +238,11 @@ static void beside_rivals(const struct texts *texts, const struct archives *arch
         result_print(&result);
     }
     ours_stop(&ours);
+    struct rival store = {.state = &ours};
+    rival_apart(&store, texts, NULL, rival_store);
+    for (int mine = 0; mine <= 1; mine++)
+        ask_all(NULL, &store, queries, mine != 0, secs, &store_took[mine]);
+    store.close(&store);
     struct made made = made_anew(&ours.gateway);
     say_index(&made, texts, 1);
     ours_close(&ours);
@@ -249,13 +257,17 @@ static void beside_rivals(const struct texts *texts, const struct archives *arch
         for (int mine = 0; mine <= 1; mine++) {
             ask_all(NULL, &rival, queries, mine != 0, secs, &theirs);
             compare(WHERE[mine], queries, &ours_took[mine], &theirs, &rival);
+            if (i == 0)
+                compare(STORE[mine], queries, &store_took[mine], &theirs, &rival);
             times_close(&theirs);
         }
         rival.close(&rival);
     }
     free(order);
-    times_close(&ours_took[0]);
-    times_close(&ours_took[1]);
+    for (int mine = 0; mine <= 1; mine++) {
+        times_close(&ours_took[mine]);
+        times_close(&store_took[mine]);
+    }
 }
 
 static void many(const struct texts *texts, const struct archives *archives,

@@ -87,7 +87,7 @@ void rival_apart(struct rival *rival, const struct texts *texts, const size_t *o
                  void (*open)(struct rival *, const struct texts *, const size_t *))
 {
     int fds[2];
-    *rival = (struct rival){0};
+    *rival = (struct rival){.state = rival->state};
     bench_dir(rival->root);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0)
         bench_fail("socketpair: %s", strerror(errno));

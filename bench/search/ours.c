@@ -8,9 +8,10 @@
 
 #include "bench/lib/archive.h"
 
-enum { LIST_PAGE = 200, HITS = 20 };
+enum { LIST_PAGE = 200 };
 
-static const char READER[] = "reader", IMPORTER[] = "importer";
+const char ours_reader[] = "reader";
+static const char IMPORTER[] = "importer";
 
 /* ---- the archive ---- */
 
@@ -56,7 +57,7 @@ static void import(struct ours *ours, const struct texts *texts, const struct ar
         copy_lines(out, texts, archives->paths[i], copy, mine, &room);
     if (fclose(out) != 0 || room + 1 != texts->room_count)
         bench_fail("%s: %zu conversations instead of %zu", path, room + 1, texts->room_count);
-    archive_import(&ours->gateway, mine ? READER : IMPORTER, path);
+    archive_import(&ours->gateway, mine ? ours_reader : IMPORTER, path);
     unlink(path);
 }
 
@@ -98,7 +99,7 @@ static json_t *answer_of(const struct ours *ours)
 static void name_reader(size_t number, char *name, size_t size)
 {
     (void)number;
-    snprintf(name, size, "%s", READER);
+    snprintf(name, size, "%s", ours_reader);
 }
 
 static void take_ids(struct ours *ours, const struct map *by_name)
@@ -199,17 +200,23 @@ void ours_close(struct ours *ours)
     free(ours->convs);
 }
 
+void ours_ask(const struct query_drawn *query, const char *quote, struct buf *text)
+{
+    if (query->from[0] != '\0')
+        buf_addf(text, "from:%s ", query->from);
+    quote = query->kind == ASKED_PHRASE ? quote : "";
+    buf_add_str(text, quote);
+    for (size_t i = 0; i < query->count; i++)
+        buf_addf(text, "%s%s", i > 0 ? " " : "", query->words[i]);
+    buf_addf(text, "%s%s", quote, query->kind == ASKED_PREFIX ? "*" : "");
+}
+
 /* No word of these has anything in it that JSON escapes. */
 static void say(struct ours *ours, const struct query_drawn *query, bool mine, struct buf *text)
 {
     buf_add_str(text, "{\"id\":3,\"op\":\"search\",\"q\":\"");
-    if (query->from[0] != '\0')
-        buf_addf(text, "from:%s ", query->from);
-    const char *quote = query->kind == ASKED_PHRASE ? "\\\"" : "";
-    buf_add_str(text, quote);
-    for (size_t i = 0; i < query->count; i++)
-        buf_addf(text, "%s%s", i > 0 ? " " : "", query->words[i]);
-    buf_addf(text, "%s%s\",\"limit\":%d", quote, query->kind == ASKED_PREFIX ? "*" : "", HITS);
+    ours_ask(query, "\\\"", text);
+    buf_addf(text, "\",\"limit\":%d", HITS);
     if (!mine)
         buf_addf(text, ",\"c\":\"%s\"", ours->convs[query->conv]);
     buf_add_byte(text, '}');

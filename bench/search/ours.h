@@ -7,7 +7,8 @@
 #include "bench/lib/sock.h"
 #include "bench/search/texts.h"
 
-enum { ARCHIVES_MAX = 2 };
+enum { ARCHIVES_MAX = 2, HITS = 20 };
+extern const char ours_reader[]; /* the user who looks */
 struct archives {
     char paths[ARCHIVES_MAX][SCRATCH_MAX + 64];
     size_t count;
@@ -27,6 +28,8 @@ void ours_open(struct ours *ours, const struct texts *texts, const struct archiv
                size_t copies);
 void ours_stop(struct ours *ours);
 void ours_close(struct ours *ours); /* once it has stopped */
+/* What is looked for, in the words of `search`, with this quotation mark. */
+void ours_ask(const struct query_drawn *query, const char *quote, struct buf *text);
 /* Seconds from asking until the answer is there; its hits, of 20. */
 double ours_find(struct ours *ours, const struct query_drawn *query, bool mine, size_t *hits);
 

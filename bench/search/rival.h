@@ -12,10 +12,7 @@
 #ifndef LOQUAT_BENCH_SEARCH_RIVAL_H
 #define LOQUAT_BENCH_SEARCH_RIVAL_H
 
-#include "bench/lib/server.h"
-#include "bench/search/texts.h"
-
-enum { HITS = 20 };
+#include "bench/search/ours.h"
 
 struct rival {
     const char *name;
@@ -35,6 +32,8 @@ struct rival {
 /* `order`: all messages by time. A library's rival->root is there already. */
 void rival_sqlite(struct rival *rival, const struct texts *texts, const size_t *order);
 void rival_postgres(struct rival *rival, const struct texts *texts, const size_t *order);
+/* The store of a server that has stopped, as a library; rival->state: the struct ours. */
+void rival_store(struct rival *rival, const struct texts *texts, const size_t *order);
 /* One that is a library, in a process of its own. */
 void rival_apart(struct rival *rival, const struct texts *texts, const size_t *order,
                  void (*open)(struct rival *, const struct texts *, const size_t *));
