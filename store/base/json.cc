@@ -1,14 +1,12 @@
-/* simdjson validates (grammar, UTF-8, escapes, numbers, depth); the walk over what it has found
- * valid is ours, because it must give slices of the text back as they were written. */
+/* simdjson validates (grammar, UTF-8, escapes, numbers, depth) and says where the tokens are; they
+ * are read here, because slices of the text have to be given back as they were written. */
 #include "store/base/json.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <new>
 #include <simdjson.h>
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
 
 extern "C" {
 #include "store/base/check.h"
@@ -18,18 +16,26 @@ extern "C" {
 /* Nested values that are opened add their strings to those of the levels above. */
 enum { STRINGS_TIMES = 4 };
 
+/* Brackets, commas, colons, and where a string, number or literal begins. */
+struct token {
+    uint32_t at;   /* in the text */
+    uint32_t last; /* of an opening bracket: its closing one; of others: itself */
+};
+
 struct json {
     simdjson::dom::parser parser;
     size_t bytes_max;
     char *text; /* minified, padded */
     size_t text_cap;
+    struct token *tokens; /* of the text, and one more where it ends */
+    size_t token_count, token_cap;
     char *strings; /* unescaped strings of the current parse: never longer than the text */
     size_t strings_used;
     const char *error;
 
     explicit json(size_t max)
-        : parser(max), bytes_max(max), text(nullptr), text_cap(0), strings(nullptr),
-          strings_used(0), error("")
+        : parser(max), bytes_max(max), text(nullptr), text_cap(0), tokens(nullptr), token_count(0),
+          token_cap(0), strings(nullptr), strings_used(0), error("")
     {
     }
 };
@@ -47,6 +53,7 @@ void json_free(struct json *json)
     if (json == nullptr)
         return;
     free(json->text);
+    free(json->tokens);
     free(json->strings);
     delete json;
 }
@@ -71,72 +78,64 @@ static void make_room(struct json *json, size_t n)
     json->strings = static_cast<char *>(xrealloc(json->strings, STRINGS_TIMES * json->text_cap));
 }
 
-/* ---- the walk: over text that is valid and has no white space ---- */
+/* ---- tokens of a text that is valid ---- */
 
-/* The next quote or backslash: one is there, and padding is behind it. */
-#ifdef __SSE2__
-static const char *find_special(const char *p)
+static size_t minify(struct json *json, size_t n)
 {
-    const __m128i quotes = _mm_set1_epi8('"'), slashes = _mm_set1_epi8('\\');
-    for (;; p += sizeof(__m128i)) {
-        __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i *>(p));
-        __m128i found = _mm_or_si128(_mm_cmpeq_epi8(bytes, quotes), _mm_cmpeq_epi8(bytes, slashes));
-        int mask = _mm_movemask_epi8(found);
-        if (mask != 0)
-            return p + __builtin_ctz(static_cast<unsigned>(mask));
+    size_t size = 0;
+    simdjson::error_code code = simdjson::minify(json->text, n, json->strings, size);
+    ASSERT(code == simdjson::SUCCESS);
+    memcpy(json->text, json->strings, size);
+    memset(json->text + size, 0, JSON_PADDING);
+    return size;
+}
+
+/* In a text that is minified a token ends where the next one begins. */
+static void take_tokens(struct json *json, size_t n)
+{
+    const uint32_t *starts = json->parser.implementation->structural_indexes.get();
+    const unsigned char *text = reinterpret_cast<const unsigned char *>(json->text);
+    size_t count = json->parser.implementation->n_structural_indexes, depth = 1;
+    uint32_t open[JSON_DEPTH_MAX], spaces = starts[0];
+    if (count >= json->token_cap) {
+        json->token_cap = count + count / 2 + 128;
+        json->tokens = static_cast<struct token *>(
+            xrealloc(json->tokens, json->token_cap * sizeof *json->tokens));
     }
-}
-#else
-static const char *find_special(const char *p)
-{
-    const uint64_t ones = 0x0101010101010101u, highs = ones << 7;
-    for (;; p += sizeof(uint64_t)) {
-        uint64_t bytes = get_le64(p);
-        uint64_t quote = bytes ^ (ones * '"'), slash = bytes ^ (ones * '\\');
-        uint64_t zeros = (((quote - ones) & ~quote) | ((slash - ones) & ~slash)) & highs;
-        if (zeros != 0) /* the lowest of them is true */
-            return p + __builtin_ctzll(zeros) / 8;
-    }
-}
-#endif
-
-/* `p` is at the opening quote; returns the place after the closing one. */
-static const char *skip_string(const char *p, bool *escaped)
-{
-    *escaped = false;
-    for (p = find_special(p + 1); *p != '"'; p = find_special(p + 2))
-        *escaped = true;
-    return p + 1;
-}
-
-static const char *skip_value(const char *p, const char *end)
-{
-    int depth = 0;
-    bool escaped;
-    do {
-        switch (*p) {
-        case '"':
-            p = skip_string(p, &escaped);
-            break;
-        case '{':
-        case '[':
-            depth++;
-            p++;
-            break;
-        case '}':
-        case ']':
-            depth--;
-            p++;
-            break;
-        default: /* number, literal, or punctuation inside */
-            p++;
-            while (p < end && *p != ',' && *p != '}' && *p != ']' && *p != '"' && *p != '{' &&
-                   *p != '[')
-                p++;
+    json->tokens[0] = {0, 0}; /* the object that the text is */
+    open[0] = 0;
+    for (uint32_t i = 1; i < count; i++) {
+        const unsigned char *p = text + starts[i];
+        for (const unsigned char *before = p - 1; *before <= ' '; before--)
+            spaces++;
+        json->tokens[i] = {starts[i] - spaces, i};
+        if (*p == '{' || *p == '[') {
+            ASSERT(depth < JSON_DEPTH_MAX);
+            open[depth++] = i;
+        } else if (*p == '}' || *p == ']') {
+            json->tokens[open[--depth]].last = i;
         }
-    } while (depth > 0 && p < end);
-    return p;
+    }
+    if (spaces > 0 || text[n - 1] <= ' ')
+        n = minify(json, n);
+    json->tokens[count] = {static_cast<uint32_t>(n), 0};
+    json->token_count = count;
 }
+
+/* The one with which `val` begins. A value that a caller made of a slice does not know it. */
+static size_t token_of(const struct json *json, const struct json_val *val)
+{
+    size_t at = static_cast<size_t>(val->raw.p - json->text), i = val->token;
+    if (i < json->token_count && json->tokens[i].at == at)
+        return i;
+    auto before = [](const struct token &token, size_t place) { return token.at < place; };
+    const struct token *begin = json->tokens, *end = begin + json->token_count;
+    const struct token *found = std::lower_bound(begin, end, at, before);
+    ASSERT(found < end && found->at == at);
+    return static_cast<size_t>(found - begin);
+}
+
+/* ---- what they say ---- */
 
 static unsigned hex4(const char *p)
 {
@@ -187,7 +186,6 @@ static char unescape_one(char c)
     }
 }
 
-/* The content of a string between its quotes. */
 static struct span unescape(struct json *json, struct span in)
 {
     char *start = json->strings + json->strings_used, *out = start;
@@ -214,10 +212,17 @@ static struct span unescape(struct json *json, struct span in)
     return span_of(start, (size_t)(out - start));
 }
 
-static struct span string_content(struct json *json, struct span raw, bool escaped)
+/* Of the token, as written. */
+static struct span token_text(const struct json *json, size_t first)
+{
+    const struct token *token = &json->tokens[first];
+    return span_of(json->text + token->at, json->tokens[token->last + 1].at - token->at);
+}
+
+static struct span string_content(struct json *json, struct span raw)
 {
     struct span inner = span_of(raw.p + 1, raw.n - 2);
-    return escaped ? unescape(json, inner) : inner;
+    return memchr(inner.p, '\\', inner.n) != nullptr ? unescape(json, inner) : inner;
 }
 
 /* A number of nothing but digits, few enough to be below 2^53. */
@@ -248,18 +253,16 @@ static void read_number(struct json_val *val)
     }
 }
 
-/* One value at `p`; returns the place after it. */
-static const char *read_value(struct json *json, const char *p, const char *end,
-                              struct json_val *val)
+/* The value that begins with token `i`; returns the token after it. */
+static size_t read_value(struct json *json, size_t i, struct json_val *val)
 {
     *val = json_val{};
-    bool escaped = false;
-    const char *after = *p == '"' ? skip_string(p, &escaped) : skip_value(p, end);
-    val->raw = span_of(p, (size_t)(after - p));
-    switch (*p) {
+    val->token = static_cast<uint32_t>(i);
+    val->raw = token_text(json, i);
+    switch (*val->raw.p) {
     case '"':
         val->type = JSON_STRING;
-        val->str = string_content(json, val->raw, escaped);
+        val->str = string_content(json, val->raw);
         break;
     case '{':
         val->type = JSON_OBJECT;
@@ -270,7 +273,7 @@ static const char *read_value(struct json *json, const char *p, const char *end,
     case 't':
     case 'f':
         val->type = JSON_BOOL;
-        val->truth = *p == 't';
+        val->truth = *val->raw.p == 't';
         break;
     case 'n':
         val->type = JSON_NULL;
@@ -279,36 +282,40 @@ static const char *read_value(struct json *json, const char *p, const char *end,
         val->type = JSON_NUMBER;
         read_number(val);
     }
-    return after;
+    return json->tokens[i].last + 1;
 }
 
-/* A name and its value at `p`; returns the place after them. */
-static const char *read_member(struct json *json, const char *p, const char *end,
-                               struct json_field *field)
+/* A name, which is token `i`, and its value; returns the token after them. */
+static size_t read_member(struct json *json, size_t i, struct json_field *field)
 {
-    bool escaped;
-    const char *after = skip_string(p, &escaped);
-    field->name = string_content(json, span_of(p, (size_t)(after - p)), escaped);
-    return read_value(json, after + 1, end, &field->val);
+    field->name = string_content(json, token_text(json, i));
+    return read_value(json, i + 2, &field->val);
 }
 
-/* `obj` has members only when all of them are right. */
-static int read_object(struct json *json, struct span raw, struct json_obj *obj)
+/* Names are short: a call would take longer. */
+static bool same_name(struct span name, const char *other, size_t n)
 {
-    const char *p = raw.p + 1, *end = raw.p + raw.n;
-    size_t count = 0;
+    if (name.n != n)
+        return false;
+    while (n > 0 && name.p[n - 1] == other[n - 1])
+        n--;
+    return n == 0;
+}
+
+/* `open` is its bracket. `obj` has members only when all of them are right. */
+static int read_object(struct json *json, size_t open, struct json_obj *obj)
+{
+    size_t count = 0, last = json->tokens[open].last;
     obj->count = 0;
-    if (json->strings_used + raw.n > STRINGS_TIMES * json->text_cap)
+    if (json->strings_used + token_text(json, open).n > STRINGS_TIMES * json->text_cap)
         return fail(json, "opened too often");
-    while (*p != '}') {
-        if (*p == ',')
-            p++;
+    for (size_t i = open + 1; i < last; i++) { /* past a comma */
         if (count == JSON_FIELDS_MAX)
             return fail(json, "an object with too many members");
         struct json_field *field = &obj->fields[count];
-        p = read_member(json, p, end, field);
-        for (size_t i = 0; i < count; i++)
-            if (span_eq(obj->fields[i].name, field->name))
+        i = read_member(json, i, field);
+        for (size_t k = 0; k < count; k++)
+            if (same_name(obj->fields[k].name, field->name.p, field->name.n))
                 return fail(json, "a member is there twice");
         count++;
     }
@@ -351,28 +358,22 @@ int json_parse(struct json *json, const char *text, size_t n, struct json_obj *o
         return ERR_TOO_LARGE;
     }
     make_room(json, n);
-    size_t size = 0;
-    simdjson::error_code code = simdjson::minify(text, n, json->text, size);
-    if (code != simdjson::SUCCESS)
-        return fail(json, reason(code));
-    memset(json->text + size, 0, JSON_PADDING);
-    char *whole = json->text;
-    if (size < n) { /* without its white space `1 2` would pass for a number */
-        whole = json->strings;
-        memcpy(whole, text, n);
-        memset(whole + n, 0, JSON_PADDING);
-    }
+    if (n > 0)
+        memcpy(json->text, text, n);
+    memset(json->text + n, 0, JSON_PADDING);
+    simdjson::error_code code = simdjson::SUCCESS;
     if (json->parser.max_depth() != JSON_DEPTH_MAX || json->parser.capacity() < n)
         code =
             json->parser.allocate(json->bytes_max < 1024 ? 1024 : json->bytes_max, JSON_DEPTH_MAX);
     simdjson::dom::element root;
     if (code == simdjson::SUCCESS)
-        code = json->parser.parse(whole, n, false).get(root);
+        code = json->parser.parse(json->text, n, false).get(root);
     if (code != simdjson::SUCCESS)
         return fail(json, reason(code));
     if (!root.is_object())
         return fail(json, "not an object");
-    return read_object(json, span_of(json->text, size), obj);
+    take_tokens(json, n);
+    return read_object(json, 0, obj);
 }
 
 int json_open(struct json *json, const struct json_val *val, struct json_obj *obj)
@@ -380,24 +381,18 @@ int json_open(struct json *json, const struct json_val *val, struct json_obj *ob
     obj->count = 0;
     if (val->type != JSON_OBJECT)
         return fail(json, "not an object");
-    return read_object(json, val->raw, obj);
+    return read_object(json, token_of(json, val), obj);
 }
 
 int json_items(struct json *json, const struct json_val *val, struct json_val *vals, size_t max)
 {
     if (val->type != JSON_ARRAY)
         return fail(json, "not an array");
-    const char *p = val->raw.p + 1, *end = val->raw.p + val->raw.n;
-    size_t count = 0;
     if (json->strings_used + val->raw.n > STRINGS_TIMES * json->text_cap)
         return fail(json, "opened too often");
-    while (*p != ']') {
-        if (*p == ',')
-            p++;
-        struct json_val spare;
-        p = read_value(json, p, end, count < max ? &vals[count] : &spare);
-        count++;
-    }
+    size_t open = token_of(json, val), last = json->tokens[open].last, count = 0;
+    for (size_t i = open + 1; i < last; i++, count++) /* past a comma */
+        i = count < max ? read_value(json, i, &vals[count]) : json->tokens[i].last + 1;
     return (int)count;
 }
 
@@ -406,14 +401,13 @@ int json_each(struct json *json, const struct json_val *val,
 {
     if (val->type != JSON_OBJECT)
         return fail(json, "not an object");
-    const char *p = val->raw.p + 1, *end = val->raw.p + val->raw.n;
-    while (*p != '}') {
-        if (*p == ',')
-            p++;
-        if (json->strings_used + (size_t)(end - p) > STRINGS_TIMES * json->text_cap)
+    size_t open = token_of(json, val), last = json->tokens[open].last;
+    for (size_t i = open + 1; i < last; i++) { /* past a comma */
+        size_t rest = json->tokens[last].at - json->tokens[i].at;
+        if (json->strings_used + rest > STRINGS_TIMES * json->text_cap)
             return fail(json, "opened too often"); /* `fn` may open more */
         struct json_field field;
-        p = read_member(json, p, end, &field);
+        i = read_member(json, i, &field);
         if (!fn(arg, &field))
             return fail(json, "a member that does not fit");
     }
@@ -424,7 +418,7 @@ const struct json_val *json_get(const struct json_obj *obj, const char *name)
 {
     size_t n = strlen(name);
     for (size_t i = 0; i < obj->count; i++)
-        if (obj->fields[i].name.n == n && memcmp(obj->fields[i].name.p, name, n) == 0)
+        if (same_name(obj->fields[i].name, name, n))
             return &obj->fields[i].val;
     return nullptr;
 }

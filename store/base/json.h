@@ -22,6 +22,7 @@ enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSO
 
 struct json_val {
     enum json_type type;
+    uint32_t token;  /* json.cc's: where it is in the text; of a value made by hand: any */
     struct span raw; /* as written, minified; what a body passes through as */
     struct span str; /* strings: unescaped UTF-8 (may hold NUL bytes) */
     double num;

@@ -364,6 +364,37 @@ Test(json, nested_objects_and_arrays)
     cr_assert(eq(int, json_open(json, get("e"), &inner), ERR_BAD_REQUEST));
 }
 
+/* White space is not in the way of what is inside, wherever it is. */
+Test(json, nested_values_between_spaces)
+{
+    struct json_val vals[3];
+    parse(
+        " \n{ \"z\" : 1 , \"a\" :\t[ { \"b c\" : [ ] , \"d\":\r\n2.5 } ,\" \\n \", [ 3 ,4 ] ] }  ");
+    cr_assert(eq(int, json_items(json, get("a"), vals, 3), 3));
+    cr_assert(span_is(vals[0].raw, "{\"b c\":[],\"d\":2.5}"));
+    cr_assert(span_is(vals[1].str, " \n "));
+    cr_assert(span_is(vals[2].raw, "[3,4]"));
+    cr_assert(eq(int, json_open(json, &vals[0], &inner), 0));
+    cr_assert(eq(sz, inner.count, 2));
+    cr_assert(span_is(inner.fields[0].val.raw, "[]"));
+    cr_assert(eq(dbl, json_get(&inner, "d")->num, 2.5));
+    struct json_val last = vals[2];
+    cr_assert(eq(int, json_items(json, &last, vals, 3), 2));
+    cr_assert(eq(i64, vals[1].whole, 4));
+}
+
+/* A value's slice is enough to open it. */
+Test(json, a_value_made_of_a_slice)
+{
+    struct json_val vals[2];
+    parse("{\"x\":[0],\"a\":{\"b\":[1,2]},\"y\":[3]}");
+    struct json_val a = {.type = JSON_OBJECT, .raw = get("a")->raw, .token = 1000};
+    cr_assert(eq(int, json_open(json, &a, &inner), 0));
+    struct json_val b = {.type = JSON_ARRAY, .raw = json_get(&inner, "b")->raw};
+    cr_assert(eq(int, json_items(json, &b, vals, 1), 2));
+    cr_assert(eq(i64, vals[0].whole, 1));
+}
+
 struct each {
     struct buf names;
     size_t count, stop_at;
