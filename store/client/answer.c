@@ -42,16 +42,24 @@ static struct loquat_text text_of(struct span span)
     return (struct loquat_text){span.p, span.n};
 }
 
+static uint64_t number(const struct json_val *val)
+{
+    return val != NULL && val->is_whole && val->whole > 0 ? (uint64_t)val->whole : 0;
+}
+
+static struct span string(const struct json_val *val)
+{
+    return val != NULL && val->type == JSON_STRING ? val->str : (struct span){0};
+}
+
 uint64_t answer_number(const struct json_obj *obj, const char *name)
 {
-    const struct json_val *val = json_get(obj, name);
-    return val != NULL && val->is_whole && val->whole > 0 ? (uint64_t)val->whole : 0;
+    return number(json_get(obj, name));
 }
 
 struct span answer_string(const struct json_obj *obj, const char *name)
 {
-    const struct json_val *val = json_get(obj, name);
-    return val != NULL && val->type == JSON_STRING ? val->str : (struct span){0};
+    return string(json_get(obj, name));
 }
 
 static bool truth(const struct json_obj *obj, const char *name)
@@ -103,32 +111,47 @@ void answer_parse(struct json *json, const struct json_obj *obj, struct answer_w
     answer->after_ms = (uint32_t)answer_number(&inner, "after_ms");
 }
 
+static bool hole_parse(struct json *json, const struct json_obj *obj, const struct json_val *hole,
+                       struct loquat_record *record)
+{
+    struct json_val ends[2];
+    if (json_items(json, hole, ends, 2) != 2 || ends[0].whole <= 0 || ends[1].whole < ends[0].whole)
+        return false;
+    record->hole = true;
+    record->s = (uint64_t)ends[0].whole;
+    record->last = (uint64_t)ends[1].whole;
+    record->why = text_of(answer_string(obj, "why"));
+    return true;
+}
+
 bool record_parse(struct json *json, const struct json_obj *obj, struct span text,
                   struct loquat_text c, struct loquat_record *record)
 {
     *record = (struct loquat_record){.c = c, .json = text_of(text)};
-    struct span conv = answer_string(obj, "c");
-    if (conv.p != NULL)
-        record->c = text_of(conv);
-    const struct json_val *hole = json_get(obj, "hole");
-    if (hole != NULL) {
-        struct json_val ends[2];
-        if (json_items(json, hole, ends, 2) != 2 || ends[0].whole <= 0 ||
-            ends[1].whole < ends[0].whole)
-            return false;
-        record->hole = true;
-        record->s = (uint64_t)ends[0].whole;
-        record->last = (uint64_t)ends[1].whole;
-        record->why = text_of(answer_string(obj, "why"));
-        return true;
+    const struct json_val *hole = NULL;
+    for (size_t i = 0; i < obj->count; i++) { /* once, not for each name: pages are long */
+        struct span name = obj->fields[i].name;
+        const struct json_val *val = &obj->fields[i].val;
+        if (span_is(name, "c"))
+            record->c = val->type == JSON_STRING ? text_of(val->str) : c;
+        else if (span_is(name, "s"))
+            record->s = record->last = number(val);
+        else if (span_is(name, "ts"))
+            record->ts = number(val);
+        else if (span_is(name, "n"))
+            record->n = number(val);
+        else if (span_is(name, "from"))
+            record->from = text_of(string(val));
+        else if (span_is(name, "kind"))
+            record->kind = text_of(string(val));
+        else if (span_is(name, "body"))
+            record->body = text_of(val->raw);
+        else if (span_is(name, "hole"))
+            hole = val;
     }
-    record->s = record->last = answer_number(obj, "s");
-    record->ts = answer_number(obj, "ts");
-    record->n = answer_number(obj, "n");
-    record->from = text_of(answer_string(obj, "from"));
-    record->kind = text_of(answer_string(obj, "kind"));
-    const struct json_val *body = json_get(obj, "body");
-    if (body != NULL)
-        record->body = text_of(body->raw);
+    if (hole != NULL) {
+        *record = (struct loquat_record){.c = record->c, .json = record->json};
+        return hole_parse(json, obj, hole, record);
+    }
     return record->s > 0;
 }
