@@ -302,10 +302,18 @@ static bool same_name(struct span name, const char *other, size_t n)
     return n == 0;
 }
 
+/* Different names seldom share one: that a name is new is mostly known without a look at others. */
+static uint64_t name_bit(struct span name)
+{
+    uint64_t first = static_cast<unsigned char>(*name.p); /* of an empty one: the quote behind it */
+    return UINT64_C(1) << ((first ^ name.n << 5) & 63);
+}
+
 /* `open` is its bracket. `obj` has members only when all of them are right. */
 static int read_object(struct json *json, size_t open, struct json_obj *obj)
 {
     size_t count = 0, last = json->tokens[open].last;
+    uint64_t seen = 0;
     obj->count = 0;
     if (json->strings_used + token_text(json, open).n > STRINGS_TIMES * json->text_cap)
         return fail(json, "opened too often");
@@ -314,9 +322,11 @@ static int read_object(struct json *json, size_t open, struct json_obj *obj)
             return fail(json, "an object with too many members");
         struct json_field *field = &obj->fields[count];
         i = read_member(json, i, field);
-        for (size_t k = 0; k < count; k++)
+        uint64_t bit = name_bit(field->name);
+        for (size_t k = 0; (seen & bit) != 0 && k < count; k++)
             if (same_name(obj->fields[k].name, field->name.p, field->name.n))
                 return fail(json, "a member is there twice");
+        seen |= bit;
         count++;
     }
     obj->count = count;
