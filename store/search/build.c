@@ -73,6 +73,14 @@ static int write_batch(struct build *build)
     return kv_batch_empty(&build->batch) ? 0 : kv_write(&build->batch);
 }
 
+/* What was gathered since the last batch, after an error. */
+static void forget(struct build *build)
+{
+    kv_batch_clear(&build->batch);
+    posting_builder_clear(build->builder);
+    build->writer.pairs.n = build->writer.first_n = 0;
+}
+
 /* All that was gathered of a segment. */
 static int put_terms(struct build *build, size_t most)
 {
@@ -145,7 +153,8 @@ static int by_target(const void *a, const void *b)
     return x->target < y->target ? -1 : x->target > y->target;
 }
 
-static int take_late(struct build *build, uint64_t through)
+/* `through` moves only once all of them are there. */
+static int take_late(struct build *build, uint64_t through, uint64_t until)
 {
     int err = 0;
     if (build->late_count == 0)
@@ -169,7 +178,7 @@ static int take_late(struct build *build, uint64_t through)
             err = 0;
     }
     build->late_count = 0;
-    return err == 0 ? flush(build, through) : err;
+    return err == 0 ? flush(build, until) : err;
 }
 
 /* What of a conversation is not in the index, up to `until`. `through` moves behind edits of older
@@ -199,7 +208,7 @@ static int take_rows(struct build *build, uint64_t through, uint64_t until)
     kv_iter_close(&iter);
     if (err == 0)
         err = flush(build, build->late_count == 0 ? until : through);
-    return err == 0 ? take_late(build, until) : err;
+    return err == 0 ? take_late(build, through, until) : err;
 }
 
 /* ---- again ---- */
@@ -376,7 +385,6 @@ static int again_every(struct build *build, struct build_again *again)
 
 int build_again(struct build *build, uint32_t partition, struct build_again *again)
 {
-    struct key from = key_partition(partition), until = key_partition(partition + 1);
     uint64_t segments = again->segments;
     int err = 0;
     build->partition = partition;
@@ -388,9 +396,9 @@ int build_again(struct build *build, uint32_t partition, struct build_again *aga
     if (again->conv_count == 0)
         err = again_every(build, again);
     if (err != 0)
-        kv_batch_clear(&build->batch);
+        forget(build);
     else if (again->segments > segments)
-        kv_compact(build->index, KV_LOG, key_span(&from), key_span(&until));
+        index_compact(build->index, partition);
     return err;
 }
 
@@ -522,7 +530,7 @@ int build_step(struct build *build, uint32_t partition, const bool *stop, struct
     if (err == 0)
         err = write_batch(build);
     else
-        kv_batch_clear(&build->batch);
+        forget(build);
     step->messages = build->messages;
     return err;
 }

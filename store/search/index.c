@@ -224,12 +224,26 @@ static struct index_key next_key(struct index_key key)
     return key;
 }
 
+/* Behind the rows of a partition's conversations. */
+static struct index_key rows_end(uint32_t partition)
+{
+    struct index_key key = index_row_key(partition, (struct conv_id){0});
+    key.n = sizeof ROWS + 2; /* with the partition */
+    return next_key(key);
+}
+
+void index_compact(struct kv *index, uint32_t partition)
+{
+    struct key from = key_partition(partition), until = key_partition(partition + 1);
+    struct index_key row = index_row_key(partition, (struct conv_id){0}), end = rows_end(partition);
+    kv_compact(index, KV_LOG, key_span(&from), key_span(&until));
+    kv_compact(index, KV_LOG, index_key_span(&row), index_key_span(&end));
+}
+
 int index_next_conv(struct kv *index, uint32_t partition, struct conv_id *conv)
 {
-    struct index_key from = index_row_key(partition, *conv), until = from;
+    struct index_key from = index_row_key(partition, *conv), until = rows_end(partition);
     struct kv_iter iter;
-    until.n = sizeof ROWS + 2; /* with the partition */
-    until = next_key(until);
     kv_iter_open(&iter, index, NULL, KV_LOG, index_key_span(&from), index_key_span(&until));
     kv_iter_first(&iter);
     int err = kv_iter_valid(&iter) ? 0 : kv_iter_error(&iter);

@@ -63,6 +63,8 @@ int index_next_conv(struct kv *index, uint32_t partition, struct conv_id *conv);
 void index_put_fed(struct kv_batch *batch, uint32_t partition, uint64_t offset);
 void index_put_conv(struct kv_batch *batch, uint32_t partition, struct conv_id conv,
                     const struct index_conv *row);
+/* What has gone is so from the disk, too. Returns once it is. */
+void index_compact(struct kv *index, uint32_t partition);
 /* All of a segment goes; UINT32_MAX: of the conversation. */
 void index_drop(struct kv_batch *batch, uint32_t partition, struct conv_id conv, uint32_t segment);
 

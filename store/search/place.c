@@ -74,8 +74,6 @@ static int tail_record(struct search *s, struct place *place, uint64_t seq)
         tail_add(place, seq);
     else if (err == 0 && record.kind == LOQUAT__KIND__KIND_EDIT)
         tail_add(place, record.target);
-    else if (err == 0 && record.kind == LOQUAT__KIND__KIND_META)
-        err = place_see(s, place); /* it may say what the index does not know yet */
     return err == ERR_NOT_FOUND ? 0 : err;
 }
 
@@ -87,18 +85,23 @@ int place_by_id(const void *a, const void *b)
     return x->id.lo < y->id.lo ? -1 : x->id.lo > y->id.lo;
 }
 
+/* What the user does not see is not looked at: nothing shows that it is there. */
 static int tail_run(struct search *s, const struct feedlog_run *run, size_t *looked)
 {
     struct place sought = {.id = run->conv};
     struct place *place = bsearch(&sought, s->places, s->place_count, sizeof sought, place_by_id);
-    int err = 0;
+    uint64_t seq = run->first + run->count - 1;
     s->reply->behind += run->count;
-    if (place == NULL)
+    if (place == NULL || seq <= place->row.through)
         return 0;
-    for (uint64_t i = run->count; i > 0 && err == 0 && *looked < SEARCH_TAIL_MAX; i--) {
-        uint64_t seq = run->first + i - 1;
-        if (seq <= place->row.through)
-            continue;
+    int err = place_see(s, place);
+    if (err != 0 || place->access.since == UINT64_MAX)
+        return err;
+    for (; err == 0 && seq >= run->first && seq > place->row.through; seq--) {
+        if (*looked == SEARCH_TAIL_MAX) {
+            s->reply->partial = true;
+            return 0;
+        }
         err = tail_record(s, place, seq);
         ++*looked;
     }
@@ -199,6 +202,7 @@ static void add_tail(struct place *place)
 
 static int load_segment(struct search *s, struct place *place)
 {
+    uint64_t first = (uint64_t)place->segment << SEGMENT_BITS, through = place->row.through;
     int err = 0;
     place_speak(s, place);
     posting_set_clear(&place->set);
@@ -211,6 +215,9 @@ static int load_segment(struct search *s, struct place *place)
         if (place->set.count == 0)
             break;
     }
+    /* What has come into the index since is in the tail, and no mid of the row is above it. */
+    while (place->set.count > 0 && first + place->set.places[place->set.count - 1] > through)
+        place->set.count--;
     add_tail(place);
     place->left = place->set.count;
     return err;

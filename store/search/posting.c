@@ -137,6 +137,17 @@ static void put_run(struct buf *run, uint16_t *places, size_t count)
             buf_add_varint(run, (uint64_t)(places[i] - places[i - 1]) << 1);
 }
 
+void posting_builder_clear(struct posting_builder *builder)
+{
+    arena_reset(&builder->terms);
+    if (builder->slot_count > SLOTS_FIRST && builder->entry_count * 16 < builder->slot_count) {
+        builder->slot_count = SLOTS_FIRST; /* clearing many for few would be most of the work */
+        builder->slots = xrealloc(builder->slots, SLOTS_FIRST * sizeof *builder->slots);
+    }
+    memset(builder->slots, 0, builder->slot_count * sizeof *builder->slots);
+    builder->entry_count = builder->count = builder->term_bytes = 0;
+}
+
 void posting_take(struct posting_builder *builder,
                   void (*fn)(void *arg, struct span term, struct span run), void *arg)
 {
@@ -161,13 +172,7 @@ void posting_take(struct posting_builder *builder,
     buf_close(&run);
     free(order);
     free(places);
-    arena_reset(&builder->terms);
-    if (builder->slot_count > SLOTS_FIRST && n * 16 < builder->slot_count) {
-        builder->slot_count = SLOTS_FIRST; /* clearing many for few would be most of the work */
-        builder->slots = xrealloc(builder->slots, SLOTS_FIRST * sizeof *builder->slots);
-    }
-    memset(builder->slots, 0, builder->slot_count * sizeof *builder->slots);
-    builder->entry_count = builder->count = builder->term_bytes = 0;
+    posting_builder_clear(builder);
 }
 
 /* ---- sets ---- */

@@ -21,6 +21,7 @@ void posting_builder_free(struct posting_builder *builder);
 void posting_add(struct posting_builder *builder, struct span term, uint16_t place);
 size_t posting_bytes(const struct posting_builder *builder); /* of memory it has in use */
 /* Each term, in order, with its run; then the builder is empty. */
+void posting_builder_clear(struct posting_builder *builder); /* what was added is forgotten */
 void posting_take(struct posting_builder *builder,
                   void (*fn)(void *arg, struct span term, struct span run), void *arg);
 

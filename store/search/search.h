@@ -5,7 +5,8 @@
  * Owner:  what is found lives in the caller's arena.
  * Thread: any; never blocks writers.
  * Limits: SEARCH_HITS_MAX hits, SEARCH_VISITS_MAX messages looked at, SEARCH_TAIL_MAX of them from
- *         behind the index: a read that comes to a limit says where the next goes on.
+ *         behind the index: a read that comes to a limit says where the next goes on. It holds a
+ *         message of each conversation at most, besides its hits.
  * Errors: ERR_BAD_REQUEST, ERR_CORRUPT. Where the index is damaged, it does without. */
 #ifndef LOQUAT_STORE_SEARCH_SEARCH_H
 #define LOQUAT_STORE_SEARCH_SEARCH_H
