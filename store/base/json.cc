@@ -102,7 +102,8 @@ static void take_tokens(struct json *json, size_t n)
         json->tokens = static_cast<struct token *>(
             xrealloc(json->tokens, json->token_cap * sizeof *json->tokens));
     }
-    json->tokens[0] = {0, 0}; /* the object that the text is */
+    ASSERT(text[starts[0]] == '{'); /* places count from the text's beginning */
+    json->tokens[0] = {0, 0};       /* the object that the text is */
     open[0] = 0;
     for (uint32_t i = 1; i < count; i++) {
         const unsigned char *p = text + starts[i];
@@ -113,6 +114,7 @@ static void take_tokens(struct json *json, size_t n)
             ASSERT(depth < JSON_DEPTH_MAX);
             open[depth++] = i;
         } else if (*p == '}' || *p == ']') {
+            ASSERT(depth > 0);
             json->tokens[open[--depth]].last = i;
         }
     }

@@ -281,6 +281,44 @@ Test(json, depth_is_bounded)
     cr_assert(eq(int, parse_nested(20000), ERR_BAD_REQUEST));
 }
 
+/* `inside` within so many objects, and nothing after it. */
+static int parse_within(int depth, const char *inside)
+{
+    struct buf in = {0};
+    for (int i = 0; i < depth; i++)
+        buf_add_str(&in, " { \"a\" : ");
+    buf_add_str(&in, inside);
+    for (int i = 0; i < depth; i++)
+        buf_add_byte(&in, '}');
+    int err = parse_bytes(buf_span(&in));
+    buf_close(&in);
+    return err;
+}
+
+/* Whatever the innermost one is, it is bounded alike, and one less can be read. */
+Test(json, depth_is_bounded_for_what_is_empty)
+{
+    static const char *const INSIDE[] = {"{}", "[]", "{ }", "[ \n ]", "[1]", "{\"b\":2}"};
+    for (size_t i = 0; i < sizeof INSIDE / sizeof *INSIDE; i++) {
+        cr_assert(eq(int, parse_within(JSON_DEPTH_MAX - 2, INSIDE[i]), 0), "%s", INSIDE[i]);
+        cr_assert(eq(int, parse_within(JSON_DEPTH_MAX + 1, INSIDE[i]), ERR_BAD_REQUEST), "%s",
+                  INSIDE[i]);
+    }
+}
+
+/* Nothing of a text before is left, longer or shorter, right or wrong. */
+Test(json, one_text_after_the_other)
+{
+    parse("{\"a\":[1,2,{\"b\":[3,4,5]}],\"c\":{\"d\":{}}}");
+    parse("{\"c\":{\"e\":1}}");
+    cr_assert(eq(int, json_open(json, get("c"), &inner), 0));
+    cr_assert(eq(sz, inner.count, 1));
+    refused("{\"c\":{\"e\":1}");
+    parse(" {\"c\" : { } } ");
+    cr_assert(eq(int, json_open(json, get("c"), &inner), 0));
+    cr_assert(eq(sz, inner.count, 0));
+}
+
 static int parse_fields(int count)
 {
     struct buf in = {0};
