@@ -161,6 +161,8 @@ static void compare(const char *where, const struct queries *queries, struct tim
         result_add(&result, "ref_mean_without_socket", mean(&theirs->inside));
     if (ours->cpu > 0)
         result_add(&result, "server_cpu", ours->cpu);
+    if (rival->cut > 0)
+        result_add(&result, "ref_cut", (double)rival->cut); /* of all rounds so far */
     for (int kind = 0; kind < ASKED_COUNT; kind++) {
         char name[32];
         snprintf(name, sizeof name, "%s", ASKED_NAMES[kind]);

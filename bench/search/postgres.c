@@ -188,6 +188,8 @@ static void prepare(struct postgres *postgres)
 
 /* ---- asking ---- */
 
+static const char QUERY_CANCELED[] = "57014"; /* Appendix A of its manual */
+
 static size_t find(struct rival *rival, const struct query_drawn *query, bool mine,
                    struct buf *rows)
 {
@@ -210,9 +212,12 @@ static size_t find(struct rival *rival, const struct query_drawn *query, bool mi
     (void)rows; /* the client has them */
     PGresult *result =
         PQexecPrepared(postgres->conn, name, kind == FROM ? 3 : 2, values, NULL, NULL, 0);
-    if (PQresultStatus(result) != PGRES_TUPLES_OK)
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    bool cut = state != NULL && strcmp(state, QUERY_CANCELED) == 0;
+    if (!cut && PQresultStatus(result) != PGRES_TUPLES_OK)
         bench_fail("postgres: %s: %s", text.p, PQerrorMessage(postgres->conn));
-    size_t hits = (size_t)PQntuples(result);
+    rival->cut += cut;
+    size_t hits = cut ? 0 : (size_t)PQntuples(result);
     PQclear(result);
     buf_close(&text);
     return hits;
@@ -250,6 +255,7 @@ void rival_postgres(struct rival *rival, const struct texts *texts, const size_t
     run(postgres, "ALTER TABLE msg ADD PRIMARY KEY (id); CREATE INDEX by_conv ON msg (conv, id)");
     run(postgres, "VACUUM ANALYZE msg");
     prepare(postgres);
+    run(postgres, "SET statement_timeout = '2s'");
     for (uint32_t i = 0; i < texts->room_count; i++)
         if (texts->rooms[i].mine)
             buf_addf(&postgres->mine, "%s%u", postgres->mine.n > 0 ? "," : "{", i);

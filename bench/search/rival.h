@@ -5,7 +5,8 @@
  *             In a process of its own, on a socket pair.
  * PostgreSQL: GIN of (conversation, tsvector of `simple`), GIN of (conversation, trigrams), B-trees
  *             of number and conversation; a server of its own in a directory of its own, on a Unix
- *             socket; statements prepared, each planned for its values.
+ *             socket; statements prepared, each planned for its values, and cut off after two
+ *             seconds: some plans would take minutes.
  * Both:       analyzed, all in memory; 20 newest, with their texts. What is shorter than a trigram
  *             they look for in the texts of the conversations themselves, newest first.
  * Thread: one. Errors: none: see bench/lib/measure.h. */
@@ -22,6 +23,7 @@ struct rival {
     char root[SCRATCH_MAX];
     pid_t pid; /* of its process, and the socket there */
     int fd;
+    size_t cut;      /* queries that were cut off */
     double inside_s; /* of the last query, without the way there and back; 0: not known */
     /* Asks in the query's conversation, or with `mine` in all that are the user's: how many hits;
      * `rows` gets their texts. */
