@@ -232,10 +232,9 @@ struct sorted {
 static int compare(const struct sorted *a, const struct sorted *b)
 {
     const struct dedup_entry *x = &a->entry, *y = &b->entry;
-    if (x->conv.hi != y->conv.hi)
-        return x->conv.hi < y->conv.hi ? -1 : 1;
-    if (x->conv.lo != y->conv.lo)
-        return x->conv.lo < y->conv.lo ? -1 : 1;
+    int order = conv_id_cmp(x->conv, y->conv);
+    if (order != 0)
+        return order;
     return x->seq < y->seq ? -1 : x->seq > y->seq;
 }
 

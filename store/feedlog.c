@@ -221,11 +221,8 @@ static void add_slot(struct reader *r, struct group *group, uint64_t seq, uint64
 
 static int by_conv(const void *a, const void *b)
 {
-    const struct conv_id *x = &(*(struct group *const *)a)->conv,
-                         *y = &(*(struct group *const *)b)->conv;
-    if (x->hi != y->hi)
-        return x->hi < y->hi ? -1 : 1;
-    return x->lo < y->lo ? -1 : x->lo > y->lo;
+    const struct group *x = *(struct group *const *)a, *y = *(struct group *const *)b;
+    return conv_id_cmp(x->conv, y->conv);
 }
 
 /* Some of the slots, in the order of their keys. */

@@ -26,6 +26,12 @@ struct conv_id {
 
 struct conv_id conv_id_of(struct span conv);
 struct conv_id user_log_id(struct span user);
+static inline int conv_id_cmp(struct conv_id a, struct conv_id b)
+{
+    if (a.hi != b.hi)
+        return a.hi < b.hi ? -1 : 1;
+    return a.lo < b.lo ? -1 : a.lo > b.lo;
+}
 static inline bool conv_id_eq(struct conv_id a, struct conv_id b)
 {
     return a.hi == b.hi && a.lo == b.lo;

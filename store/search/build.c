@@ -502,9 +502,7 @@ static int look_at_feed(struct build *build, uint64_t after, uint64_t *fed, stru
 static int by_conv(const void *a, const void *b)
 {
     const struct wanted *x = a, *y = b;
-    if (x->conv.hi != y->conv.hi)
-        return x->conv.hi < y->conv.hi ? -1 : 1;
-    return x->conv.lo < y->conv.lo ? -1 : x->conv.lo > y->conv.lo;
+    return conv_id_cmp(x->conv, y->conv);
 }
 
 int build_step(struct build *build, uint32_t partition, const bool *stop, struct build_step *step)

@@ -80,9 +80,7 @@ static int tail_record(struct search *s, struct place *place, uint64_t seq)
 int place_by_id(const void *a, const void *b)
 {
     const struct place *x = a, *y = b;
-    if (x->id.hi != y->id.hi)
-        return x->id.hi < y->id.hi ? -1 : 1;
-    return x->id.lo < y->id.lo ? -1 : x->id.lo > y->id.lo;
+    return conv_id_cmp(x->id, y->id);
 }
 
 /* What the user does not see is not looked at: nothing shows that it is there. */
