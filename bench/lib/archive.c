@@ -8,8 +8,6 @@
 
 enum { SAMPLE_COPIES = 20 };
 
-static const char SAMPLE[] = "tests/data/chat-sample.jsonl.zst";
-
 /* The sample, again and again, each time in conversations of other names. */
 static void repeat_sample(const char *to)
 {
@@ -18,13 +16,13 @@ static void repeat_sample(const char *to)
     if (out == NULL)
         bench_fail("%s: %s", to, strerror(errno));
     for (int copy = 0; copy < SAMPLE_COPIES; copy++) {
-        struct source *source = source_open(SAMPLE);
+        struct source *source = source_open(ARCHIVE_SAMPLE);
         struct span line;
         if (source == NULL)
-            bench_fail("%s: %s", SAMPLE, strerror(errno));
+            bench_fail("%s: %s", ARCHIVE_SAMPLE, strerror(errno));
         while (source_line(source, &line) == 1) {
             if (line.n < sizeof BEGIN || memcmp(line.p, BEGIN, sizeof BEGIN - 1) != 0)
-                bench_fail("%s: a line without a conversation first", SAMPLE);
+                bench_fail("%s: a line without a conversation first", ARCHIVE_SAMPLE);
             fprintf(out, "%s%d/%.*s\n", BEGIN, copy, (int)(line.n - (sizeof BEGIN - 1)),
                     line.p + sizeof BEGIN - 1);
         }

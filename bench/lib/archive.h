@@ -8,6 +8,8 @@
 #include "bench/lib/server.h"
 #include "store/client/source.h"
 
+#define ARCHIVE_SAMPLE "tests/data/chat-sample.jsonl.zst"
+
 /* Of the data set; false: it is not there. */
 bool archive_named(const char *name, char *path, size_t size);
 void archive_find(const char *scratch, char *path, size_t size); /* may be made in `scratch` */

@@ -38,20 +38,6 @@ void bare_put(struct bare *bare, struct span key, struct span value)
         bare_flush(bare);
 }
 
-void bench_text(uint64_t number, char text[BARE_TEXT])
-{
-    static const char LETTERS[] =
-        "etaoin shrdlu cmfwyp vbgkqj xz,.ETAOIN SHRDLU CMFWYP VBGKQJ 0123";
-    uint64_t x = number * 0x9e3779b97f4a7c15u + 1;
-    for (size_t i = 0; i < BARE_TEXT; i += 8) {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        for (size_t k = 0; k < 8; k++)
-            text[i + k] = LETTERS[x >> (8 * k) & 63];
-    }
-}
-
 double bare_run(struct bare *bare, size_t convs, double secs)
 {
     char value[BARE_TEXT + ROW_EXTRA] = {0};

@@ -5,6 +5,7 @@
 #define LOQUAT_BENCH_BARE_H
 
 #include "bench/lib/server.h"
+#include "bench/lib/words.h"
 #include "store/kv.h"
 
 enum { BARE_BATCH = 100 };
@@ -21,12 +22,8 @@ void bare_close(struct bare *bare);
 void bare_put(struct bare *bare, struct span key, struct span value); /* writes each BARE_BATCH */
 void bare_flush(struct bare *bare);                                   /* the rest */
 
-enum { BARE_TEXT = 200 };
 /* Rows as large as a record with BARE_TEXT bytes of text, over `convs` conversations, for `secs`
  * seconds: rows a second. */
 double bare_run(struct bare *bare, size_t convs, double secs);
-
-/* BARE_TEXT bytes of text that don't repeat themselves, by number. */
-void bench_text(uint64_t number, char text[BARE_TEXT]);
 
 #endif
