@@ -14,7 +14,7 @@
 #include "store/kv.h"
 
 enum {
-    INDEXER_REST_MS = 500,    /* between two rounds: many messages cost less than one by one */
+    INDEXER_REST_MS = 2000,   /* between two rounds: many messages cost less than one by one */
     INDEXER_AGAIN_MS = 30000, /* after an error */
 };
 

@@ -75,7 +75,7 @@ void kv_delete(struct kv_batch *batch, enum kv_cf cf, struct span key)
 
 void kv_delete_range(struct kv_batch *batch, struct span from, struct span until)
 {
-    ASSERT(batch->kv->kind == KV_INDEX);
+    ASSERT(batch->kv->kind == KV_INDEX && from.n < KV_INDEX_HINT_SIZE);
     rocksdb_writebatch_delete_range_cf(batch->rocks, batch->kv->cf[KV_LOG], from.p, from.n, until.p,
                                        until.n);
 }

@@ -68,8 +68,9 @@ void kv_put2(struct kv_batch *batch, enum kv_cf cf, struct span key, struct span
 /* Adds to the end of the row's value. */
 void kv_append(struct kv_batch *batch, enum kv_cf cf, struct span key, struct span value);
 void kv_delete(struct kv_batch *batch, enum kv_cf cf, struct span key);
-/* [from, until) of a KV_INDEX. Others delete no ranges: families that take insert hints can't
- * (RocksDB < 9.2: the memtable would be corrupted). */
+/* [from, until) of a KV_INDEX, of which `from` is shorter than the keys that take insert hints: one
+ * that does would corrupt the memtable (RocksDB < 9.2). So other databases delete no ranges. */
+enum { KV_INDEX_HINT_SIZE = 23 }; /* of a key, at least */
 void kv_delete_range(struct kv_batch *batch, struct span from, struct span until);
 int kv_write(struct kv_batch *batch); /* the batch is cleared */
 

@@ -246,7 +246,10 @@ static rocksdb_options_t *index_options(struct kv *kv)
     set_pace(o);
     set_table(kv, o);
     set_append(o);
-    return o;
+    char hint[64];
+    snprintf(hint, sizeof hint, "memtable_insert_with_hint_prefix_extractor=fixed:%d",
+             KV_INDEX_HINT_SIZE);
+    return with_string(o, hint);
 }
 
 /* What differs between the families: how rows are found, and how much of them there is. */

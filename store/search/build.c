@@ -41,7 +41,7 @@ struct build *build_new(struct kv *data, struct kv *index)
     build->data = data;
     build->index = index;
     build->builder = posting_builder_new();
-    content_open(&build->content);
+    content_open(&build->content, BUILD_STEMS);
     kv_batch_init(&build->batch, index);
     build->writer.batch = &build->batch;
     return build;

@@ -13,6 +13,7 @@ enum {
     BUILD_RECORDS_MAX = 250000, /* of one step */
     BUILD_CONVS_MAX = 20000,
     BUILD_BYTES_MAX = 32 << 20, /* of terms, before they are written */
+    BUILD_STEMS = 2048,         /* of words that are kept */
     BUILD_BATCH_BYTES = 1 << 20,
     BUILD_SEGMENT_BYTES = 64 << 20, /* a segment whose rows take more is not made at once */
 };

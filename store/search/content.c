@@ -14,9 +14,9 @@ struct span content_text(struct json *json, uint32_t kind, struct span body)
     return val != NULL && val->type == JSON_STRING ? val->str : (struct span){0};
 }
 
-void content_open(struct content *content)
+void content_open(struct content *content, size_t stems)
 {
-    *content = (struct content){.json = json_new(CONTENT_JSON_MAX), .stemmer = stemmer_new()};
+    *content = (struct content){.json = json_new(CONTENT_JSON_MAX), .stemmer = stemmer_new(stems)};
 }
 
 void content_close(struct content *content)

@@ -18,7 +18,7 @@ struct content {
     struct text text;
     struct stemmer *stemmer;
 };
-void content_open(struct content *content);
+void content_open(struct content *content, size_t stems); /* that it keeps: stemmer_new */
 void content_close(struct content *content);
 void content_add_text(struct content *content, const char *language, uint32_t kind,
                       struct span body, struct posting_builder *builder, uint16_t place);

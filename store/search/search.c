@@ -225,7 +225,7 @@ static int look(struct kv *data, struct kv *index, uint32_t partition, const Loq
     s->heap = xcalloc(read->n_convs + 1, sizeof(void *));
     reply->hits = arena_alloc(arena, s->hits_max * sizeof(void *));
     arena_init(&s->scratch);
-    content_open(&s->content);
+    content_open(&s->content, 0);
     query_open(&s->query, read->search, span_str(read->user));
     s->needs = needs;
     int err = query_is_empty(&s->query) ? 0 : run(s);

@@ -8,7 +8,8 @@
 #include "store/search/text.h"
 
 struct stemmer;
-struct stemmer *stemmer_new(void);
+/* Remembers so many words (64 bytes each) and their stems: for who goes through many texts. */
+struct stemmer *stemmer_new(size_t kept);
 void stemmer_free(struct stemmer *stemmer);
 bool stem_knows(const char *language); /* by code */
 /* `norm` itself where the script has no stems, or the word has a digit in it. */

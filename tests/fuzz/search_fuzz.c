@@ -77,7 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(text, data + size - rest, rest);
     struct span utf8 = span_of(text, rest);
     search.q = q;
-    content_open(&content);
+    content_open(&content, 16);
     query_open(&query, &search, span_str("me"));
     query_prepare(&query, content.stemmer, "");
     text_split(&content.text, utf8);

@@ -48,7 +48,7 @@ static void setup(void)
 {
     machine_open(&m);
     open_index();
-    content_open(&content);
+    content_open(&content, 0);
     for (int i = 0; i < CONVS; i++) {
         char cid[16];
         char *members[] = {"bob"};
