@@ -22,6 +22,7 @@ enum {
     SEARCH_LIMIT_DEFAULT = 20,
     SEARCH_LIMIT_MAX = 100,
     SEARCH_TEXT_MAX = 4096,
+    SEARCH_OLD_MS = 5000, /* an upgrade takes a while */
 };
 
 struct sought { /* a conversation to be looked through */
@@ -46,6 +47,7 @@ struct search {
     struct buf text;
     uint64_t bound, behind; /* bound: what is older was not looked at everywhere; 0: it was */
     bool partial;
+    bool old; /* a node was asked that can't search */
 };
 
 static void search_free(struct search *search)
@@ -62,9 +64,14 @@ static void search_free(struct search *search)
 
 static void fail(struct call *call, int err, const Loquat__Reply *reply)
 {
-    search_free(call->state);
+    struct search *search = call->state;
+    bool old = search->old;
+    search_free(search);
     if (reply != NULL)
         call_fail_reply(call, reply);
+    else if (old)
+        call_fail(call, err, "a node of an older release can't search; it is being upgraded",
+                  SEARCH_OLD_MS);
     else
         call_fail(call, err, NULL, 0);
 }
@@ -139,9 +146,11 @@ static void go_on(struct call *call);
 /* What is asked is in order: who says that it is not is a node of before, which can't search. */
 static int why_not(const struct call *call, const Loquat__Reply *reply)
 {
+    struct search *search = call->state;
     if (conn_gone(call->conn))
         return ERR_CLOSED;
-    return reply->err == ERR_BAD_REQUEST ? ERR_UNAVAILABLE : reply->err;
+    search->old = reply->err == ERR_BAD_REQUEST;
+    return search->old ? ERR_UNAVAILABLE : reply->err;
 }
 
 static void on_hits(void *owner, const Loquat__Reply *reply)
