@@ -6,6 +6,7 @@
 #include "store/base/err.h"
 #include "store/base/map.h"
 #include "store/base/record.h"
+#include "store/feedlog_fetch.h"
 #include "store/key.h"
 
 enum {
@@ -15,22 +16,7 @@ enum {
     BATCH_TIMES = 8,  /* … of each next one, at most */
 };
 
-/* A record that the page may have, and what was found of it. */
-struct slot {
-    uint64_t offset, seq;
-    struct span value; /* p NULL: trimmed */
-    struct group *group;
-    struct slot *next; /* of its group */
-};
-/* A conversation of the page. */
-struct group {
-    struct conv_id conv;
-    char *name;
-    struct slot *first, *last; /* of this batch, in their order; NULL: none */
-};
-
-/* One page of a feed. Its records are fetched in batches, conversation after conversation: those of
- * one lie side by side in the log. */
+/* One page of a feed. Its records are fetched in batches. */
 struct reader {
     struct kv *kv;
     uint32_t partition;
@@ -38,13 +24,11 @@ struct reader {
     struct arena *arena;
     Loquat__Reply *reply;
     struct kv_view view;
+    struct fetch fetch;
     struct map groups; /* conv_id → struct group * */
     struct buf value;
     uint64_t after;
     size_t cap, visited, bytes, bytes_max, records_max;
-    struct slot *slots;
-    struct group **touched; /* by this batch */
-    size_t slot_count, slot_cap, touched_count;
 };
 
 int feedlog_run(struct span *row, struct feedlog_run *run)
@@ -206,74 +190,6 @@ static int group_of(struct reader *r, struct conv_id conv, struct group **group)
     return fresh ? read_name(r, *group) : 0;
 }
 
-static void add_slot(struct reader *r, struct group *group, uint64_t seq, uint64_t offset)
-{
-    struct slot *slot = &r->slots[r->slot_count++];
-    *slot = (struct slot){.offset = offset, .seq = seq, .group = group};
-    if (group->first == NULL) {
-        group->first = slot;
-        r->touched[r->touched_count++] = group;
-    } else {
-        group->last->next = slot;
-    }
-    group->last = slot;
-}
-
-static int by_conv(const void *a, const void *b)
-{
-    const struct group *x = *(struct group *const *)a, *y = *(struct group *const *)b;
-    return conv_id_cmp(x->conv, y->conv);
-}
-
-/* Some of the slots, in the order of their keys. */
-struct wanted {
-    struct reader *r;
-    size_t count;
-    struct slot *slots[KV_EACH_MAX];
-    struct key keys[KV_EACH_MAX];
-    struct span spans[KV_EACH_MAX];
-};
-
-static void on_value(void *arg, size_t i, struct span value)
-{
-    const struct wanted *wanted = arg;
-    wanted->slots[i]->value = span_of(arena_copy(wanted->r->arena, value.p, value.n), value.n);
-}
-
-static int fetch_wanted(struct wanted *wanted)
-{
-    int err =
-        kv_view_get_each(&wanted->r->view, KV_LOG, wanted->spans, wanted->count, on_value, wanted);
-    wanted->count = 0;
-    return err;
-}
-
-static int want(struct wanted *wanted, struct slot *slot)
-{
-    size_t n = wanted->count++;
-    wanted->slots[n] = slot;
-    wanted->keys[n] = key_seq(wanted->r->partition, slot->group->conv, slot->seq);
-    wanted->spans[n] = key_span(&wanted->keys[n]);
-    return wanted->count == KV_EACH_MAX ? fetch_wanted(wanted) : 0;
-}
-
-/* In the order of their keys, in which those of a conversation lie side by side. */
-static int fetch(struct reader *r)
-{
-    struct wanted wanted;
-    wanted.r = r;
-    wanted.count = 0;
-    int err = 0;
-    qsort(r->touched, r->touched_count, sizeof(struct group *), by_conv);
-    for (size_t i = 0; i < r->touched_count; i++) {
-        for (struct slot *slot = r->touched[i]->first; slot != NULL && err == 0; slot = slot->next)
-            err = want(&wanted, slot);
-        r->touched[i]->first = r->touched[i]->last = NULL;
-    }
-    r->touched_count = 0;
-    return err == 0 && wanted.count > 0 ? fetch_wanted(&wanted) : err;
-}
-
 static int take_record(struct reader *r, const struct slot *slot)
 {
     struct record_view record;
@@ -305,27 +221,24 @@ static bool full(const struct reader *r)
 /* What is likely to fit, by the size of those before; what is fetched in vain is little. */
 static void next_batch(struct reader *r)
 {
-    size_t taken = r->reply->n_feed, count = r->slot_cap * BATCH_TIMES;
+    size_t taken = r->reply->n_feed, count = r->fetch.cap * BATCH_TIMES;
     if (taken > 0) {
         size_t fit = (r->bytes_max - r->bytes) / (r->bytes / taken) + 1;
         count = count < fit ? count : fit;
     }
-    count = r->slot_cap == 0 ? BATCH_FIRST : count;
+    count = r->fetch.cap == 0 ? BATCH_FIRST : count;
     if (count > r->records_max - taken)
         count = r->records_max - taken;
-    r->slots = arena_alloc(r->arena, count * sizeof *r->slots);
-    r->touched = arena_alloc(r->arena, count * sizeof(struct group *));
-    r->slot_count = 0;
-    r->slot_cap = count;
+    fetch_begin(&r->fetch, count);
 }
 
 static int take_batch(struct reader *r)
 {
-    int err = fetch(r);
-    for (size_t i = 0; err == 0 && i < r->slot_count && !full(r); i++) {
+    int err = fetch_all(&r->fetch, r->visited > 0);
+    for (size_t i = 0; err == 0 && i < r->fetch.count && !full(r); i++) {
         r->visited++;
-        err = take_record(r, &r->slots[i]);
-        r->reply->next = r->slots[i].offset;
+        err = take_record(r, &r->fetch.slots[i]);
+        r->reply->next = r->fetch.slots[i].offset;
     }
     if (!full(r))
         next_batch(r);
@@ -343,8 +256,8 @@ static int take_run(struct reader *r, const struct feedlog_run *run, uint64_t *o
             err = group_of(r, run->conv, &group);
         if (err != 0)
             break;
-        add_slot(r, group, run->first + i, *offset);
-        if (r->slot_count == r->slot_cap)
+        fetch_want(&r->fetch, group, run->first + i, *offset);
+        if (r->fetch.count == r->fetch.cap)
             err = take_batch(r);
     }
     return err;
@@ -381,10 +294,12 @@ static void begin(struct reader *r, struct kv *kv, uint32_t partition, uint64_t 
         .kv = kv, .partition = partition, .now_ms = now_ms, .arena = arena, .reply = reply};
     map_init(&r->groups);
     kv_view_open(&r->view, kv);
+    r->fetch = (struct fetch){.view = &r->view, .partition = partition, .arena = arena};
 }
 
 static void end(struct reader *r)
 {
+    fetch_close(&r->fetch);
     kv_view_close(&r->view);
     map_close(&r->groups);
     buf_close(&r->value);

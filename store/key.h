@@ -10,6 +10,7 @@ enum {
     KEY_MAX = 2 + 16 + 1 + USER_MAX + 1 + 8,
     KEY_CONV_SIZE = 18,
     KEY_SEQ_SIZE = 26,
+    KEY_NEAR = 64, /* sequences of a conversation, from a multiple on, that filters know together */
 };
 
 struct key {

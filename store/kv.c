@@ -170,23 +170,29 @@ int kv_view_get_each(const struct kv_view *view, enum kv_cf cf, const struct spa
     return err;
 }
 
+static rocksdb_readoptions_t *iter_options(struct kv_iter *iter, const struct kv_view *view)
+{
+    *iter = (struct kv_iter){0};
+    count_nothing();
+    rocksdb_readoptions_t *read = iter->options = rocksdb_readoptions_create();
+    if (view != NULL)
+        rocksdb_readoptions_set_snapshot(read, view->snapshot);
+    return read;
+}
+
 static void iter_open(struct kv_iter *iter, struct kv *kv, const struct kv_view *view,
                       enum kv_cf cf, struct span from, struct span until, bool scan)
 {
     ASSERT(cf < kv->cf_count);
-    *iter = (struct kv_iter){0};
-    count_nothing();
+    rocksdb_readoptions_t *read = iter_options(iter, view);
     buf_add_span(&iter->lower, from);
     buf_add_span(&iter->upper, until);
-    rocksdb_readoptions_t *read = rocksdb_readoptions_create();
-    if (view != NULL)
-        rocksdb_readoptions_set_snapshot(read, view->snapshot);
     if (from.n > 0)
         rocksdb_readoptions_set_iterate_lower_bound(read, iter->lower.p, iter->lower.n);
     if (until.n > 0)
         rocksdb_readoptions_set_iterate_upper_bound(read, iter->upper.p, iter->upper.n);
     rocksdb_readoptions_set_fill_cache(read, !scan);
-    iter->options = read;
+    rocksdb_readoptions_set_total_order_seek(read, 1); /* a range has more than one prefix */
     iter->rocks = rocksdb_create_iterator_cf(kv->db, read, kv->cf[cf]);
 }
 
@@ -200,6 +206,13 @@ void kv_iter_open_scan(struct kv_iter *iter, struct kv *kv, const struct kv_view
                        enum kv_cf cf, struct span from, struct span until)
 {
     iter_open(iter, kv, view, cf, from, until, true);
+}
+
+void kv_iter_open_near(struct kv_iter *iter, struct kv *kv, const struct kv_view *view)
+{
+    ASSERT(kv->kind == KV_DATA);
+    iter_options(iter, view);
+    iter->rocks = rocksdb_create_iterator_cf(kv->db, iter->options, kv->cf[KV_LOG]);
 }
 
 void kv_iter_close(struct kv_iter *iter)

@@ -101,6 +101,9 @@ void kv_iter_open(struct kv_iter *iter, struct kv *kv, const struct kv_view *vie
 /* The same for many rows that are read once: they don't drive others out of the block cache. */
 void kv_iter_open_scan(struct kv_iter *iter, struct kv *kv, const struct kv_view *view,
                        enum kv_cf cf, struct span from, struct span until);
+/* For runs of records: files of KV_LOG that have none of the KEY_NEAR sequences to which the sought
+ * one belongs are not read. What lies behind these may be left out. */
+void kv_iter_open_near(struct kv_iter *iter, struct kv *kv, const struct kv_view *view);
 void kv_iter_close(struct kv_iter *iter);
 void kv_iter_first(struct kv_iter *iter);
 void kv_iter_last(struct kv_iter *iter);

@@ -5,6 +5,7 @@
 
 #include "store/base/check.h"
 #include "store/base/err.h"
+#include "store/key.h"
 #include "store/kv_inside.h"
 
 enum {
@@ -252,6 +253,45 @@ static rocksdb_options_t *index_options(struct kv *kv)
     return with_string(o, hint);
 }
 
+/* ---- what filters know beside whole keys: kv_iter_open_near ---- */
+
+/* RocksDB compares two of them at once at most, and copies what it keeps. */
+static char *near_of(void *arg, const char *key, size_t size, size_t *near_size)
+{
+    static _Thread_local char rooms[4][KEY_SEQ_SIZE];
+    static _Thread_local size_t turn;
+    char *near = rooms[turn++ % 4];
+    (void)arg, (void)size;
+    memcpy(near, key, KEY_SEQ_SIZE);
+    near[KEY_SEQ_SIZE - 1] = (char)(near[KEY_SEQ_SIZE - 1] & -KEY_NEAR);
+    *near_size = KEY_SEQ_SIZE;
+    return near;
+}
+
+static unsigned char near_has(void *arg, const char *key, size_t size)
+{
+    (void)arg, (void)key;
+    return size == KEY_SEQ_SIZE;
+}
+
+static void near_free(void *arg)
+{
+    (void)arg;
+}
+
+static const char *near_name(void *arg)
+{
+    (void)arg;
+    return "loquat-near-64";
+}
+
+static void set_near(rocksdb_options_t *options)
+{
+    rocksdb_options_set_prefix_extractor(
+        options,
+        rocksdb_slicetransform_create(NULL, near_free, near_of, near_has, near_has, near_name));
+}
+
 /* What differs between the families: how rows are found, and how much of them there is. */
 static rocksdb_options_t *data_options(struct kv *kv, enum kv_cf cf)
 {
@@ -296,6 +336,8 @@ static rocksdb_options_t *data_options(struct kv *kv, enum kv_cf cf)
     }
     if (cf == KV_DEDUP)
         set_append(o);
+    if (cf == KV_LOG)
+        set_near(o);
     if (cf == KV_LOG || cf == KV_FOLD || cf == KV_FEED)
         return with_string(o, "memtable_insert_with_hint_prefix_extractor=capped:18");
     return o;

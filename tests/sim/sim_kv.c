@@ -499,6 +499,12 @@ void kv_iter_open_scan(struct kv_iter *iter, struct kv *kv, const struct kv_view
     kv_iter_open(iter, kv, view, cf, from, until);
 }
 
+void kv_iter_open_near(struct kv_iter *iter, struct kv *kv, const struct kv_view *view)
+{
+    static const char ABOVE[] = {(char)0xff, (char)0xff};
+    kv_iter_open(iter, kv, view, KV_LOG, (struct span){0}, span_of(ABOVE, sizeof ABOVE));
+}
+
 void kv_iter_close(struct kv_iter *iter)
 {
     free(iter->rocks);

@@ -227,6 +227,69 @@ Test(feed, shows_what_is_gone_as_a_hole)
     cr_assert(eq(u64, reply.next, reply.head));
 }
 
+/* What a page has of each record is what its row has, whichever files the rows of a run are in. */
+static void expect_rows(const bool *gone)
+{
+    for (uint32_t max = 3; max < RECORDS_MAX; max *= 5) {
+        size_t at = 0;
+        uint64_t after = 0;
+        struct buf row = {0};
+        for (Loquat__Reply reply = page(after, max); after != reply.head;
+             reply = page(after, max)) {
+            for (size_t i = 0; i < reply.n_feed; i++, at++) {
+                const Loquat__Item *item = reply.feed[i]->item;
+                while (gone[at])
+                    at++;
+                cr_assert(eq(str, reply.feed[i]->conv, said[at].conv));
+                cr_assert(eq(u64, item->seq, said[at].seq));
+                struct key key = key_seq(0, conv_id_of(span_str(said[at].conv)), item->seq);
+                cr_assert(eq(int, kv_get(m.kv, KV_LOG, key_span(&key), &row), 0));
+                if (item->hole == 0)
+                    cr_assert(span_eq(buf_span(&row),
+                                      span_of((char *)item->record.data, item->record.len)));
+            }
+            after = reply.next;
+        }
+        while (at < said_count && gone[at])
+            at++;
+        cr_assert(eq(sz, at, said_count));
+        buf_close(&row);
+    }
+}
+
+static void trim(size_t at, bool *gone)
+{
+    struct key key = key_seq(0, conv_id_of(span_str(said[at].conv)), said[at].seq);
+    gone[at] = true;
+    kv_delete(&m.batch, KV_LOG, key_span(&key));
+    machine_write(&m);
+}
+
+Test(feed, runs_lie_in_many_files)
+{
+    static bool gone[RECORDS_MAX];
+    uint64_t dice = 11;
+    size_t holes = 0;
+    for (int round = 0; round < 8; round++) {
+        size_t before = said_count;
+        say_many(&dice, 30);
+        for (int i = 0; i < 8; i++) {
+            size_t at = (i < 6 ? before : 0) + dice_roll(&dice, 100);
+            char cid[24];
+            snprintf(cid, sizeof cid, "d%d-%d", round, i);
+            Loquat__Command command = command_delete("ann", said[at].conv, cid, said[at].seq);
+            holes += !gone[at] && run(command).err == 0;
+            trim((i < 6 ? before : 0) + dice_roll(&dice, 100), gone);
+        }
+        trim(said_count - 1, gone);
+        trim(said_count - 2, gone);
+        expect_rows(gone);
+        machine_flush(&m);
+        expect_rows(gone);
+    }
+    cr_assert(lt(sz, 20, holes));
+}
+
 static int err_of_page(void)
 {
     Loquat__Read read = LOQUAT__READ__INIT;

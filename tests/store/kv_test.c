@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "store/base/err.h"
+#include "store/key.h"
 #include "tests/lib/dice.h"
 #include "tests/lib/scratch.h"
 
@@ -262,6 +263,97 @@ Test(kv, views_and_bounds)
     cr_assert(span_is(kv_iter_key(&iter), "b"));
     kv_iter_close(&iter);
     kv_view_close(&view);
+    end();
+}
+
+enum { NEAR_CONVS = 3, NEAR_SEQS = 3 * KEY_NEAR };
+
+static struct key near_key(size_t c, uint64_t seq)
+{
+    return key_seq(7, (struct conv_id){c, 1}, seq);
+}
+
+/* From each record on, all that are near it are there, as they were last written. */
+static void expect_near(const struct kv_view *view, char (*rows)[NEAR_SEQS][16])
+{
+    struct kv_iter iter;
+    kv_iter_open_near(&iter, kv, view);
+    for (size_t c = 0; c < NEAR_CONVS; c++)
+        for (uint64_t first = 0; first < NEAR_SEQS; first++) {
+            struct key key = near_key(c, first);
+            kv_iter_seek(&iter, key_span(&key));
+            for (uint64_t seq = first; seq == first || seq % KEY_NEAR != 0; seq++) {
+                if (rows[c][seq][0] == 0)
+                    continue;
+                key = near_key(c, seq);
+                cr_assert(kv_iter_valid(&iter) && span_eq(kv_iter_key(&iter), key_span(&key)));
+                cr_assert(span_is(kv_iter_value(&iter), rows[c][seq]));
+                kv_iter_next(&iter);
+            }
+            cr_assert(kv_iter_valid(&iter) || kv_iter_error(&iter) == 0);
+        }
+    kv_iter_close(&iter);
+}
+
+/* A range has all of its rows, wherever it begins. */
+static void expect_range(const struct kv_view *view, char (*rows)[NEAR_SEQS][16])
+{
+    struct kv_iter iter;
+    kv_iter_open(&iter, kv, view, KV_LOG, span_str(""), span_str("\xff"));
+    for (uint64_t first = 0; first < NEAR_SEQS; first += 5) {
+        struct key key = near_key(0, first);
+        kv_iter_seek(&iter, key_span(&key));
+        for (size_t i = first; i < NEAR_CONVS * NEAR_SEQS; i++) {
+            if (rows[i / NEAR_SEQS][i % NEAR_SEQS][0] == 0)
+                continue;
+            cr_assert(kv_iter_valid(&iter) &&
+                      span_is(kv_iter_value(&iter), rows[i / NEAR_SEQS][i % NEAR_SEQS]));
+            kv_iter_next(&iter);
+        }
+        cr_assert(not(kv_iter_valid(&iter)));
+    }
+    kv_iter_close(&iter);
+}
+
+/* Whichever files have them: of a record that was written again, or is gone, nothing older is
+ * shown, and none is passed over. */
+Test(kv, near_rows_of_many_files)
+{
+    static char rows[NEAR_CONVS][NEAR_SEQS][16], before[NEAR_CONVS][NEAR_SEQS][16];
+    uint64_t dice = 5;
+    begin(dir, KV_DATA, true);
+    for (int round = 0; round < 12; round++) {
+        for (int i = 0; i < 60; i++) {
+            size_t c = (size_t)round % NEAR_CONVS; /* no file has all of them */
+            uint64_t seq = dice_roll(&dice, NEAR_SEQS);
+            struct key key = near_key(c, seq);
+            bool gone = dice_roll(&dice, 4) == 0;
+            snprintf(rows[c][seq], sizeof rows[c][seq], "%s%d", gone ? "" : "of ", round);
+            if (gone) {
+                rows[c][seq][0] = 0;
+                kv_delete(&batch, KV_LOG, key_span(&key));
+            } else {
+                kv_put(&batch, KV_LOG, key_span(&key), span_str(rows[c][seq]));
+            }
+        }
+        cr_assert(eq(int, kv_write(&batch), 0));
+        struct kv_view view;
+        kv_view_open(&view, kv);
+        expect_near(&view, rows);
+        if (round == 6)
+            kv_compact(kv, KV_LOG, span_str(""), span_str("\xff"));
+        else if (round < 11)
+            cr_assert(eq(int, kv_flush(kv, tmp), 0));
+        expect_near(&view, rows);
+        expect_range(&view, rows);
+        memcpy(before, rows, sizeof rows);
+        struct key key = near_key(0, 1);
+        kv_put(&batch, KV_LOG, key_span(&key), span_str("later"));
+        snprintf(rows[0][1], sizeof rows[0][1], "later");
+        cr_assert(eq(int, kv_write(&batch), 0));
+        expect_near(&view, before);
+        kv_view_close(&view);
+    }
     end();
 }
 
