@@ -241,6 +241,10 @@ static void init_loop(struct node *node)
     for (uint32_t p = 0; p < node->dir.partitions; p++)
         list_init(&node->rpc.waits[p]);
     node->rpc.told = xcalloc(node->dir.partitions, sizeof *node->rpc.told);
+    list_init(&node->rpc.feed_turns);
+    node->rpc.feed_reads_max = uv_available_parallelism();
+    if (node->rpc.feed_reads_max < FEED_READS_LEAST)
+        node->rpc.feed_reads_max = FEED_READS_LEAST;
     node->rpc.fed = xcalloc(node->dir.partitions, sizeof *node->rpc.fed);
     node_callbacks(node);
 }

@@ -3,7 +3,9 @@
  * Limits: PEERS_MAX links (above: closed at once); PEER_READS_MAX reads at once per link, and none
  *         while more than PEER_PENDING_MAX bytes of answers wait for it (above: `unavailable`,
  *         retry); FEED_WAITS_MAX empty pages of feeds wait per link (above: answered at once), for
- *         FEED_WAIT_MAX_MS at most. */
+ *         FEED_WAIT_MAX_MS at most. As many pages of feeds are read at once as there are
+ *         processors, of all links, in the order in which they were asked for: each takes a
+ *         processor for itself, and other reads must find a thread. */
 #ifndef LOQUAT_REPLICATION_RPC_H
 #define LOQUAT_REPLICATION_RPC_H
 
@@ -20,6 +22,7 @@ enum {
     IDLE_READS_MAX = 8,    /* kept with their memory for the next */
     FEED_WAITS_MAX = 8192, /* pages of feeds that wait for something, per link */
     FEED_WAIT_MAX_MS = 60000,
+    FEED_READS_LEAST = 2, /* pages of feeds that may be read at once with fewer processors, too */
 };
 
 struct rpc_env { /* what the links need of their node */
@@ -42,10 +45,12 @@ struct rpc_env { /* what the links need of their node */
     struct list peers;
     struct list *waits; /* per partition: pages of its feed, on which nothing is yet */
     size_t wait_count;
-    uint64_t *fed;            /* per partition: how often something came */
-    size_t peer_count, reads; /* reads: under way on the thread pool */
-    uint64_t followed;        /* pages read of partitions that are led elsewhere; so far */
-    uint64_t taken_bytes;     /* of commands, since the disk was looked at */
+    uint64_t *fed;                     /* per partition: how often something came */
+    struct list feed_turns;            /* pages of feeds that are read when others have been */
+    size_t feed_reads, feed_reads_max; /* of feeds, under way; FEED_READS_LEAST or processors */
+    size_t peer_count, reads;          /* reads: under way on the thread pool */
+    uint64_t followed;                 /* pages read of partitions that are led elsewhere; so far */
+    uint64_t taken_bytes;              /* of commands, since the disk was looked at */
     struct page_read *idle_reads[IDLE_READS_MAX];
     size_t idle_read_count;
     struct buf packed; /* an answer to a write */

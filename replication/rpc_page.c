@@ -1,7 +1,7 @@
 /* replication/rpc_page.c: pages that gateways ask for, read on the thread pool: of a conversation,
  * of what is searched for, of the feed of a partition, of its consumers. A page of a feed on which
  * nothing is yet may wait for what comes, for as long as was asked; then it is answered as it was.
- */
+ * Pages of feeds take turns. */
 #include <stdlib.h>
 
 #include "replication/rpc_inside.h"
@@ -26,11 +26,12 @@ struct page_read {
     uint64_t now_ms;
     uint32_t partition;
     bool led; /* else whatever fails is for who leads to say */
+    bool feed;
     /* of a feed: */
     bool empty;
     uint64_t wait_ms, until_ms; /* how long it may wait; until when, monotonic */
     uint64_t fed;               /* what env->fed was when it was read */
-    struct list_link in_waits;
+    struct list_link in_waits;  /* or in env->feed_turns */
 };
 
 bool rpc_page_is(uint32_t op)
@@ -135,16 +136,35 @@ static void answer(struct page_read *job)
 
 static void on_done(uv_work_t *work, int status);
 
-static void start(struct page_read *job)
+static void run(struct page_read *job)
 {
     struct rpc_env *env = job->peer->env;
     job->now_ms = clock_wall_ms();
     job->led = env->shards[job->partition].serving;
     job->fed = env->fed[job->partition];
+    env->feed_reads += job->feed;
+    int rv = uv_queue_work(env->loop, &job->work, on_work, on_done);
+    ASSERT(rv == 0 && env->feed_reads <= env->feed_reads_max);
+}
+
+static void start(struct page_read *job)
+{
+    struct rpc_env *env = job->peer->env;
     job->peer->reads++;
     env->reads++;
-    int rv = uv_queue_work(env->loop, &job->work, on_work, on_done);
-    ASSERT(rv == 0);
+    if (job->feed && env->feed_reads == env->feed_reads_max)
+        list_push(&env->feed_turns, &job->in_waits);
+    else
+        run(job);
+}
+
+/* One of a feed has been read: it is the next one's turn. */
+static void next_turn(struct rpc_env *env)
+{
+    env->feed_reads--;
+    struct list_link *link = list_pop(&env->feed_turns);
+    if (link != NULL)
+        run(container_of(link, struct page_read, in_waits));
 }
 
 /* ---- feeds on which nothing is yet ---- */
@@ -168,6 +188,8 @@ static void on_done(uv_work_t *work, int status)
     struct rpc_env *env = job->peer->env;
     env->reads--;
     job->peer->reads--;
+    if (job->feed)
+        next_turn(env);
     if (!may_wait(job)) {
         answer(job);
     } else if (env->fed[job->partition] != job->fed) { /* meanwhile something came */
@@ -228,18 +250,19 @@ void rpc_page(struct peer *peer, const Loquat__Read *read, struct span body)
     job->partition = read->partition;
     job->body.n = 0;
     buf_add_span(&job->body, body);
-    job->wait_ms = read->op == LOQUAT__READ_OP__READ_FEED ? read->wait_ms : 0;
+    job->feed = read->op == LOQUAT__READ_OP__READ_FEED;
+    job->wait_ms = job->feed ? read->wait_ms : 0;
     if (job->wait_ms > FEED_WAIT_MAX_MS)
         job->wait_ms = FEED_WAIT_MAX_MS;
     job->until_ms = clock_mono_ms() + job->wait_ms;
     peer->reads--; /* as it is now; start counts it */
+    env->followed += !env->shards[job->partition].serving;
     start(job);
-    env->followed += !job->led;
 }
 
 void rpc_page_free(struct rpc_env *env)
 {
-    ASSERT(env->wait_count == 0);
+    ASSERT(env->wait_count == 0 && list_empty(&env->feed_turns));
     while (env->idle_read_count > 0)
         job_free(env->idle_reads[--env->idle_read_count]);
 }

@@ -416,6 +416,67 @@ Test(node, links_that_go_early)
     cr_assert(ge(u64, history(conv)->head, head));
 }
 
+static uint64_t ask_feed(struct nodelink *link, uint64_t after, uint64_t wait_ms)
+{
+    Loquat__Read read = LOQUAT__READ__INIT;
+    read.op = LOQUAT__READ_OP__READ_FEED;
+    read.from = after;
+    read.max = 1000;
+    read.wait_ms = wait_ms;
+    return nodelink_read(link, &read, conv);
+}
+
+static Loquat__Reply *next_reply(void)
+{
+    int type = 0;
+    struct span body;
+    while (type != LINK_REPLY)
+        cr_assert(nodelink_next(&gw, &type, &body));
+    return loquat__reply__unpack(&gw.arena.allocator, body.n, (const uint8_t *)body.p);
+}
+
+/* Many pages of feeds that are asked for at once: each is answered once, with all that is there,
+ * while another link goes and while others wait for what comes. */
+Test(node, feeds_take_turns)
+{
+    enum { MANY = 200, WAITING = 50, ALL = MANY + WAITING, SAID = 300 };
+    for (int i = 0; i < SAID; i++)
+        say(conv, "hello");
+    for (int round = 0; round < 3; round++) {
+        uint64_t head = nodelink_reply(&gw, ask_feed(&gw, 0, 0))->head, first = gw.next_id;
+        bool seen[ALL] = {0};
+        struct nodelink other;
+        char cid[] = {(char)('0' + round), 0};
+        nodelink_open(&other, node_connect(node));
+        for (int i = 0; i < MANY; i++)
+            ask_feed(&other, 0, 0);
+        for (int i = 0; i < ALL; i++)
+            ask_feed(&gw, i < WAITING ? head : 0, i < WAITING ? FEED_WAIT_MAX_MS : 0);
+        nodelink_flush(&other);
+        nodelink_flush(&gw);
+        nodelink_close(&other);
+        for (int i = 0; i < ALL; i++) {
+            if (i == MANY) { /* only those that wait are left */
+                nodelink_open(&other, node_connect(node));
+                Loquat__Command command = command_send("bob", conv, cid, "x");
+                nodelink_write(&other, &command);
+                nodelink_flush(&other);
+            }
+            const Loquat__Reply *reply = next_reply();
+            uint64_t which = reply->id - first;
+            cr_assert(eq(int, reply->err, 0));
+            cr_assert(lt(u64, which, ALL));
+            cr_assert(not(seen[which]));
+            seen[which] = true;
+            cr_assert(eq(int, which < WAITING, i >= MANY));
+            cr_assert(which < WAITING ? reply->n_feed == 1 : reply->n_feed >= SAID);
+            arena_reset(&gw.arena);
+        }
+        nodelink_close(&other);
+        say(conv, "on");
+    }
+}
+
 /* A planned stop leaves nothing to replay: the data is in its files, the raft log is cut. */
 Test(node, a_planned_stop_leaves_little)
 {

@@ -303,7 +303,7 @@ static void expect_range(const struct kv_view *view, char (*rows)[NEAR_SEQS][16]
     for (uint64_t first = 0; first < NEAR_SEQS; first += 5) {
         struct key key = near_key(0, first);
         kv_iter_seek(&iter, key_span(&key));
-        for (size_t i = first; i < NEAR_CONVS * NEAR_SEQS; i++) {
+        for (size_t i = first; i < (size_t)NEAR_CONVS * NEAR_SEQS; i++) {
             if (rows[i / NEAR_SEQS][i % NEAR_SEQS][0] == 0)
                 continue;
             cr_assert(kv_iter_valid(&iter) &&
