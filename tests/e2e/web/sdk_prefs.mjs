@@ -21,12 +21,15 @@ const settings = ({ muted_until = null, pinned = false, hidden = false, draft = 
   draft,
 });
 
-/** The conversations of a client, kept up by what it is given; before it starts. */
+/** The conversations of a client, kept up by what it is given; before it starts. What is set of one
+ * may come before it does, and is in it then. */
 function listing(from) {
   const convs = new Map();
   from.on("convs", ({ convs: all }) => all.forEach((conv) => convs.set(conv.c, conv)));
   from.on("joined", ({ conv }) => convs.set(conv.c, conv));
-  from.on("prefs", ({ c, prefs, ts }) => convs.set(c, foldPrefs(convs.get(c), prefs, ts)));
+  from.on("prefs", ({ c, prefs, ts }) => {
+    if (convs.has(c)) convs.set(c, foldPrefs(convs.get(c), prefs, ts));
+  });
   from.on("rec", ({ c, rec }) => {
     const conv = foldConv(convs.get(c), rec, from.user);
     convs.set(c, { ...conv, head: rec.s, last: rec });
