@@ -22,7 +22,7 @@ const settings = ({ muted_until = null, pinned = false, hidden = false, draft = 
 });
 
 /** The conversations of a client, kept up by what it is given; before it starts. What is set of one
- * may come before it does, and is in it then. */
+ * may come before it does. */
 function listing(from) {
   const convs = new Map();
   from.on("convs", ({ convs: all }) => all.forEach((conv) => convs.set(conv.c, conv)));
