@@ -57,7 +57,7 @@ static void setup(void)
     machine_open(&m);
     said_count = 0;
     for (int i = 0; i < CONVS; i++) {
-        char cid[8];
+        char cid[16];
         char *members[] = {"bob"};
         snprintf(cid, sizeof cid, "o%d", i);
         fine(command_open_group("ann", cid, conv[i], members, 1));
@@ -119,7 +119,7 @@ static void say_many(uint64_t *dice, int entries)
 {
     for (int i = 0; i < entries; i++) {
         Loquat__Command commands[12], *list[12];
-        char cids[12][24];
+        char cids[12][64];
         size_t n = 1 + dice_roll(dice, 12);
         for (size_t k = 0; k < n; k++) {
             snprintf(cids[k], sizeof cids[k], "%d-%zu-%llu", i, k, (unsigned long long)said_count);
@@ -169,7 +169,7 @@ Test(feed, begins_at_a_time)
     uint64_t times[40];
     size_t before[40];
     for (int i = 0; i < 40; i++) {
-        char cid[8];
+        char cid[16];
         snprintf(cid, sizeof cid, "t%d", i);
         m.now_ms += i % 3 == 0 ? 0 : 1000;
         times[i] = m.now_ms;
@@ -275,7 +275,7 @@ Test(feed, runs_lie_in_many_files)
         say_many(&dice, 30);
         for (int i = 0; i < 8; i++) {
             size_t at = (i < 6 ? before : 0) + dice_roll(&dice, 100);
-            char cid[24];
+            char cid[64];
             snprintf(cid, sizeof cid, "d%d-%d", round, i);
             Loquat__Command command = command_delete("ann", said[at].conv, cid, said[at].seq);
             holes += !gone[at] && run(command).err == 0;
@@ -428,7 +428,7 @@ Test(feed, says_how_far_each_is_behind)
     say_many(&dice, 60);
     uint64_t head = page(0, 0).head;
     for (int i = 0; i < CURSORS; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "c%d", i);
         offsets[i] = i == 0 ? 0 : i == 1 ? head : dice_roll(&dice, (uint32_t)head + 1);
         fine(cursor(name, LOQUAT__CURSOR_STEP__CURSOR_BEGIN, offsets[i], 0));
@@ -454,7 +454,7 @@ Test(feed, says_how_far_each_is_behind)
         copy[i] = found[k];
     }
     for (int i = 0; i < CURSORS; i++) {
-        char name[8];
+        char name[16];
         Loquat__Reply reply;
         snprintf(name, sizeof name, "c%d", i);
         cr_assert(eq(int, read_cursor(name, &reply), 0));
@@ -561,7 +561,7 @@ Test(feed, workers_come_and_go_by_generations)
     m.now_ms++;
     cr_assert(lt(u64, last, fine(worker("w", "c", 5000)).seq), "nor after it was made anew");
     for (int i = 0; i < 63; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "x%d", i);
         fine(worker("w", name, 5000));
     }
