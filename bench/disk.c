@@ -17,21 +17,11 @@ struct texts {
     uint64_t lines, bytes;
 };
 
-static struct texts count(const char *path)
+static void count(void *arg, const json_t *line)
 {
-    struct texts texts = {0};
-    struct source *source = source_open(path);
-    struct span line;
-    if (source == NULL)
-        bench_fail("%s: %s", path, strerror(errno));
-    while (source_line(source, &line) == 1) {
-        json_t *object = json_loadb(line.p, line.n, 0, NULL);
-        texts.bytes += json_string_length(json_object_get(object, "text"));
-        texts.lines++;
-        json_decref(object);
-    }
-    source_close(source);
-    return texts;
+    struct texts *texts = arg;
+    texts->bytes += json_string_length(json_object_get(line, "text"));
+    texts->lines++;
 }
 
 /* At rest: stopped, and started and stopped once more, which cuts the raft log, as far as it is cut
@@ -63,7 +53,8 @@ int main(int argc, char **argv)
     bench_options(argc, argv, 60);
     bench_dir(root);
     archive_find(root, path, sizeof path);
-    struct texts texts = count(path);
+    struct texts texts = {0};
+    archive_each(path, count, &texts);
     gateway_prepare(&gateway);
     gateway_start(&gateway, NULL);
     archive_import(&gateway, "importer", path);

@@ -1,6 +1,7 @@
 #include "bench/lib/archive.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -45,6 +46,22 @@ void archive_find(const char *root, char *path, size_t size)
         return;
     snprintf(path, size, "%s/sample.jsonl", root);
     repeat_sample(path);
+}
+
+void archive_each(const char *path, void (*fn)(void *arg, const struct json_t *line), void *arg)
+{
+    struct source *source = source_open(path);
+    struct span line;
+    if (source == NULL)
+        bench_fail("%s: %s", path, strerror(errno));
+    while (source_line(source, &line) == 1) {
+        json_t *object = json_loadb(line.p, line.n, 0, NULL);
+        if (object == NULL)
+            bench_fail("%s: not JSON: %.*s", path, (int)line.n, line.p);
+        fn(arg, object);
+        json_decref(object);
+    }
+    source_close(source);
 }
 
 double archive_import(const struct gateway *gateway, const char *user, const char *path)

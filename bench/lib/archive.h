@@ -13,6 +13,9 @@
 /* Of the data set; false: it is not there. */
 bool archive_named(const char *name, char *path, size_t size);
 void archive_find(const char *scratch, char *path, size_t size); /* may be made in `scratch` */
+/* Each of its lines, in order; lent, as jansson has it. */
+struct json_t;
+void archive_each(const char *path, void (*fn)(void *arg, const struct json_t *line), void *arg);
 /* By loquat-log, as this user, who comes to be in all conversations; the seconds of processor time
  * that it took. */
 double archive_import(const struct gateway *gateway, const char *user, const char *path);

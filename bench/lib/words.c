@@ -1,6 +1,5 @@
 #include "bench/lib/words.h"
 
-#include <errno.h>
 #include <jansson.h>
 
 #include "bench/lib/archive.h"
@@ -19,11 +18,15 @@ static bool is_plain(const char *line)
     return true;
 }
 
-static void add_line(const char *line)
+static void add_line(void *arg, const json_t *line)
 {
-    if (line == NULL || line[0] == '\0' || !is_plain(line))
+    const char *lang = json_string_value(json_object_get(line, "lang"));
+    const char *text = json_string_value(json_object_get(line, "text"));
+    (void)arg;
+    if (lang == NULL || strcmp(lang, "en") != 0 || text == NULL || text[0] == '\0' ||
+        !is_plain(text))
         return;
-    buf_add_str(&words, line);
+    buf_add_str(&words, text);
     buf_add_byte(&words, ' ');
 }
 
@@ -42,18 +45,7 @@ static void find_begins(void)
 
 static void read_words(void)
 {
-    struct source *source = source_open(ARCHIVE_SAMPLE);
-    struct span line;
-    if (source == NULL)
-        bench_fail("%s: %s", ARCHIVE_SAMPLE, strerror(errno));
-    while (source_line(source, &line) == 1) {
-        json_t *object = json_loadb(line.p, line.n, 0, NULL);
-        const char *lang = json_string_value(json_object_get(object, "lang"));
-        if (lang != NULL && strcmp(lang, "en") == 0)
-            add_line(json_string_value(json_object_get(object, "text")));
-        json_decref(object);
-    }
-    source_close(source);
+    archive_each(ARCHIVE_SAMPLE, add_line, NULL);
     find_begins();
     if (begin_count < WORDS_FEWEST)
         bench_fail("%s: too few words of English", ARCHIVE_SAMPLE);

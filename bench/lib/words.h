@@ -10,7 +10,7 @@
 enum { BARE_TEXT = 200 };
 
 /* BARE_TEXT bytes of printable ASCII without quotation marks and backslashes, by number: from the
- * beginning of a word on, one of some hundred thousand. */
+ * beginning of a word on, one of some forty thousand. */
 void bench_text(uint64_t number, char text[BARE_TEXT]);
 
 #endif

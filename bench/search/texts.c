@@ -1,15 +1,13 @@
 #include "bench/search/texts.h"
 
-#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <unicode/uchar.h>
 #include <unicode/uscript.h>
 #include <unicode/utf8.h>
 
-#include "bench/lib/measure.h"
+#include "bench/lib/archive.h"
 #include "store/base/ids.h"
-#include "store/client/source.h"
 
 enum { TRIES_MAX = 1000000, WORD_MIN = 3, RUNS_MAX = 256 };
 
@@ -126,8 +124,9 @@ static void enter_room(struct texts *texts, struct span name)
     texts->rooms[texts->room_count++] = (struct room){.name = name, .first = texts->count};
 }
 
-static void take(struct texts *texts, json_t *line)
+static void take(void *arg, const json_t *line)
 {
+    struct texts *texts = arg;
     struct run runs[RUNS_MAX];
     json_t *name = json_object_get(line, "conv"), *ts = json_object_get(line, "ts");
     enter_room(texts, span_of(json_string_value(name), json_string_length(name)));
@@ -154,18 +153,7 @@ static void take(struct texts *texts, json_t *line)
 
 void texts_load(struct texts *texts, const char *path)
 {
-    struct source *source = source_open(path);
-    struct span line;
-    if (source == NULL)
-        bench_fail("%s: %s", path, strerror(errno));
-    while (source_line(source, &line) == 1) {
-        json_t *object = json_loadb(line.p, line.n, 0, NULL);
-        if (object == NULL)
-            bench_fail("%s: not JSON: %.*s", path, (int)line.n, line.p);
-        take(texts, object);
-        json_decref(object);
-    }
-    source_close(source);
+    archive_each(path, take, texts);
 }
 
 static int largest_first(const void *a, const void *b)
