@@ -76,7 +76,7 @@ static const char *filter_name(void *arg)
     return "loquat-filter-1";
 }
 
-static void filter_free(void *arg)
+static void nothing_to_free(void *arg)
 {
     (void)arg;
 }
@@ -167,11 +167,6 @@ static const char *append_name(void *arg)
     return "loquat-append-1";
 }
 
-static void append_free(void *arg)
-{
-    (void)arg;
-}
-
 static rocksdb_options_t *with_string(rocksdb_options_t *base, const char *text)
 {
     char *message = NULL;
@@ -221,8 +216,8 @@ static rocksdb_options_t *raft_options(const struct kv *kv)
 static void set_append(rocksdb_options_t *options)
 {
     rocksdb_options_set_merge_operator(
-        options, rocksdb_mergeoperator_create(NULL, append_free, append_full, append_partial, NULL,
-                                              append_name));
+        options, rocksdb_mergeoperator_create(NULL, nothing_to_free, append_full, append_partial,
+                                              NULL, append_name));
 }
 
 /* Small rows, each asked for by its whole key, most of which are not there. */
@@ -274,11 +269,6 @@ static unsigned char near_has(void *arg, const char *key, size_t size)
     return size == KEY_SEQ_SIZE;
 }
 
-static void near_free(void *arg)
-{
-    (void)arg;
-}
-
 static const char *near_name(void *arg)
 {
     (void)arg;
@@ -288,8 +278,8 @@ static const char *near_name(void *arg)
 static void set_near(rocksdb_options_t *options)
 {
     rocksdb_options_set_prefix_extractor(
-        options,
-        rocksdb_slicetransform_create(NULL, near_free, near_of, near_has, near_has, near_name));
+        options, rocksdb_slicetransform_create(NULL, nothing_to_free, near_of, near_has, near_has,
+                                               near_name));
 }
 
 /* What differs between the families: how rows are found, and how much of them there is. */
@@ -331,7 +321,7 @@ static rocksdb_options_t *data_options(struct kv *kv, enum kv_cf cf)
         struct kv_filtered *filtered = &kv->filtered[cf];
         *filtered = (struct kv_filtered){.kv = kv, .cf = cf};
         filtered->rocks =
-            rocksdb_compactionfilter_create(filtered, filter_free, filter_run, filter_name);
+            rocksdb_compactionfilter_create(filtered, nothing_to_free, filter_run, filter_name);
         rocksdb_options_set_compaction_filter(o, filtered->rocks);
     }
     if (cf == KV_DEDUP)
