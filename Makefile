@@ -12,7 +12,7 @@ SAN ?=
 OPT ?= -O2 -g
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
 WARNXX := -Wall -Wextra -Werror -Wshadow
-PKGS := libuv libssl icu-uc libcrypto jansson libprotobuf-c cjose libcyaml libzstd libxxhash zlib libcurl
+PKGS := libuv liburing libssl icu-uc libcrypto jansson libprotobuf-c cjose libcyaml libzstd libxxhash zlib libcurl
 DEFS := -D_GNU_SOURCE -DLOQUAT_VERSION='"$(VERSION)"'
 INC := -I. -I$(BUILD)/gen -isystem /usr/share/include/llhttp
 HARDEN := $(if $(SAN),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)

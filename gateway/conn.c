@@ -13,6 +13,7 @@
 #include "gateway/route.h"
 #include "gateway/secure.h"
 #include "gateway/session.h"
+#include "gateway/turn.h"
 #include "store/base/bound.h"
 #include "store/base/check.h"
 #include "store/base/err.h"
@@ -166,12 +167,38 @@ static void mind_stuck(struct conn *conn, bool progress)
         conn_due(conn, conn->busy ? DUE_NONE : http_idle(conn->http) ? DUE_IDLE : DUE_HEAD);
 }
 
-void conn_flush(struct conn *conn)
+int conn_first_parts(struct conn *conn, struct batch_op *op)
+{
+    if (conn_gone(conn))
+        return 0;
+    op->fd = conn->fd;
+    if (conn->tls != NULL)
+        return secure_first_part(conn, op);
+    op->part_count = out_parts(&conn->out, op->parts, BATCH_PARTS_MAX);
+    return op->part_count > 0;
+}
+
+/* 0: what else waits may follow; 1: the socket takes no more now; ERR_CLOSED. */
+static int first_sent(struct conn *conn, const struct batch_op *op)
+{
+    size_t wanted = 0;
+    if (op->result < 0)
+        return op->result == -EAGAIN ? 1 : ERR_CLOSED;
+    for (int i = 0; i < op->part_count; i++)
+        wanted += op->parts[i].iov_len;
+    size_t n = (size_t)op->result;
+    out_drop(&conn->out, &conn->gate->out_pool, conn->tls != NULL ? tls_sent(conn->tls, n) : n);
+    return n < wanted;
+}
+
+void conn_flush_on(struct conn *conn, const struct batch_op *first)
 {
     if (conn_gone(conn))
         return;
     size_t before = conn->out.bytes;
-    int rv = conn->tls != NULL ? secure_write(conn)
+    int rv = first != NULL ? first_sent(conn, first) : 0;
+    if (rv == 0)
+        rv = conn->tls != NULL ? secure_write(conn)
                                : out_write(&conn->out, &conn->gate->out_pool, conn->fd);
     if (rv < 0) {
         conn_abort(conn);
@@ -189,6 +216,11 @@ void conn_flush(struct conn *conn)
     if (conn->tls != NULL)
         secure_settle(conn);
     conn_settle(conn);
+}
+
+void conn_flush(struct conn *conn)
+{
+    conn_flush_on(conn, NULL);
 }
 
 /* ---- reading ---- */
@@ -260,17 +292,19 @@ void conn_on_bytes(struct conn *conn, const char *bytes, size_t n)
     }
 }
 
-static void on_readable(struct conn *conn)
+bool conn_reads(const struct conn *conn)
 {
-    if (conn->tls != NULL && !secure_may_read(conn))
-        return; /* it is asked for again in the next turn */
-    ssize_t n = recv(conn->fd, conn->gate->in, GATE_IN_BYTES, MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+    return conn->phase != CONN_CLOSED && conn->events & UV_READABLE && reads_more(conn);
+}
+
+void conn_on_read(struct conn *conn, const char *bytes, ssize_t n)
+{
+    if (n == -EAGAIN)
         return;
     if (n > 0 && conn->tls != NULL) {
-        secure_on_bytes(conn, span_of(conn->gate->in, (size_t)n));
+        secure_on_bytes(conn, span_of(bytes, (size_t)n));
     } else if (n > 0) {
-        conn_on_bytes(conn, conn->gate->in, (size_t)n);
+        conn_on_bytes(conn, bytes, (size_t)n);
     } else if (n == 0 && conn->phase == CONN_HTTP && conn->out.bytes > 0 && conn->session == NULL) {
         conn_close_soon(conn); /* it says no more, but still reads our answer */
     } else {
@@ -290,8 +324,10 @@ static void conn_on_poll(uv_poll_t *poll, int status, int events)
     }
     if (events & UV_WRITABLE)
         conn_flush(conn);
-    if (events & UV_READABLE && conn->phase != CONN_CLOSED)
-        on_readable(conn);
+    if (events & UV_READABLE && conn->phase != CONN_CLOSED &&
+        (conn->tls == NULL ||
+         secure_may_read(conn))) /* if not, it is asked again in the next turn */
+        turn_readable(conn);
 }
 
 /* ---- the beginning ---- */

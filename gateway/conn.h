@@ -11,6 +11,7 @@
 #define LOQUAT_GATEWAY_CONN_H
 
 #include "gateway/gate.h"
+#include "store/base/batch.h"
 #include "store/base/http.h"
 
 enum {
@@ -52,6 +53,7 @@ struct conn {
     bool keep : 1;       /* and the connection stays after it */
     bool head_only : 1;  /* HEAD: without the body */
     bool taking : 1;     /* input is being taken */
+    bool readable : 1;   /* it is read in this turn */
     struct list_link in_gate, in_due, in_dirty;
     uint64_t due_ms;
     struct out out;
@@ -76,8 +78,15 @@ void conn_unref(struct conn *conn);
 bool conn_takes(const struct conn *conn);                           /* input may be taken */
 void conn_on_bytes(struct conn *conn, const char *bytes, size_t n); /* in the clear */
 void conn_mark_dirty(struct conn *conn);                            /* it has something to write */
-void conn_settle(struct conn *conn); /* after anything changed: what the socket is asked for */
+void conn_settle(struct conn *conn);      /* after anything changed: what the socket is asked for */
+bool conn_reads(const struct conn *conn); /* its socket is asked for bytes */
+/* What a read of the socket brought: how many bytes, 0 at its end, or a negative errno. */
+void conn_on_read(struct conn *conn, const char *bytes, ssize_t n);
 void conn_flush(struct conn *conn);
+/* The same in two steps, with a write by somebody else between them, during which the connection is
+ * left alone. 1: what goes first; 0: nothing; ERR_CLOSED. */
+int conn_first_parts(struct conn *conn, struct batch_op *op);
+void conn_flush_on(struct conn *conn, const struct batch_op *first);
 /* A token was accepted: false when the user has too many connections. */
 bool conn_identify(struct conn *conn, const struct jwt_claims *claims, bool hold);
 bool conn_hold(struct conn *conn);   /* counts it among the user's; false: too many */

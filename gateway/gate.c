@@ -14,6 +14,7 @@
 #include "gateway/secure.h"
 #include "gateway/seen.h"
 #include "gateway/session.h"
+#include "gateway/turn.h"
 #include "gateway/typing.h"
 #include "store/base/bound.h"
 #include "store/base/check.h"
@@ -282,15 +283,18 @@ static void gate_tick(struct gate *gate)
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct gate *gate = prepare->data;
-    struct list_link *link;
     gate->now_ms = uv_now(&gate->loop);
     gate->handshakes = 0;
     if (gate->state == GATE_DRAINING)
         gate_tick(gate);
-    while ((link = list_pop(&gate->dirty)) != NULL)
-        conn_flush(container_of(link, struct conn, in_dirty));
+    turn_write(gate);
     if (gate->out_pool.bytes > GATE_OUT_MAX && gate->now_ms >= gate->hoard_at_ms)
         sweep_hoarders(gate);
+}
+
+static void on_check(uv_check_t *check)
+{
+    turn_read(check->data);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -381,6 +385,7 @@ static void close_handle(struct gate *gate, uv_handle_t *handle)
 static void close_handles(struct gate *gate)
 {
     close_handle(gate, (uv_handle_t *)&gate->prepare);
+    close_handle(gate, (uv_handle_t *)&gate->check);
     close_handle(gate, (uv_handle_t *)&gate->timer);
     close_handle(gate, (uv_handle_t *)&gate->async);
     close_handle(gate, (uv_handle_t *)&gate->listener);
@@ -394,6 +399,7 @@ static void init_handles(struct gate *gate)
     if (rv != 0)
         log_fatal("no event loop could be made", uv_strerror(rv));
     uv_prepare_init(&gate->loop, &gate->prepare);
+    uv_check_init(&gate->loop, &gate->check);
     uv_timer_init(&gate->loop, &gate->timer);
     uv_async_init(&gate->loop, &gate->async, on_async);
     rv = uv_poll_init(&gate->loop, &gate->listener, gate->listen_fd);
@@ -402,9 +408,10 @@ static void init_handles(struct gate *gate)
         rv = uv_poll_init(&gate->loop, &gate->admin_listener, gate->admin_fd);
         ASSERT(rv == 0);
     }
-    gate->prepare.data = gate->timer.data = gate->async.data = gate;
+    gate->prepare.data = gate->check.data = gate->timer.data = gate->async.data = gate;
     gate->listener.data = gate->admin_listener.data = gate;
     uv_prepare_start(&gate->prepare, on_prepare);
+    uv_check_start(&gate->check, on_check);
     uv_timer_start(&gate->timer, on_timer, GATE_SWEEP_MS, GATE_SWEEP_MS);
     gate->now_ms = uv_now(&gate->loop);
 }
@@ -417,6 +424,7 @@ struct gate *gate_new(struct settings *settings, int number, int listen_fd, int 
     gate->listen_fd = listen_fd;
     gate->admin_fd = admin_fd;
     gate->in = xmalloc(GATE_IN_BYTES);
+    gate->turn = turn_new(settings->io_uring);
     gate->plain = settings->tls != NULL ? xmalloc(SECURE_PLAIN_BYTES) : NULL;
     gate->ws_pool = ws_pool_new(settings->frame_max, true);
     gate->json = json_new(settings->frame_max);
@@ -483,6 +491,7 @@ void gate_join(struct gate *gate)
     arena_close(&gate->arena);
     buf_close(&gate->answer);
     out_pool_close(&gate->out_pool);
+    turn_free(gate->turn);
     free(gate->in);
     free(gate->plain);
     close(gate->listen_fd);

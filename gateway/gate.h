@@ -49,6 +49,7 @@ struct gate {
     bool drain_asked, ended; /* ended: its handles are being closed */
     uv_loop_t loop;
     uv_prepare_t prepare;
+    uv_check_t check;
     uv_timer_t timer;
     uv_async_t async;
     uv_poll_t listener, admin_listener;
@@ -78,6 +79,7 @@ struct gate {
     struct arena arena; /* of the request in work */
     struct buf answer;
     struct out_pool out_pool;
+    struct turn *turn;
     char *in, *plain; /* what was read; and decrypted, where TLS is spoken */
     int handshakes;   /* steps in this turn */
     int handles;

@@ -118,11 +118,17 @@ static void find_nodes(struct settings *settings)
     settings->nodes = targets;
 }
 
+static bool is_on(const char *value, const char *option)
+{
+    if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
+        program_usage(option, "write on or off");
+    return value[1] == 'n';
+}
+
 static void setup_webhooks(struct settings *settings)
 {
     char why[512] = "";
-    if (strcmp(options.webhooks, "on") != 0 && strcmp(options.webhooks, "off") != 0)
-        program_usage("--webhooks: ", "write on or off");
+    is_on(options.webhooks, "--webhooks: ");
     if (options.webhook_allow != NULL &&
         !hook_rules_parse(&settings->hook_rules, options.webhook_allow, why, sizeof why))
         program_usage("--webhook-allow: ", why);
@@ -176,6 +182,7 @@ static void setup(struct settings *settings, uint64_t room)
     limits_init(&settings->limits, options.rate, options.burst, options.user_conns);
     limits_init(&settings->floods, options.conv_rate, options.conv_burst, 0);
     limits_init(&settings->crowds, options.conv_rate_all, 10 * options.conv_rate_all, 0);
+    settings->io_uring = is_on(options.io_uring, "--io-uring: ");
     settings->page = find_page();
     settings->frame_max = options.frame_max;
     settings->group_max = options.group_max;

@@ -17,6 +17,7 @@ struct options {
     uint64_t rate, burst, conv_rate, conv_burst, conv_rate_all, user_conns, group_max, frame_max,
         conns;
     char *webhooks, *webhook_allow, *webhook_ca, *kafka, *kafka_advertise;
+    char *io_uring;
     bool ws_echo;
 };
 extern struct options options;

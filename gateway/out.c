@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 
 #include "store/base/check.h"
 #include "store/base/err.h"
@@ -118,21 +117,26 @@ void out_drop(struct out *out, struct out_pool *pool, size_t n)
     out->offset = n;
 }
 
+int out_parts(const struct out *out, struct iovec *parts, int max)
+{
+    int n = 0;
+    for (struct out_chunk *c = out->first; c != NULL && n < max; c = c->next) {
+        struct span bytes = chunk_span(c);
+        size_t skip = c == out->first ? out->offset : 0;
+        parts[n++] = (struct iovec){(char *)(uintptr_t)bytes.p + skip, bytes.n - skip};
+    }
+    return n;
+}
+
 int out_write(struct out *out, struct out_pool *pool, int fd)
 {
     while (out->first != NULL) {
         struct iovec parts[OUT_WRITE_PARTS_MAX];
-        struct msghdr message = {.msg_iov = parts};
+        int count = out_parts(out, parts, OUT_WRITE_PARTS_MAX);
+        struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)count};
         size_t wanted = 0;
-        for (struct out_chunk *c = out->first; c && message.msg_iovlen < OUT_WRITE_PARTS_MAX;
-             c = c->next) {
-            struct span bytes = chunk_span(c);
-            size_t skip = c == out->first ? out->offset : 0;
-            struct iovec *part = &parts[message.msg_iovlen++];
-            part->iov_base = (char *)(uintptr_t)bytes.p + skip;
-            part->iov_len = bytes.n - skip;
-            wanted += part->iov_len;
-        }
+        for (int i = 0; i < count; i++)
+            wanted += parts[i].iov_len;
         ssize_t n = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno == EINTR)
             continue;

@@ -5,6 +5,8 @@
 #ifndef LOQUAT_GATEWAY_OUT_H
 #define LOQUAT_GATEWAY_OUT_H
 
+#include <sys/uio.h>
+
 #include "store/base/buf.h"
 
 enum {
@@ -42,6 +44,8 @@ struct out {
 };
 void out_frame(struct out *out, struct out_pool *pool, struct frame *frame); /* takes a reference */
 void out_bytes(struct out *out, struct out_pool *pool, struct span bytes);   /* copied */
+/* What waits, from its beginning: at most `max` pieces, how many. Borrowed until it is dropped. */
+int out_parts(const struct out *out, struct iovec *parts, int max);
 /* 0: all is written; 1: the socket takes no more now; ERR_CLOSED. */
 int out_write(struct out *out, struct out_pool *pool, int fd);
 void out_clear(struct out *out, struct out_pool *pool);

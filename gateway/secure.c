@@ -124,6 +124,19 @@ static int encrypt_more(struct tls_conn *tls, const struct out *out, bool bye)
     return tls_wire(tls).n > 0;
 }
 
+int secure_first_part(struct conn *conn, struct batch_op *op)
+{
+    if (tls_wire(conn->tls).n == 0) {
+        int rv = encrypt_more(conn->tls, &conn->out, conn->close_soon);
+        if (rv <= 0)
+            return rv;
+    }
+    struct span wire = tls_wire(conn->tls);
+    op->part_count = 1;
+    op->parts[0] = (struct iovec){(char *)(uintptr_t)wire.p, wire.n};
+    return 1;
+}
+
 int secure_out(struct tls_conn *tls, struct out *out, struct out_pool *pool, int fd, bool bye)
 {
     int more;

@@ -18,7 +18,8 @@ bool secure_open(struct conn *conn); /* false: no memory */
 void secure_close(struct conn *conn);
 bool secure_may_read(struct conn *conn);
 void secure_on_bytes(struct conn *conn, struct span wire);
-int secure_write(struct conn *conn); /* as out_write */
+int secure_write(struct conn *conn);                           /* as out_write */
+int secure_first_part(struct conn *conn, struct batch_op *op); /* as conn_first_parts */
 /* The same of any connection; `bye`: it is to be closed when all is written. */
 int secure_out(struct tls_conn *tls, struct out *out, struct out_pool *pool, int fd, bool bye);
 /* After anything changed: the end of a connection whose client has said that it says no more. */

@@ -32,6 +32,7 @@ struct settings {
     struct page *page;   /* the web client's files; NULL: not built */
     uint64_t frame_max, group_max;
     uint64_t conns_max;  /* of one loop */
+    bool io_uring;       /* many sockets by one system call, where the kernel allows it */
     bool metrics_public; /* no admin address: /metrics on the main one, for this machine only */
     const struct dial_target *nodes; /* they are over TCP; NULL: */
     size_t node_count;

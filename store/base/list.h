@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "store/base/check.h"
+
 struct list_link {
     struct list_link *prev, *next; /* NULL: in no list */
 };
@@ -36,6 +38,7 @@ static inline void list_put_after(struct list_link *before, struct list_link *li
 }
 static inline void list_remove(struct list_link *link)
 {
+    ASSERT(link->prev != NULL); /* it is in a list */
     link->prev->next = link->next;
     link->next->prev = link->prev;
     link->prev = link->next = NULL;

@@ -9,12 +9,14 @@ pids=() gateways=() client= partitions=6
 
 trap 'kill_all ${gateways[@]} ${pids[@]} $client; cleanup' EXIT
 
-start_gateway() { # NAME: sets address
+start_gateway() { # NAME OPTION…: sets address
+    local name=$1
+    shift
     "$build/loquat-gateway" --nodes "$nodes" --cluster-secret-file "$scratch/cluster" \
-        --listen 127.0.0.1:0 --auth-secret-file "$scratch/secret" \
-        >"$scratch/$1.out" 2>>"$scratch/$1.log" &
+        --listen 127.0.0.1:0 --auth-secret-file "$scratch/secret" "$@" \
+        >"$scratch/$name.out" 2>>"$scratch/$name.log" &
     gateways+=($!)
-    await_ready "$scratch/$1.out" $!
+    await_ready "$scratch/$name.out" $!
 }
 
 make_secret "$scratch/cluster"
@@ -32,7 +34,7 @@ done
 start_gateway a
 check "a gateway says ready" $?
 a=http://$address
-start_gateway b
+start_gateway b --io-uring off
 check "so does another one" $?
 b=http://$address
 for user in alice bob; do

@@ -187,6 +187,7 @@ static void setup(char *dir, int fds[LOOPS])
     limits_init(&settings.limits, 10000, 10000, 100);
     settings.frame_max = GATEWAY_FRAME_MAX_DEFAULT;
     settings.group_max = GATEWAY_GROUP_MAX_DEFAULT;
+    settings.io_uring = true;
     settings.conns_max = 100;
     struct node_config config = {.dir = data, .partitions = 2, .disk_reserve = 1};
     rv = node_start(&config, &node, why, sizeof why);
