@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "replication/give_way.h"
 #include "store/base/check.h"
 #include "store/base/clock.h"
 #include "store/base/err.h"
@@ -14,7 +15,7 @@
 #include "store/base/thread.h"
 #include "store/search/build.h"
 
-enum { NICE = 15, ASK_MS = 100 };
+enum { NICE = 15, ASK_US = 100000 };
 
 struct indexer {
     struct kv *data, *index;
@@ -29,6 +30,7 @@ struct indexer {
     uint64_t looked_at;          /* atomic: of it */
     uint64_t again_us, taken_us; /* monotonic: since when; what came meanwhile was last taken */
     struct build *beside;        /* takes what comes meanwhile */
+    struct give_way way;         /* the thread's own */
     int again_err;               /* once it is done */
 };
 
@@ -101,9 +103,9 @@ static int take_all(struct indexer *indexer, struct build *build)
     return err;
 }
 
-static struct timespec in_ms(uint64_t ms)
+static struct timespec in_us(uint64_t us)
 {
-    uint64_t at = clock_mono_us() + ms * 1000;
+    uint64_t at = clock_mono_us() + us;
     return (struct timespec){(time_t)(at / 1000000), (long)(at % 1000000) * 1000};
 }
 
@@ -119,14 +121,30 @@ static bool take_woken(struct indexer *indexer)
 }
 
 /* A while in which nothing is done, unless it is to end. */
-static void pause_ms(struct indexer *indexer, uint64_t ms)
+static void pause_us(struct indexer *indexer, uint64_t us)
 {
-    struct timespec until = in_ms(ms);
+    struct timespec until = in_us(us);
     int rv = 0;
     pthread_mutex_lock(&indexer->mutex);
     while (!is_stopping(indexer) && rv == 0)
         rv = pthread_cond_timedwait(&indexer->cond, &indexer->mutex, &until);
     pthread_mutex_unlock(&indexer->mutex);
+}
+
+/* From within a step. */
+static void on_breath(void *arg)
+{
+    struct indexer *indexer = arg;
+    uint64_t us = give_way_us(&indexer->way);
+    if (us > 0)
+        pause_us(indexer, us);
+}
+
+static struct build *builder_new(struct indexer *indexer)
+{
+    struct build *build = build_new(indexer->data, indexer->index);
+    build_breathe(build, on_breath, indexer);
+    return build;
 }
 
 /* Between two conversations that are made anew: what has come meanwhile, and a rest, if there is a
@@ -148,8 +166,8 @@ static void on_progress(void *arg, const struct build_again *part)
         }
         if (over || gone_us >= due_us)
             return;
-        uint64_t left_ms = (due_us - gone_us) / 1000 + 1;
-        pause_ms(indexer, left_ms < ASK_MS ? left_ms : ASK_MS);
+        uint64_t left_us = due_us - gone_us + 1000;
+        pause_us(indexer, left_us < ASK_US ? left_us : ASK_US);
     }
 }
 
@@ -189,7 +207,7 @@ static void make_again(struct indexer *indexer, struct build *build)
     if (again == NULL)
         return;
     indexer->again_us = indexer->taken_us = clock_mono_us();
-    indexer->beside = build_new(indexer->data, indexer->index);
+    indexer->beside = builder_new(indexer);
     for (uint32_t p = 0; p < indexer->partitions && err == 0; p++)
         err = is_stopping(indexer) ? ERR_CLOSED : again_partition(indexer, build, again, p, &done);
     build_free(indexer->beside);
@@ -203,7 +221,7 @@ static void make_again(struct indexer *indexer, struct build *build)
 /* Until something came and a while has gone, or it is to stop. */
 static void rest(struct indexer *indexer, uint64_t ms)
 {
-    struct timespec until = in_ms(ms);
+    struct timespec until = in_us(ms * 1000);
     pthread_mutex_lock(&indexer->mutex);
     int rv = 0;
     while (!is_stopping(indexer) && indexer->again == NULL && rv == 0)
@@ -218,7 +236,8 @@ static void *run(void *arg)
 {
     struct indexer *indexer = arg;
     (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE);
-    struct build *build = build_new(indexer->data, indexer->index);
+    give_way_open(&indexer->way);
+    struct build *build = builder_new(indexer);
     bool over = false;
     while (!is_stopping(indexer)) {
         int err = over ? 0 : take_all(indexer, build);
@@ -233,6 +252,7 @@ static void *run(void *arg)
     if (!over)
         (void)condemned(indexer, 0);
     build_free(build);
+    give_way_close(&indexer->way);
     return NULL;
 }
 
@@ -302,7 +322,7 @@ int indexer_again(struct indexer *indexer, struct indexer_again *again)
     __atomic_store_n(&indexer->again_stops, false, __ATOMIC_RELAXED);
     pthread_cond_broadcast(&indexer->cond);
     while (indexer->again != NULL) {
-        struct timespec until = in_ms(ASK_MS);
+        struct timespec until = in_us(ASK_US);
         pthread_cond_timedwait(&indexer->cond, &indexer->mutex, &until);
         pthread_mutex_unlock(&indexer->mutex);
         if (err == 0 && again->progress != NULL)

@@ -28,6 +28,9 @@ struct build {
     size_t wanted_count, wanted_cap;
     struct late *late;
     size_t late_count, late_cap;
+    void (*breathe)(void *arg);
+    void *breathe_arg;
+    uint32_t breaths; /* records since it was called */
     /* the conversation in work */
     uint32_t partition, segment;
     struct conv_id conv;
@@ -59,6 +62,20 @@ void build_free(struct build *build)
     free(build->wanted);
     free(build->late);
     free(build);
+}
+
+void build_breathe(struct build *build, void (*breathe)(void *arg), void *arg)
+{
+    build->breathe = breathe;
+    build->breathe_arg = arg;
+}
+
+static void breathe(struct build *build)
+{
+    if (build->breathe == NULL || ++build->breaths < BUILD_BREATH_RECORDS)
+        return;
+    build->breaths = 0;
+    build->breathe(build->breathe_arg);
 }
 
 /* ---- writing ---- */
@@ -202,6 +219,7 @@ static int take_rows(struct build *build, uint64_t through, uint64_t until)
         if (err == 0)
             take_record(build, &record, at);
         seq = at;
+        breathe(build);
     }
     if (err == 0)
         err = kv_iter_error(&iter);
@@ -261,6 +279,7 @@ static int make_segment(struct build *build, const struct build_again *again, ui
         err = record_view(kv_iter_value(&iter), &record);
         if (err == 0)
             err = take_folded(build, seq, &record, again->now_ms);
+        breathe(build);
     }
     if (err == 0)
         err = kv_iter_error(&iter);
@@ -428,6 +447,7 @@ static int take_conv(struct build *build, const struct wanted *wanted)
     struct old old;
     struct index_conv *row = &build->row;
     build->conv = wanted->conv;
+    breathe(build);
     int err = index_conv(build->index, build->partition, wanted->conv, row);
     if (err == 0)
         err = find_old(build, &old);

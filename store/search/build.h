@@ -15,12 +15,15 @@ enum {
     BUILD_BYTES_MAX = 32 << 20, /* of terms, before they are written */
     BUILD_STEMS = 2048,         /* of words that are kept */
     BUILD_BATCH_BYTES = 1 << 20,
+    BUILD_BREATH_RECORDS = 64,      /* between two calls of `breathe` */
     BUILD_SEGMENT_BYTES = 64 << 20, /* a segment whose rows take more is not made at once */
 };
 
 struct build;
 struct build *build_new(struct kv *data, struct kv *index);
 void build_free(struct build *build);
+/* Called often from within a step, so that it can be made to rest. */
+void build_breathe(struct build *build, void (*breathe)(void *arg), void *arg);
 /* Takes what the feed has beyond the cursor, a part of it at a time. `stop` (or NULL): ends between
  * conversations once it is set. */
 struct build_step {
