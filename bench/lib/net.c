@@ -1,13 +1,32 @@
 #include "bench/lib/net.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "bench/lib/nettls.h"
+#include "store/base/batch.h"
+#include "store/base/check.h"
 
-enum { READ_MAX = 256 << 10, STALL_S_MAX = 60, SEGMENT = 1448 };
+enum { READ_MAX = 256 << 10, READ_TOGETHER = 8 << 10, STALL_S_MAX = 60, SEGMENT = 1448 };
+
+/* Of the loop in use: the connections of this turn. */
+static struct turn {
+    uv_loop_t *loop;
+    uv_prepare_t prepare;
+    uv_check_t check;
+    struct batch *batch;
+    struct list dirty;
+    struct net *readable[BATCH_MAX];
+    size_t readable_count;
+    struct batch_op ops[BATCH_MAX];
+    char in[BATCH_MAX][READ_TOGETHER], large[READ_MAX];
+} * turn;
 
 static uint64_t closings, closed; /* of all connections; a loop may hold other handles, too */
 static uint64_t bytes_in, bytes_out;
@@ -18,13 +37,92 @@ void net_bytes(uint64_t *in, uint64_t *out)
     *out = bytes_out;
 }
 
-static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+void net_end(struct net *net, const char *why)
 {
-    static char shared[READ_MAX];
-    (void)handle;
-    (void)suggested;
-    *buf = uv_buf_init(shared, sizeof shared);
+    if (net->closing)
+        return;
+    if (net->on_end == NULL)
+        bench_fail("a connection ended: %s", why);
+    net->on_end(net, why);
 }
+
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+static void settle(struct net *net)
+{
+    if (net->closing)
+        return;
+    int events = (net->connected && !net->stalled ? UV_READABLE : 0) |
+                 (net->blocked || !net->connected ? UV_WRITABLE : 0);
+    if (events == 0)
+        uv_poll_stop(&net->poll);
+    else
+        uv_poll_start(&net->poll, events, on_poll);
+}
+
+/* ---- writing ---- */
+
+static void sent(struct net *net, ssize_t n)
+{
+    bool was_blocked = net->blocked;
+    if (n < 0 && n != -EAGAIN) {
+        net_end(net, strerror((int)-n));
+        return;
+    }
+    size_t done = n > 0 ? (size_t)n : 0;
+    bytes_out += done;
+    buf_cut(&net->out, done);
+    net->blocked = net->out.n > 0;
+    if (net->blocked != was_blocked)
+        settle(net);
+}
+
+static struct batch_op write_of(struct net *net)
+{
+    return (struct batch_op){.fd = net->fd, .part_count = 1, .parts = {{net->out.p, net->out.n}}};
+}
+
+static void write_one(struct net *net)
+{
+    struct batch_op op = write_of(net);
+    batch_send(turn->batch, &op, 1);
+    sent(net, op.result);
+}
+
+static void write_some(struct list *dirty)
+{
+    struct net *nets[BATCH_MAX];
+    size_t n = 0;
+    struct list_link *link;
+    while (n < BATCH_MAX && (link = list_pop(dirty)) != NULL) {
+        nets[n] = container_of(link, struct net, in_dirty);
+        turn->ops[n] = write_of(nets[n]);
+        n++;
+    }
+    batch_send(turn->batch, turn->ops, n);
+    for (size_t i = 0; i < n; i++)
+        if (!nets[i]->closing)
+            sent(nets[i], turn->ops[i].result);
+}
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+    (void)prepare;
+    while (!list_empty(&turn->dirty))
+        write_some(&turn->dirty);
+}
+
+void net_flush(struct net *net)
+{
+    if (!net->connected || net->closing)
+        return;
+    if (net->tls != NULL && !net->blocked)
+        nettls_encrypt(net->tls, &net->out);
+    if (net->out.n > 0 && !net->blocked && net->in_dirty.next == NULL)
+        list_push(&turn->dirty, &net->in_dirty);
+}
+
+/* ---- reading ---- */
 
 static void take(struct net *net, const char *p, size_t n)
 {
@@ -40,29 +138,21 @@ static void take(struct net *net, const char *p, size_t n)
         buf_add(&net->in, p + used, n - used);
 }
 
-void net_end(struct net *net, const char *why)
+static void on_read(struct net *net, const char *p, ssize_t n)
 {
-    if (net->closing)
+    if (n == -EAGAIN || net->closing)
         return;
-    if (net->on_end == NULL)
-        bench_fail("a connection ended: %s", why);
-    net->on_end(net, why);
-}
-
-static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
-{
-    struct net *net = stream->data;
-    if (n < 0)
-        net_end(net, uv_strerror((int)n));
-    if (n <= 0 || net->closing)
+    if (n <= 0) {
+        net_end(net, n == 0 ? "end of file" : strerror((int)-n));
         return;
+    }
     bytes_in += (uint64_t)n;
     if (net->tls == NULL) {
-        take(net, buf->base, (size_t)n);
+        take(net, p, (size_t)n);
         return;
     }
     struct buf plain = {0};
-    if (!nettls_decrypt(net->tls, span_of(buf->base, (size_t)n), &plain))
+    if (!nettls_decrypt(net->tls, span_of(p, (size_t)n), &plain))
         net_end(net, "TLS failed");
     if (plain.n > 0 && !net->closing)
         take(net, plain.p, plain.n);
@@ -70,17 +160,100 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     net_flush(net);
 }
 
-static void on_connect(uv_connect_t *request, int status)
+static bool reads(const struct net *net)
 {
-    struct net *net = request->data;
-    if (status != 0) {
-        net_end(net, uv_strerror(status));
+    return !net->closing && !net->stalled;
+}
+
+static void read_one(struct net *net)
+{
+    struct batch_op op = {.fd = net->fd, .part_count = 1, .parts = {{turn->large, READ_MAX}}};
+    batch_receive(turn->batch, &op, 1);
+    on_read(net, turn->large, op.result);
+}
+
+static void read_all(void)
+{
+    struct net *nets[BATCH_MAX];
+    size_t n = 0;
+    for (size_t i = 0; i < turn->readable_count; i++) {
+        struct net *net = turn->readable[i];
+        net->readable = false;
+        if (!reads(net))
+            continue;
+        turn->ops[n] = (struct batch_op){
+            .fd = net->fd, .part_count = 1, .parts = {{turn->in[n], READ_TOGETHER}}};
+        nets[n++] = net;
+    }
+    turn->readable_count = 0;
+    if (n == 1) {
+        read_one(nets[0]);
+        return;
+    }
+    batch_receive(turn->batch, turn->ops, n);
+    for (size_t i = 0; i < n; i++) {
+        on_read(nets[i], turn->in[i], turn->ops[i].result);
+        if (turn->ops[i].result == READ_TOGETHER && reads(nets[i]))
+            read_one(nets[i]);
+    }
+}
+
+static void on_check(uv_check_t *check)
+{
+    (void)check;
+    read_all();
+}
+
+/* ---- connecting ---- */
+
+static void use_loop(uv_loop_t *loop)
+{
+    if (turn != NULL && turn->loop == loop)
+        return;
+    turn = xcalloc(1, sizeof *turn); /* that of a parent process is the parent's */
+    turn->loop = loop;
+    turn->batch = batch_new(true);
+    list_init(&turn->dirty);
+    uv_prepare_init(loop, &turn->prepare);
+    uv_check_init(loop, &turn->check);
+    uv_prepare_start(&turn->prepare, on_prepare);
+    uv_check_start(&turn->check, on_check);
+    uv_unref((uv_handle_t *)&turn->prepare);
+    uv_unref((uv_handle_t *)&turn->check);
+}
+
+static void on_connect(struct net *net)
+{
+    socklen_t size = sizeof net->error;
+    int on = 1;
+    if (net->error == 0)
+        getsockopt(net->fd, SOL_SOCKET, SO_ERROR, &net->error, &size);
+    if (net->error != 0) {
+        uv_poll_stop(&net->poll);
+        net_end(net, strerror(net->error));
         return;
     }
     net->connected = true;
-    uv_tcp_nodelay(&net->tcp, 1);
-    uv_read_start((uv_stream_t *)&net->tcp, on_alloc, on_read);
+    setsockopt(net->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    settle(net);
     net_flush(net);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+    struct net *net = poll->data;
+    if (!net->connected) {
+        on_connect(net);
+        return;
+    }
+    if (events & UV_WRITABLE)
+        write_one(net);
+    if (net->readable || !reads(net) || (status == 0 && !(events & UV_READABLE)))
+        return; /* where something is wrong, reading says what */
+    net->readable = true;
+    turn->readable[turn->readable_count++] = net;
+    if (turn->readable_count == BATCH_MAX)
+        read_all();
 }
 
 void net_tls(struct net *net)
@@ -88,12 +261,12 @@ void net_tls(struct net *net)
     net->tls = nettls_new();
 }
 
-static void be_small(struct net *net)
+static void be_small(const struct net *net)
 {
-    int fd = -1, segment = SEGMENT, bytes = net->receive_bytes;
-    if (uv_fileno((const uv_handle_t *)&net->tcp, &fd) != 0 ||
-        setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment) != 0 ||
-        uv_recv_buffer_size((uv_handle_t *)&net->tcp, &bytes) != 0)
+    int segment = SEGMENT;
+    if (setsockopt(net->fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment) != 0 ||
+        setsockopt(net->fd, SOL_SOCKET, SO_RCVBUF, &net->receive_bytes,
+                   sizeof net->receive_bytes) != 0)
         bench_fail("a socket's buffers can't be made small");
 }
 
@@ -101,64 +274,35 @@ void net_open(struct net *net, uv_loop_t *loop, int port)
 {
     struct sockaddr_in at;
     uv_ip4_addr("127.0.0.1", port, &at);
-    uv_tcp_init_ex(loop, &net->tcp, AF_INET);
-    net->tcp.data = net;
-    net->connect.data = net;
-    net->write.data = net;
+    use_loop(loop);
+    net->loop = loop;
+    net->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (net->fd < 0 || uv_poll_init(loop, &net->poll, net->fd) != 0)
+        bench_fail("socket: %s", strerror(errno));
+    net->poll.data = net;
     if (net->receive_bytes > 0)
         be_small(net);
     if (net->from != 0) {
         struct sockaddr_in own = {.sin_family = AF_INET,
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK - 1 + net->from)};
-        if (uv_tcp_bind(&net->tcp, (const struct sockaddr *)&own, 0) != 0)
+        int on = 1; /* as libuv does */
+        setsockopt(net->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+        if (bind(net->fd, (const struct sockaddr *)&own, sizeof own) != 0)
             bench_fail("127.0.0.%u can't be connected from", net->from);
     }
-    int err = uv_tcp_connect(&net->connect, &net->tcp, (const struct sockaddr *)&at, on_connect);
-    if (err != 0)
-        bench_fail("connect: %s", uv_strerror(err));
+    if (connect(net->fd, (const struct sockaddr *)&at, sizeof at) != 0 && errno != EINPROGRESS)
+        net->error = errno; /* said from the loop */
+    settle(net);
 }
 
-static void on_written(uv_write_t *write, int status)
-{
-    struct net *net = write->data;
-    net->blocked = false;
-    net->writing.n = 0;
-    if (status == 0)
-        net_flush(net);
-}
-
-void net_flush(struct net *net)
-{
-    if (!net->connected || net->blocked || net->closing)
-        return;
-    if (net->tls != NULL)
-        nettls_encrypt(net->tls, &net->out);
-    if (net->out.n == 0)
-        return;
-    uv_stream_t *stream = (uv_stream_t *)&net->tcp;
-    uv_buf_t buf = uv_buf_init(net->out.p, (unsigned)net->out.n);
-    int n = uv_try_write(stream, &buf, 1);
-    if (n < 0 && n != UV_EAGAIN) {
-        net_end(net, uv_strerror(n));
-        return;
-    }
-    size_t done = n > 0 ? (size_t)n : 0;
-    bytes_out += net->out.n;
-    if (done < net->out.n) {
-        buf_add(&net->writing, net->out.p + done, net->out.n - done);
-        buf = uv_buf_init(net->writing.p, (unsigned)net->writing.n);
-        net->blocked = true;
-        uv_write(&net->write, stream, &buf, 1, on_written);
-    }
-    net->out.n = 0;
-}
+/* ---- the end ---- */
 
 static void on_closed(uv_handle_t *handle)
 {
     struct net *net = handle->data;
+    close(net->fd);
     buf_close(&net->in);
     buf_close(&net->out);
-    buf_close(&net->writing);
     nettls_free(net->tls);
     net->tls = NULL;
     net->closed = true;
@@ -167,28 +311,33 @@ static void on_closed(uv_handle_t *handle)
 
 void net_stall(struct net *net)
 {
-    uv_read_stop((uv_stream_t *)&net->tcp);
+    net->stalled = true;
+    settle(net);
 }
 
 void net_go_on(struct net *net)
 {
-    if (net->connected && !net->closing)
-        uv_read_start((uv_stream_t *)&net->tcp, on_alloc, on_read);
+    net->stalled = false;
+    settle(net);
 }
 
 void net_close(struct net *net)
 {
+    if (net->in_dirty.next != NULL) {
+        struct batch_op op = write_of(net);
+        list_remove(&net->in_dirty);
+        batch_send(turn->batch, &op, 1); /* as much of it as goes at once */
+    }
     net->closing = true;
     closings++;
-    uv_close((uv_handle_t *)&net->tcp, on_closed);
+    uv_close((uv_handle_t *)&net->poll, on_closed);
 }
 
 void net_reset(struct net *net)
 {
-    net->closing = true;
-    closings++;
-    if (uv_tcp_close_reset(&net->tcp, on_closed) != 0)
-        uv_close((uv_handle_t *)&net->tcp, on_closed);
+    struct linger now = {.l_onoff = 1};
+    setsockopt(net->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    net_close(net);
 }
 
 static void on_time(uv_timer_t *timer)

@@ -1,6 +1,8 @@
 /* bench/lib/net.h: the client's side of a bench: many TCP connections on one libuv loop, at little
  * cost for itself. Bytes are read into memory that all share; a connection keeps only what was
- * incomplete. Connecting and setting up block (the loop runs until it is done).
+ * incomplete. What is written and read in one turn of the loop goes by one system call for many
+ * connections (store/base/batch.h). Connecting and setting up block (the loop runs until it is
+ * done).
  * Thread: one. Errors: none: a connection that ends before net_close fails the bench, unless it has
  * an `on_end`. */
 #ifndef LOQUAT_BENCH_NET_H
@@ -9,9 +11,12 @@
 #include <uv.h>
 
 #include "bench/lib/server.h"
+#include "store/base/list.h"
 
 struct net {
-    uv_tcp_t tcp;
+    uv_poll_t poll;
+    uv_loop_t *loop;
+    int fd;
     struct buf in, out;
     /* Takes what is whole, returns how many bytes that were. */
     size_t (*on_bytes)(struct net *net, struct span bytes);
@@ -22,15 +27,14 @@ struct net {
     /* Of its socket's buffer, and then segments are as on Ethernet (the server's buffer is sized by
      * them); 0: as the system has them. */
     int receive_bytes;
-    bool connected, closing, blocked, closed;
-    uv_connect_t connect;
-    uv_write_t write;
-    struct buf writing; /* handed to libuv, after the socket was full */
+    int error; /* why it can't be made; 0: it may yet */
+    bool connected, closing, blocked, closed, stalled, readable;
+    struct list_link in_dirty;
     struct nettls *tls; /* NULL: plain */
 };
 void net_open(struct net *net, uv_loop_t *loop, int port);
 void net_tls(struct net *net);   /* before net_open: it speaks TLS, and trusts anybody */
-void net_flush(struct net *net); /* writes `out` */
+void net_flush(struct net *net); /* `out` is written before the loop sleeps */
 void net_end(struct net *net, const char *why); /* it is of no use any more: on_end, or fails */
 void net_stall(struct net *net);                /* reads nothing until net_go_on */
 void net_go_on(struct net *net);

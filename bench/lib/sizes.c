@@ -74,7 +74,7 @@ static void open_sized(struct sock *keeper, struct sized *group, size_t size)
         net_flush(&keeper->net);
         size_t asked = i + 1 - first;
         if (asked % ADDS_AT_ONCE == 0 || i == size - 3)
-            net_until(keeper->net.tcp.loop, &added, asked);
+            net_until(keeper->net.loop, &added, asked);
     }
     keeper->data = NULL;
     buf_close(&text);
@@ -129,11 +129,11 @@ static double tell(struct sizes *sizes, struct sized *group, size_t pipeline, do
     sizes->going = true;
     fill(sizes);
     net_flush(&sizes->sock.net);
-    net_run(sizes->sock.net.tcp.loop, secs);
+    net_run(sizes->sock.net.loop, secs);
     sizes->going = false;
-    net_until(sizes->sock.net.tcp.loop, &sizes->answered, sizes->sent);
+    net_until(sizes->sock.net.loop, &sizes->answered, sizes->sent);
     double rate = (double)(sizes->answered - first) / (now_s() - begin);
-    net_until(sizes->sock.net.tcp.loop, &sizes->received, sizes->sent);
+    net_until(sizes->sock.net.loop, &sizes->received, sizes->sent);
     return rate;
 }
 
@@ -215,7 +215,7 @@ static double print(struct sizes *sizes)
 double sizes_run(struct sizes *sizes, double secs)
 {
     measure(sizes, secs);
-    sock_close_all(&sizes->sock, 1, sizes->sock.net.tcp.loop);
+    sock_close_all(&sizes->sock, 1, sizes->sock.net.loop);
     series_close(&sizes->ms);
     return print(sizes);
 }

@@ -177,7 +177,7 @@ void sock_do(struct sock *sock, const char *text)
     sock->on_line = on_answer;
     sock_send(sock, span_str(text));
     net_flush(&sock->net);
-    net_until(sock->net.tcp.loop, &waiting.done, 1);
+    net_until(sock->net.loop, &waiting.done, 1);
     sock->on_line = waiting.before;
     sock->data = data;
 }

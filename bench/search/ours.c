@@ -81,7 +81,7 @@ static double ask(struct ours *ours, struct span text)
     double begin = now_s();
     net_flush(&ours->sock.net);
     while (ours->answers == before)
-        uv_run(ours->sock.net.tcp.loop, UV_RUN_ONCE);
+        uv_run(ours->sock.net.loop, UV_RUN_ONCE);
     return ours->answered_s - begin;
 }
 
@@ -159,7 +159,7 @@ static void wait_for_index(struct ours *ours)
 {
     static const char ASK[] = "{\"id\":2,\"op\":\"search\",\"q\":\"loquat\",\"limit\":1}";
     do {
-        net_run(ours->sock.net.tcp.loop, 0.1);
+        net_run(ours->sock.net.loop, 0.1);
         ask(ours, span_of(ASK, sizeof ASK - 1));
     } while (memmem(ours->answer.p, ours->answer.n, "\"behind\":0,", 11) == NULL);
     gateway_rest(&ours->gateway);
