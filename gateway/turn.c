@@ -48,8 +48,10 @@ void turn_read(struct gate *gate)
     for (size_t i = 0; i < turn->readable_count; i++) {
         struct conn *conn = turn->readable[i];
         conn->readable = false;
-        if (!conn_reads(conn))
-            continue; /* not any more */
+        if (!conn_reads(conn)) {
+            conn_settle(conn); /* not any more, and epoll is to know */
+            continue;
+        }
         turn->ops[n] = (struct batch_op){
             .fd = conn->fd, .part_count = 1, .parts = {{turn->in[n], TURN_READ_BYTES}}};
         conns[n++] = conn;

@@ -12,8 +12,8 @@
 #include <stdint.h>
 
 enum {
-    GIVE_WAY_TIMES = 4,       /* as long as it waited */
-    GIVE_WAY_PARTS = 8,       /* it works for one of these at least */
+    GIVE_WAY_TIMES = 8,       /* as long as it waited */
+    GIVE_WAY_PARTS = 16,      /* it works for one of these at least */
     GIVE_WAY_LOOK_US = 10000, /* it is looked at so often */
 };
 

@@ -40,7 +40,7 @@ static struct metric metrics[METRICS] = {
      .help = "Records that the search index has taken",
      .type = METRIC_COUNTER},
     {.name = "loquat_index_step_seconds",
-     .help = "How long the search index was at one step of taking them",
+     .help = "How long the search index was at one step of taking them, its rests among it",
      .type = METRIC_HISTOGRAM},
     {.name = "loquat_index_behind",
      .help = "1 while the search index is at work on so much that it takes several steps",
@@ -86,20 +86,21 @@ static void count(const struct build_step *step, uint64_t start_us)
     metric_add(&metrics[RECORDS], (int64_t)step->records);
     if (step->records > 0)
         metric_observe_us(&metrics[STEPS], (int64_t)(clock_mono_us() - start_us));
-    metric_set(&metrics[BEHIND], step->more);
 }
 
-static int take_all(struct indexer *indexer, struct build *build)
+/* A step of each partition. `more`: of some there is more yet. */
+static int take_steps(struct indexer *indexer, struct build *build, bool *more)
 {
     int err = 0;
-    for (uint32_t p = 0; p < indexer->partitions && err == 0; p++) {
-        struct build_step step = {.more = true};
-        while (step.more && err == 0 && !is_stopping(indexer)) {
-            uint64_t start = clock_mono_us();
-            err = build_step(build, p, &indexer->stopping, &step);
-            count(&step, start);
-        }
+    *more = false;
+    for (uint32_t p = 0; p < indexer->partitions && err == 0 && !is_stopping(indexer); p++) {
+        struct build_step step;
+        uint64_t start = clock_mono_us();
+        err = build_step(build, p, &indexer->stopping, &step);
+        count(&step, start);
+        *more = *more || step.more;
     }
+    metric_set(&metrics[BEHIND], *more);
     return err;
 }
 
@@ -160,9 +161,10 @@ static void on_progress(void *arg, const struct build_again *part)
         bool over = is_stopping(indexer) || __atomic_load_n(part->stop, __ATOMIC_RELAXED);
         if (!over && now_us - indexer->taken_us >= INDEXER_REST_MS * 1000ull &&
             take_woken(indexer)) {
-            indexer->taken_us = now_us;
-            if (take_all(indexer, indexer->beside) != 0)
-                set(indexer, &indexer->woken, true); /* the next round says why */
+            bool more = false;
+            if (take_steps(indexer, indexer->beside, &more) != 0 || more)
+                set(indexer, &indexer->woken, true); /* what went wrong, the next round says */
+            indexer->taken_us = clock_mono_us();
         }
         if (over || gone_us >= due_us)
             return;
@@ -240,13 +242,15 @@ static void *run(void *arg)
     struct build *build = builder_new(indexer);
     bool over = false;
     while (!is_stopping(indexer)) {
-        int err = over ? 0 : take_all(indexer, build);
+        bool more = false;
+        int err = over ? 0 : take_steps(indexer, build, &more);
         over = over || condemned(indexer, err);
         if (err != 0 && err != ERR_CORRUPT)
             log_warn("the search index can't be written; it is tried again",
                      {"err", log_str(err_name(err))}, {"what", log_str(kv_error())});
         make_again(indexer, build);
-        rest(indexer, err != 0 ? INDEXER_AGAIN_MS : INDEXER_REST_MS);
+        if (err != 0 || !more)
+            rest(indexer, err != 0 ? INDEXER_AGAIN_MS : INDEXER_REST_MS);
     }
     make_again(indexer, build); /* who waits for it is told that it is not */
     if (!over)

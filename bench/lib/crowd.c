@@ -245,7 +245,6 @@ static void on_line(struct sock *sock, struct span line)
         crowd->opening--;
         series_add(&crowd->join_ms, (now_s() - client->begun_s) * 1000);
         net_flush(&sock->net);
-        buf_close(&sock->net.out);
     } else if (LINE_BEGINS(line, "{\"id\":3,\"ok\"")) {
         crowd->answered++;
     } else if (LINE_BEGINS(line, "{\"id\":")) {

@@ -18,6 +18,7 @@ enum { READ_MAX = 256 << 10, READ_TOGETHER = 8 << 10, STALL_S_MAX = 60, SEGMENT 
 /* Of the loop in use: the connections of this turn. */
 static struct turn {
     uv_loop_t *loop;
+    pid_t pid;
     uv_prepare_t prepare;
     uv_check_t check;
     struct batch *batch;
@@ -37,30 +38,46 @@ void net_bytes(uint64_t *in, uint64_t *out)
     *out = bytes_out;
 }
 
-void net_end(struct net *net, const char *why)
-{
-    if (net->closing)
-        return;
-    if (net->on_end == NULL)
-        bench_fail("a connection ended: %s", why);
-    net->on_end(net, why);
-}
-
 static void on_poll(uv_poll_t *poll, int status, int events);
 
 static void settle(struct net *net)
 {
     if (net->closing)
         return;
-    int events = (net->connected && !net->stalled ? UV_READABLE : 0) |
-                 (net->blocked || !net->connected ? UV_WRITABLE : 0);
+    int events = net->ended ? 0
+                            : (net->connected && !net->stalled ? UV_READABLE : 0) |
+                                  (net->blocked || !net->connected ? UV_WRITABLE : 0);
     if (events == 0)
         uv_poll_stop(&net->poll);
     else
         uv_poll_start(&net->poll, events, on_poll);
 }
 
+void net_end(struct net *net, const char *why)
+{
+    if (net->closing || net->ended)
+        return;
+    net->ended = true;
+    settle(net);
+    if (net->on_end == NULL)
+        bench_fail("a connection ended: %s", why);
+    net->on_end(net, why);
+}
+
 /* ---- writing ---- */
+
+/* What is to be written next, as it goes over the wire. */
+static struct batch_op write_of(struct net *net)
+{
+    if (net->wire.n == 0) {
+        struct buf empty = net->wire;
+        if (net->tls != NULL)
+            nettls_encrypt(net->tls, &net->out);
+        net->wire = net->out;
+        net->out = empty;
+    }
+    return (struct batch_op){.fd = net->fd, .part_count = 1, .parts = {{net->wire.p, net->wire.n}}};
+}
 
 static void sent(struct net *net, ssize_t n)
 {
@@ -71,15 +88,14 @@ static void sent(struct net *net, ssize_t n)
     }
     size_t done = n > 0 ? (size_t)n : 0;
     bytes_out += done;
-    buf_cut(&net->out, done);
-    net->blocked = net->out.n > 0;
+    buf_cut(&net->wire, done);
+    net->blocked = net->wire.n > 0;
+    if (!net->blocked)
+        buf_close(&net->wire); /* an idle connection holds nothing */
     if (net->blocked != was_blocked)
         settle(net);
-}
-
-static struct batch_op write_of(struct net *net)
-{
-    return (struct batch_op){.fd = net->fd, .part_count = 1, .parts = {{net->out.p, net->out.n}}};
+    if (was_blocked && !net->blocked)
+        net_flush(net);
 }
 
 static void write_one(struct net *net)
@@ -95,9 +111,10 @@ static void write_some(struct list *dirty)
     size_t n = 0;
     struct list_link *link;
     while (n < BATCH_MAX && (link = list_pop(dirty)) != NULL) {
-        nets[n] = container_of(link, struct net, in_dirty);
-        turn->ops[n] = write_of(nets[n]);
-        n++;
+        struct net *net = container_of(link, struct net, in_dirty);
+        turn->ops[n] = write_of(net);
+        if (net->wire.n > 0)
+            nets[n++] = net;
     }
     batch_send(turn->batch, turn->ops, n);
     for (size_t i = 0; i < n; i++)
@@ -116,10 +133,8 @@ void net_flush(struct net *net)
 {
     if (!net->connected || net->closing)
         return;
-    if (net->tls != NULL && !net->blocked)
-        nettls_encrypt(net->tls, &net->out);
-    if (net->out.n > 0 && !net->blocked && net->in_dirty.next == NULL)
-        list_push(&turn->dirty, &net->in_dirty);
+    if ((net->out.n > 0 || net->tls != NULL) && !net->blocked && net->in_dirty.next == NULL)
+        list_push(&turn->dirty, &net->in_dirty); /* TLS may have something of its own to say */
 }
 
 /* ---- reading ---- */
@@ -162,14 +177,15 @@ static void on_read(struct net *net, const char *p, ssize_t n)
 
 static bool reads(const struct net *net)
 {
-    return !net->closing && !net->stalled;
+    return !net->closing && !net->ended && !net->stalled;
 }
 
-static void read_one(struct net *net)
+static bool read_one(struct net *net)
 {
     struct batch_op op = {.fd = net->fd, .part_count = 1, .parts = {{turn->large, READ_MAX}}};
     batch_receive(turn->batch, &op, 1);
     on_read(net, turn->large, op.result);
+    return op.result != -EAGAIN;
 }
 
 static void read_all(void)
@@ -208,10 +224,11 @@ static void on_check(uv_check_t *check)
 
 static void use_loop(uv_loop_t *loop)
 {
-    if (turn != NULL && turn->loop == loop)
+    if (turn != NULL && turn->loop == loop && turn->pid == getpid())
         return;
     turn = xcalloc(1, sizeof *turn); /* that of a parent process is the parent's */
     turn->loop = loop;
+    turn->pid = getpid();
     turn->batch = batch_new(true);
     list_init(&turn->dirty);
     uv_prepare_init(loop, &turn->prepare);
@@ -229,7 +246,6 @@ static void on_connect(struct net *net)
     if (net->error == 0)
         getsockopt(net->fd, SOL_SOCKET, SO_ERROR, &net->error, &size);
     if (net->error != 0) {
-        uv_poll_stop(&net->poll);
         net_end(net, strerror(net->error));
         return;
     }
@@ -246,10 +262,13 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         on_connect(net);
         return;
     }
-    if (events & UV_WRITABLE)
+    while (status != 0 && reads(net)) /* all that came before, and then what is wrong */
+        if (!read_one(net))
+            net_end(net, uv_strerror(status));
+    if (events & UV_WRITABLE && !net->closing)
         write_one(net);
-    if (net->readable || !reads(net) || (status == 0 && !(events & UV_READABLE)))
-        return; /* where something is wrong, reading says what */
+    if (net->readable || !reads(net) || !(events & UV_READABLE))
+        return;
     net->readable = true;
     turn->readable[turn->readable_count++] = net;
     if (turn->readable_count == BATCH_MAX)
@@ -303,6 +322,7 @@ static void on_closed(uv_handle_t *handle)
     close(net->fd);
     buf_close(&net->in);
     buf_close(&net->out);
+    buf_close(&net->wire);
     nettls_free(net->tls);
     net->tls = NULL;
     net->closed = true;
@@ -323,13 +343,14 @@ void net_go_on(struct net *net)
 
 void net_close(struct net *net)
 {
-    if (net->in_dirty.next != NULL) {
-        struct batch_op op = write_of(net);
-        list_remove(&net->in_dirty);
-        batch_send(turn->batch, &op, 1); /* as much of it as goes at once */
-    }
     net->closing = true;
     closings++;
+    if (net->in_dirty.next != NULL) { /* as much of it as goes at once */
+        struct batch_op op = write_of(net);
+        list_remove(&net->in_dirty);
+        batch_send(turn->batch, &op, 1);
+        bytes_out += op.result > 0 ? (uint64_t)op.result : 0;
+    }
     uv_close((uv_handle_t *)&net->poll, on_closed);
 }
 

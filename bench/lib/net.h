@@ -17,7 +17,7 @@ struct net {
     uv_poll_t poll;
     uv_loop_t *loop;
     int fd;
-    struct buf in, out;
+    struct buf in, out, wire; /* wire: of `out`, as it is being written */
     /* Takes what is whole, returns how many bytes that were. */
     size_t (*on_bytes)(struct net *net, struct span bytes);
     /* It could not be made, or has ended; what is to be done is net_close. Once. */
@@ -28,7 +28,7 @@ struct net {
      * them); 0: as the system has them. */
     int receive_bytes;
     int error; /* why it can't be made; 0: it may yet */
-    bool connected, closing, blocked, closed, stalled, readable;
+    bool connected, closing, blocked, closed, stalled, readable, ended;
     struct list_link in_dirty;
     struct nettls *tls; /* NULL: plain */
 };

@@ -141,7 +141,6 @@ void sock_open(struct sock *socks, size_t first, size_t count, const struct sock
     for (size_t i = 0; i < count; i++) {
         socks[i].data = NULL;
         socks[i].on_line = plan->on_line;
-        buf_close(&socks[i].net.out);
     }
 }
 

@@ -135,8 +135,10 @@ static void run(struct batch *batch, struct batch_op *ops, size_t n, bool send)
             prepare(batch, &ops[i], i, send);
         size_t taken = submit(batch, n);
         collect(batch, taken);
-        if (taken < n)
-            drop_ring(batch); /* with what it did not take */
+        if (taken < n) { /* with what it did not take */
+            log_warn("io_uring takes nothing more: a system call for each socket from here on");
+            drop_ring(batch);
+        }
     }
     for (size_t i = 0; i < n; i++)
         if (!together || ops[i].result == -EINPROGRESS || ops[i].result == -EINTR)

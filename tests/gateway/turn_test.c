@@ -100,3 +100,32 @@ Test(turn_alone, many_answers_at_once)
 {
     fill_up();
 }
+
+/* More waits for it than it may have when it says something: it is not read, and the loop is not
+ * woken for it again and again until it has taken some. */
+Test(turn, who_is_not_read_does_not_wake_the_loop)
+{
+    enum { SOME = 40000, MUCH = 2 * CONN_OUT_HIGH, SMALL = 2048 };
+    static char zeros[MUCH];
+    struct client alice;
+    int small = SMALL;
+    come(&alice);
+    struct conn *conn = container_of(list_first(&gate->conns), struct conn, in_gate);
+    cr_assert(zero(int, setsockopt(conn->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small)));
+    conn_send(conn, span_of(zeros, SOME));
+    turn();
+    cr_assert(conn->stuck && conn->events & UV_READABLE);
+    conn_send(conn, span_of(zeros, MUCH));
+    say_much(&alice, 10);
+    turn();
+    cr_assert(not(conn->events & UV_READABLE));
+    for (size_t left = SOME + MUCH; left > 0;) {
+        static char room[1 << 16];
+        turn();
+        ssize_t n = recv(alice.fd, room, left < sizeof room ? left : sizeof room, MSG_DONTWAIT);
+        cr_assert(lt(int, 0, (int)n));
+        left -= (size_t)n;
+    }
+    cr_assert(hears(&alice, "{\"id\":7,\"err\":"));
+    go(&alice);
+}
