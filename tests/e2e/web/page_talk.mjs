@@ -128,8 +128,8 @@ test("reactions by the keyboard: arrows, Enter, Escape, and any emoji in the fie
   const page = await open("alice");
   await newGroup(page, `arrows ${randomUUID().slice(0, 6)}`, []);
   await say(page, "Look");
-  await shown(page, "Look");
-  await page.focus(message("Look"));
+  await page.waitForSelector(`${message("Look")}[data-s]`); // sent: what still waits takes no focus
+  await page.focus(`${message("Look")}[data-s]`);
   await page.keyboard.press("+");
   await page.waitForSelector(".picker[open]");
   assert.equal(await focused(page), "thumbs up");
