@@ -58,7 +58,7 @@ TestSuite(batch_alone, .init = setup_alone, .fini = teardown);
 /* What each of them is to say is another text, of several parts. */
 static void say(size_t n)
 {
-    static char words[PAIRS][2][16];
+    static char words[PAIRS][2][32];
     for (size_t i = 0; i < n; i++) {
         snprintf(words[i][0], sizeof words[i][0], "socket %zu", i);
         snprintf(words[i][1], sizeof words[i][1], ", part %zu", i % 7);
