@@ -171,9 +171,9 @@ int conn_first_parts(struct conn *conn, struct batch_op *op)
 {
     if (conn_gone(conn))
         return 0;
-    op->fd = conn->fd;
     if (conn->tls != NULL)
         return secure_first_part(conn, op);
+    op->fd = conn->fd;
     op->part_count = out_parts(&conn->out, op->parts, BATCH_PARTS_MAX);
     return op->part_count > 0;
 }
@@ -324,9 +324,9 @@ static void conn_on_poll(uv_poll_t *poll, int status, int events)
     }
     if (events & UV_WRITABLE)
         conn_flush(conn);
-    if (events & UV_READABLE && conn->phase != CONN_CLOSED &&
-        (conn->tls == NULL ||
-         secure_may_read(conn))) /* if not, it is asked again in the next turn */
+    if (!(events & UV_READABLE) || conn->phase == CONN_CLOSED)
+        return;
+    if (conn->tls == NULL || secure_may_read(conn)) /* or it is asked for in the next turn */
         turn_readable(conn);
 }
 

@@ -132,8 +132,7 @@ int secure_first_part(struct conn *conn, struct batch_op *op)
             return rv;
     }
     struct span wire = tls_wire(conn->tls);
-    op->part_count = 1;
-    op->parts[0] = (struct iovec){(char *)(uintptr_t)wire.p, wire.n};
+    *op = batch_op_of(conn->fd, wire.p, wire.n);
     return 1;
 }
 

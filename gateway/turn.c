@@ -10,7 +10,7 @@
 struct turn {
     struct batch *batch;
     struct batch_op ops[BATCH_MAX];
-    struct conn *readable[BATCH_MAX], *writing[BATCH_MAX];
+    struct conn *readable[BATCH_MAX];
     size_t readable_count;
     char in[BATCH_MAX][TURN_READ_BYTES];
 };
@@ -35,7 +35,7 @@ void turn_free(struct turn *turn)
 static void read_one(struct conn *conn)
 {
     char *in = conn->gate->in;
-    struct batch_op op = {.fd = conn->fd, .part_count = 1, .parts = {{in, GATE_IN_BYTES}}};
+    struct batch_op op = batch_op_of(conn->fd, in, GATE_IN_BYTES);
     batch_receive(conn->gate->turn->batch, &op, 1);
     conn_on_read(conn, in, op.result);
 }
@@ -52,8 +52,7 @@ void turn_read(struct gate *gate)
             conn_settle(conn); /* not any more, and epoll is to know */
             continue;
         }
-        turn->ops[n] = (struct batch_op){
-            .fd = conn->fd, .part_count = 1, .parts = {{turn->in[n], TURN_READ_BYTES}}};
+        turn->ops[n] = batch_op_of(conn->fd, turn->in[n], TURN_READ_BYTES);
         conns[n++] = conn;
     }
     turn->readable_count = 0;
@@ -87,28 +86,22 @@ void turn_readable(struct conn *conn)
 static void write_some(struct gate *gate)
 {
     struct turn *turn = gate->turn;
-    struct conn *others[BATCH_MAX];
-    int others_rv[BATCH_MAX];
-    size_t n = 0, other_count = 0;
+    struct conn *conns[BATCH_MAX];
+    int firsts[BATCH_MAX]; /* conn_first_parts */
+    size_t n = 0, op_count = 0;
     struct list_link *link;
-    while (n < BATCH_MAX && other_count < BATCH_MAX && (link = list_pop(&gate->dirty)) != NULL) {
-        struct conn *conn = container_of(link, struct conn, in_dirty);
-        int rv = conn_first_parts(conn, &turn->ops[n]);
-        if (rv == 1) {
-            turn->writing[n++] = conn;
-        } else {
-            others[other_count] = conn;
-            others_rv[other_count++] = rv;
-        }
+    for (; n < BATCH_MAX && (link = list_pop(&gate->dirty)) != NULL; n++) {
+        conns[n] = container_of(link, struct conn, in_dirty);
+        firsts[n] = conn_first_parts(conns[n], &turn->ops[op_count]);
+        op_count += firsts[n] == 1;
     }
-    batch_send(turn->batch, turn->ops, n);
-    for (size_t i = 0; i < n; i++) /* who is closed by another's turn stays in memory meanwhile */
-        conn_flush_on(turn->writing[i], &turn->ops[i]);
-    for (size_t i = 0; i < other_count; i++) {
-        if (others_rv[i] < 0)
-            conn_abort(others[i]);
+    batch_send(turn->batch, turn->ops, op_count);
+    const struct batch_op *op = turn->ops;
+    for (size_t i = 0; i < n; i++) { /* who is closed by another's turn stays in memory meanwhile */
+        if (firsts[i] < 0)
+            conn_abort(conns[i]);
         else
-            conn_flush(others[i]);
+            conn_flush_on(conns[i], firsts[i] == 1 ? op++ : NULL);
     }
 }
 

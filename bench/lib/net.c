@@ -76,7 +76,7 @@ static struct batch_op write_of(struct net *net)
         net->wire = net->out;
         net->out = empty;
     }
-    return (struct batch_op){.fd = net->fd, .part_count = 1, .parts = {{net->wire.p, net->wire.n}}};
+    return batch_op_of(net->fd, net->wire.p, net->wire.n);
 }
 
 static void sent(struct net *net, ssize_t n)
@@ -182,7 +182,7 @@ static bool reads(const struct net *net)
 
 static bool read_one(struct net *net)
 {
-    struct batch_op op = {.fd = net->fd, .part_count = 1, .parts = {{turn->large, READ_MAX}}};
+    struct batch_op op = batch_op_of(net->fd, turn->large, READ_MAX);
     batch_receive(turn->batch, &op, 1);
     on_read(net, turn->large, op.result);
     return op.result != -EAGAIN;
@@ -197,8 +197,7 @@ static void read_all(void)
         net->readable = false;
         if (!reads(net))
             continue;
-        turn->ops[n] = (struct batch_op){
-            .fd = net->fd, .part_count = 1, .parts = {{turn->in[n], READ_TOGETHER}}};
+        turn->ops[n] = batch_op_of(net->fd, turn->in[n], READ_TOGETHER);
         nets[n++] = net;
     }
     turn->readable_count = 0;

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -19,6 +20,12 @@ struct batch_op {
     struct iovec parts[BATCH_PARTS_MAX]; /* of a read: where to; one */
     ssize_t result;                      /* bytes; or -EAGAIN, or what else went wrong, negative */
 };
+
+/* Of these bytes, or into them. */
+static inline struct batch_op batch_op_of(int fd, const void *p, size_t n)
+{
+    return (struct batch_op){.fd = fd, .part_count = 1, .parts = {{(void *)(uintptr_t)p, n}}};
+}
 
 struct batch;
 struct batch *batch_new(bool ring); /* false: one system call each in any case */
