@@ -16,7 +16,7 @@ PKGS := libuv liburing libssl icu-uc libcrypto jansson libprotobuf-c cjose libcy
 DEFS := -D_GNU_SOURCE -DLOQUAT_VERSION='"$(VERSION)"'
 INC := -I. -I$(BUILD)/gen -isystem /usr/share/include/llhttp
 HARDEN := $(if $(SAN),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
-SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+SANFLAGS := $(if $(SAN),-DSANITIZED -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 CFLAGS = -std=c17 $(OPT) $(HARDEN) -fvisibility=hidden $(WARN) $(DEFS) $(INC) $(SANFLAGS) -MMD -MP $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CXXFLAGS = -std=c++17 $(OPT) $(HARDEN) -fvisibility=hidden $(WARNXX) $(DEFS) $(INC) $(SANFLAGS) -MMD -MP -fno-exceptions
 # The sanitizers have an allocator of their own.

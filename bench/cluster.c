@@ -28,7 +28,7 @@ static void open_sides(struct sides *sides, uv_loop_t *loop)
     nodes_begin(sides->nodes, NODES, "16");
     gateway_prepare(&sides->gateway);
     sides->gateway.node = sides->nodes;
-    gateway_start(&sides->gateway, NULL);
+    gateway_start(&sides->gateway, (const char *[]){"--loops", "1", NULL}); /* beside three nodes */
     senders_open(&sides->senders, &sides->gateway, loop, CONNS, PIPELINE);
     trio_start_etcd(sides->etcd);
     peer_load_etcd(&sides->etcd_load, sides->etcd, loop, CONNS, PIPELINE);

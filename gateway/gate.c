@@ -290,6 +290,7 @@ static void on_prepare(uv_prepare_t *prepare)
     turn_write(gate);
     if (gate->out_pool.bytes > GATE_OUT_MAX && gate->now_ms >= gate->hoard_at_ms)
         sweep_hoarders(gate);
+    pace_turn(&gate->pace, &gate->loop);
 }
 
 static void on_check(uv_check_t *check)
@@ -456,7 +457,9 @@ struct gate *gate_new(struct settings *settings, int number, int listen_fd, int 
 static void *run(void *arg)
 {
     struct gate *gate = arg;
+    pace_open(&gate->pace, gate->settings->node_count > 0); /* not beside a node of its own */
     uv_run(&gate->loop, UV_RUN_DEFAULT);
+    pace_close(&gate->pace);
     return NULL;
 }
 

@@ -13,6 +13,7 @@
 #include "gateway/settings.h"
 #include "store/base/json.h"
 #include "store/base/list.h"
+#include "store/base/pace.h"
 #include "store/base/ws.h"
 
 enum {
@@ -49,6 +50,7 @@ struct gate {
     bool drain_asked, ended; /* ended: its handles are being closed */
     uv_loop_t loop;
     uv_prepare_t prepare;
+    struct pace pace; /* of one that nodes are away from */
     uv_check_t check;
     uv_timer_t timer;
     uv_async_t async;

@@ -3,6 +3,7 @@
 #include "store/base/bound.h"
 #include "store/base/check.h"
 #include "store/base/metrics.h"
+#include "store/base/pace.h"
 
 #define GAUGES(X)                                                                                  \
     X(CONNS, "loquat_connections", "Connections of clients that are open")                         \
@@ -54,6 +55,7 @@ void gate_gauges_register(void)
     for (int i = 0; i < UPSTREAM_KINDS; i++)
         metric_register(&took[i]);
     bounds_register(BOUND_OF_GATEWAY);
+    pace_register();
 }
 
 static void tell(struct gate *gate, enum gauge gauge, int64_t value)

@@ -2,6 +2,7 @@
 
 #include "store/base/bound.h"
 #include "store/base/metrics.h"
+#include "store/base/pace.h"
 #include "store/base/process.h"
 #include "store/base/wire.h"
 
@@ -138,6 +139,7 @@ void gauges_register(void)
     metric_register(&flushes);
     metric_register(&moved);
     metric_register(&followed);
+    pace_register();
     bounds_register(BOUND_OF_NODE);
     process_metrics();
 }

@@ -2,14 +2,14 @@
  * work that can't. Being nice is not enough where all of them are in use: who wakes still waits for
  * the end of a slice, and where a host or a container allows so much of a processor, the allowance
  * is used up whoever uses it. So the thread looks at how long it had to wait for a processor while
- * it was ready to run (Linux counts that: schedstat), and rests for a multiple of it: where nobody
- * else wants to run it works without a pause, and on a busy machine for at least one part in
+ * it was ready to run (store/base/waited.h), and rests for a multiple of it: where nobody else
+ * wants to run it works without a pause, and on a busy machine for at least one part in
  * GIVE_WAY_PARTS of the time that it is given.
- * Thread: the one that calls. Without schedstat it never rests. */
+ * Thread: the one that calls. Where waiting is not counted it never rests. */
 #ifndef LOQUAT_REPLICATION_GIVE_WAY_H
 #define LOQUAT_REPLICATION_GIVE_WAY_H
 
-#include <stdint.h>
+#include "store/base/waited.h"
 
 enum {
     GIVE_WAY_TIMES = 8,       /* as long as it waited */
@@ -18,9 +18,8 @@ enum {
 };
 
 struct give_way {
-    int fd;
-    uint64_t looked_us;            /* monotonic; 0: not yet */
-    uint64_t worked_ns, waited_ns; /* of this thread, when it was last looked at */
+    struct waited waited;
+    uint64_t look_at_us; /* monotonic */
 };
 void give_way_open(struct give_way *way); /* by the thread itself */
 /* Often: microseconds to rest now. */

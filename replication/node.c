@@ -260,7 +260,9 @@ static void drain(struct node *node)
 
 static void on_prepare(uv_prepare_t *prepare)
 {
-    turn(prepare->data);
+    struct node *node = prepare->data;
+    turn(node);
+    pace_turn(&node->pace, &node->loop);
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -338,7 +340,9 @@ static void *run(void *arg)
     sigemptyset(&broken);
     sigaddset(&broken, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &broken, NULL);
+    pace_open(&node->pace, node->net != NULL);
     uv_run(&node->loop, UV_RUN_DEFAULT);
+    pace_close(&node->pace);
     return NULL;
 }
 

@@ -13,6 +13,7 @@
 #include "replication/presence.h"
 #include "replication/readindex.h"
 #include "replication/rnet.h"
+#include "store/base/pace.h"
 
 enum { NODE_CONNECTS_MAX = 64, NODE_WARM_MAX = 64 };
 
@@ -56,6 +57,7 @@ struct node {
     uint64_t newest;     /* the one that was being written then */
     uv_loop_t loop;
     uv_prepare_t prepare;
+    struct pace pace; /* of one with others */
     uv_timer_t timer;
     uv_async_t async;
     uv_work_t flush;

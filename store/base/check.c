@@ -1,10 +1,14 @@
 #include "store/base/check.h"
 
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
+
+enum { PAGE_BYTES = 4096, BLOCK_BYTES = 1 << 18 };
 
 _Noreturn void check_failed(const char *file, int line, const char *expr)
 {
@@ -63,6 +67,23 @@ void *xmalloc(size_t size)
 {
     return must(malloc(size > 0 ? size : 1), size);
 }
+
+#if !defined(SANITIZED) /* sanitizers have their own */
+/* `new char[size]` of libraries in C++, as a program may replace it: what RocksDB asks for so are
+ * the blocks of its memtables, 1 MiB each. Their pages come all at once instead of by a fault each,
+ * which is 0.8 µs a page instead of 15 on a virtual machine whose host has to hear of each; before
+ * it a fifth of the apply thread's time. Where Linux is older than 5.14 they come by faults. */
+__attribute__((visibility("default"))) void *new_array(size_t size) __asm__("_Znam");
+void *new_array(size_t size)
+{
+    char *block = xmalloc(size);
+    if (size >= BLOCK_BYTES) {
+        size_t head = (size_t)(-(uintptr_t)block % PAGE_BYTES);
+        (void)madvise(block + head, (size - head) / PAGE_BYTES * PAGE_BYTES, MADV_POPULATE_WRITE);
+    }
+    return block;
+}
+#endif
 
 void *xcalloc(size_t count, size_t size)
 {

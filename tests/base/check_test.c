@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,6 +22,37 @@ Test(check, assertion_that_fails_aborts, .signal = SIGABRT)
 {
     ASSERT(1 + 1 == 3);
 }
+
+#if !defined(SANITIZED)
+void *new_array(size_t size) __asm__("_Znam");
+
+static size_t pages_there(const char *block, size_t size, size_t page)
+{
+    unsigned char there[1 << 10];
+    size_t count = size / page, sum = 0;
+    cr_assert(le(sz, count, sizeof there));
+    cr_assert(zero(int, mincore((void *)block, size, there)));
+    for (size_t i = 0; i < count; i++)
+        sum += there[i] & 1;
+    return sum;
+}
+
+/* What libraries in C++ ask for: large blocks have their memory at once. */
+Test(check, large_arrays_of_libraries_have_their_pages)
+{
+    enum { SIZE = 2 << 20 };
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *small = new_array(1), *large = new_array(SIZE);
+    char *from = large + (size_t)(-(uintptr_t)large % page);
+    memset(small, 1, 1);
+    cr_assert(eq(sz, pages_there(from, SIZE - page, page), SIZE / page - 1));
+    char *bare = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    cr_assert(zero(sz, pages_there(bare, SIZE, page))); /* or the look says nothing */
+    munmap(bare, SIZE);
+    free(small);
+    free(large);
+}
+#endif
 
 /* Nothing asked for is a block all the same: NULL would look like a failure. */
 Test(check, blocks_of_any_size)

@@ -52,7 +52,7 @@ Test(give_way, sees_who_else_wants_the_processor, .timeout = 60)
     CPU_SET(sched_getcpu(), &one);
     cr_assert(zero(int, sched_setaffinity(0, sizeof one, &one)));
     give_way_open(&way);
-    if (way.fd < 0)
+    if (way.waited.fd < 0)
         cr_skip("no schedstat here");
     for (int i = 0; i < RIVALS; i++)
         cr_assert(zero(int, pthread_create(&rivals[i], NULL, be_busy, NULL)));
