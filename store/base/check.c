@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { PAGE_BYTES = 4096, BLOCK_BYTES = 1 << 18 };
+enum { BLOCK_BYTES = 1 << 18 };
 
 _Noreturn void check_failed(const char *file, int line, const char *expr)
 {
@@ -78,8 +78,8 @@ void *new_array(size_t size)
 {
     char *block = xmalloc(size);
     if (size >= BLOCK_BYTES) {
-        size_t head = (size_t)(-(uintptr_t)block % PAGE_BYTES);
-        (void)madvise(block + head, (size - head) / PAGE_BYTES * PAGE_BYTES, MADV_POPULATE_WRITE);
+        size_t page = (size_t)sysconf(_SC_PAGESIZE), head = (size_t)(-(uintptr_t)block % page);
+        (void)madvise(block + head, (size - head) / page * page, MADV_POPULATE_WRITE);
     }
     return block;
 }

@@ -1,6 +1,5 @@
 #include "store/base/pace.h"
 
-#include <pthread.h>
 #include <time.h>
 
 #include "store/base/clock.h"
@@ -11,16 +10,13 @@ static struct metric rested = {
     .help = "Time that loops rested so as to do more at once, as processors were scarce",
     .type = METRIC_COUNTER,
     .micros = true};
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-static void register_once(void)
-{
-    metric_register(&rested);
-}
 
 void pace_register(void)
 {
-    pthread_once(&once, register_once);
+    static bool registered;
+    if (!registered)
+        metric_register(&rested);
+    registered = true;
 }
 
 void pace_open(struct pace *pace, bool rests)

@@ -24,7 +24,7 @@ struct pace {
     uint64_t turn_us, look_at_us; /* monotonic */
     uint64_t gap_us;
 };
-void pace_register(void); /* its metric; any number of times */
+void pace_register(void); /* its metric; by the thread that starts, any number of times */
 /* By the loop's thread. `rests` false: it never does. */
 void pace_open(struct pace *pace, bool rests);
 void pace_close(struct pace *pace);

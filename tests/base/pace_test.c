@@ -2,12 +2,11 @@
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
-#include <pthread.h>
-#include <sched.h>
 
 #include "store/base/clock.h"
+#include "tests/lib/rivals.h"
 
-enum { LONG_US = 600000, RIVALS = 3, RESTS_MIN = 20 };
+enum { LONG_US = 600000, RESTS_MIN = 20 };
 
 Test(pace, is_full_from_a_part_of_the_time_on)
 {
@@ -18,23 +17,13 @@ Test(pace, is_full_from_a_part_of_the_time_on)
     cr_assert(eq(u64, pace_gap_us(US, US), PACE_MAX_US));
 }
 
-static bool over;
-
-static void *be_busy(void *arg)
-{
-    (void)arg;
-    while (!__atomic_load_n(&over, __ATOMIC_RELAXED))
-        ;
-    return NULL;
-}
-
 static void on_timer(uv_timer_t *timer)
 {
     (void)timer;
 }
 
 struct turns {
-    size_t count, rested, early; /* early: sooner after the one before than the gap says */
+    size_t rested, early; /* early: sooner after the one before than the gap says */
 };
 
 /* A loop that only has a timer waits for it: as many turns as there is time for. */
@@ -50,7 +39,7 @@ static struct turns turns(bool rests, uint64_t timeout_ms)
     uv_run(&loop, UV_RUN_NOWAIT); /* until then it has descriptors of its own to add to epoll */
     uv_timer_start(&timer, on_timer, timeout_ms, 0);
     pace_open(&pace, rests);
-    for (uint64_t end_us = clock_mono_us() + LONG_US; clock_mono_us() < end_us; turns.count++) {
+    for (uint64_t end_us = clock_mono_us() + LONG_US; clock_mono_us() < end_us;) {
         uint64_t last_us = pace.turn_us;
         pace_turn(&pace, &loop);
         turns.rested += pace.gap_us > 0 && pace.turn_us - last_us >= pace.gap_us;
@@ -61,21 +50,6 @@ static struct turns turns(bool rests, uint64_t timeout_ms)
     uv_run(&loop, UV_RUN_DEFAULT);
     uv_loop_close(&loop);
     return turns;
-}
-
-static void with_rivals(void (*then)(void))
-{
-    cpu_set_t one;
-    pthread_t rivals[RIVALS];
-    CPU_ZERO(&one);
-    CPU_SET(sched_getcpu(), &one);
-    cr_assert(zero(int, sched_setaffinity(0, sizeof one, &one)));
-    for (int i = 0; i < RIVALS; i++)
-        cr_assert(zero(int, pthread_create(&rivals[i], NULL, be_busy, NULL)));
-    then();
-    __atomic_store_n(&over, true, __ATOMIC_RELAXED);
-    for (int i = 0; i < RIVALS; i++)
-        pthread_join(rivals[i], NULL);
 }
 
 static void takes_them_apart(void)
@@ -94,7 +68,7 @@ static void takes_them_apart(void)
 /* All on one processor: what it waits for them is counted by the kernel. */
 Test(pace, rests_where_others_want_the_processor, .timeout = 60)
 {
-    with_rivals(takes_them_apart);
+    beside_rivals(takes_them_apart);
 }
 
 static void never_rests(void)
@@ -105,5 +79,5 @@ static void never_rests(void)
 
 Test(pace, does_not_where_it_must_not_or_has_more_to_do, .timeout = 60)
 {
-    with_rivals(never_rests);
+    beside_rivals(never_rests);
 }
